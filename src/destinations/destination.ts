@@ -1,0 +1,29 @@
+import type { RouteTarget } from '../otlp/record.ts';
+
+/** What became of one request to an upstream. Never thrown: every answer, and no answer, is one of these. */
+export type SendOutcome =
+  | { readonly kind: 'delivered'; readonly rejectedSpans: number; readonly message?: string }
+  /** The same bytes go again: 429, 502 to 504, no answer, no token because the issuer is away. `after` in ms. */
+  | { readonly kind: 'retry'; readonly reason: string; readonly after?: number }
+  /** This token is not good (any more); it was dropped. The same bytes go again with a fresh one. */
+  | { readonly kind: 'unauthorized'; readonly reason: string }
+  /** The upstream, or what leads to it, is set up wrong: 403, 404, redirect, HTML. Keep all, say so, probe. */
+  | { readonly kind: 'blocked'; readonly reason: string }
+  /** These bytes are not acceptable and never will be. */
+  | { readonly kind: 'refused'; readonly reason: string };
+
+/** Spans of one batch must share a target. `key` tells targets of one destination apart. */
+export type ResolvedTarget = { readonly key: string; readonly description: string };
+
+/** One upstream that takes traces. */
+export interface Destination {
+  readonly name: string;
+  /** Where records of this route go; pure, without I/O. */
+  targetOf(route: RouteTarget): ResolvedTarget;
+  /**
+   * Sends one ExportTraceServiceRequest; `parts` joined are its bytes.
+   * Resolves with an outcome; rejects only on a bug.
+   */
+  send(target: ResolvedTarget, parts: readonly Uint8Array[], signal: AbortSignal): Promise<SendOutcome>;
+  close(): Promise<void>;
+}

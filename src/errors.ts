@@ -1,0 +1,29 @@
+/** Stable codes of the errors that a person can meet; documented in the README. */
+export type ErrorCode =
+  | 'NODE_TOO_OLD'
+  | 'CONFIG_INVALID'
+  | 'CONFIG_UNREADABLE'
+  | 'CERTIFICATE_INVALID'
+  | 'LISTEN_FAILED'
+  | 'QUEUE_LOCKED'
+  | 'QUEUE_UNUSABLE'
+  | 'QUEUE_FORMAT';
+
+/**
+ * A condition that stops the relay or a command: what happened, where, and what to do, in one message.
+ * Expected outcomes of the way of a trace are values, never errors of this kind.
+ */
+export class RelayError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'RelayError';
+    this.code = code;
+  }
+}
+
+/** The message of anything thrown; never its stack. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,82 @@
+import type { TraceRecord } from '../otlp/record.ts';
+
+/**
+ * The hinge between receiver and delivery: what `append` has answered with `stored` is on stable storage
+ * and reaches every destination of its route, across crashes, at least once.
+ */
+export interface Queue {
+  /**
+   * Resolves after the fdatasync that covers the records; one append is all or nothing.
+   * `full`: nothing was taken, the size limit is reached. `failed`: nothing was taken, the disk does not
+   * take writes. A record may still come to a reader after `failed`: it was never promised.
+   */
+  append(records: readonly TraceRecord[]): Promise<AppendOutcome>;
+  /** The one reader of a destination; continues after the last settled record. */
+  reader(destination: string): QueueReader;
+  status(): QueueStatus;
+  /** Ends the readers, waits for appends under way, saves positions, releases the lock. */
+  close(): Promise<void>;
+}
+
+export type AppendOutcome = 'stored' | 'full' | 'failed';
+
+export interface QueueReader {
+  /** The next synced record for this destination; `undefined` at the end of what is synced. */
+  next(): Promise<Lease | undefined>;
+  /** Resolves when `next` may have something new, or when the queue closes, or the signal aborts. */
+  waitForMore(signal?: AbortSignal): Promise<void>;
+}
+
+/** A record on loan. What is not settled comes again after a restart. */
+export type Lease = {
+  readonly record: TraceRecord;
+  /** To be called once, when every span of the record is delivered, dead-lettered or rejected upstream. */
+  settle(): void;
+};
+
+export type QueueStatus = {
+  /** False while the disk does not take writes. */
+  readonly canAppend: boolean;
+  readonly bytes: number;
+  readonly maxBytes: number;
+  readonly segments: number;
+  /** By destination. */
+  readonly destinations: Readonly<
+    Record<
+      string,
+      {
+        readonly waitingSpans: number;
+        /** Found waiting when the queue was opened. */
+        readonly recoveredSpans: number;
+        /** Milliseconds since the epoch of the oldest record that is not settled. */
+        readonly oldestReceivedAt: number | undefined;
+      }
+    >
+  >;
+};
+
+/** Spans that a destination will never take, kept for a person to look at. */
+export interface DeadLetters {
+  /** Resolves when the letters are on stable storage; rejects when the disk fails. */
+  append(letters: readonly DeadLetter[]): Promise<void>;
+  status(): { readonly spans: Readonly<Record<string, number>>; readonly bytes: number };
+  close(): Promise<void>;
+}
+
+export type DeadLetter = {
+  /** ExportTraceServiceRequest bytes, as they came. */
+  readonly payload: Uint8Array;
+  readonly spanCount: number;
+  readonly destination: string;
+  /** What they were sent to, as people know it. */
+  readonly target: string;
+  readonly sender: string;
+  readonly route: RouteOf;
+  readonly receivedAt: number;
+  readonly refusedAt: number;
+  readonly attempts: number;
+  /** The upstream's words. */
+  readonly reason: string;
+};
+
+type RouteOf = TraceRecord['route'];

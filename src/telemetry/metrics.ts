@@ -1,0 +1,105 @@
+import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+
+const PREFIX = 'mlflow_trace_relay_';
+
+export type Metrics = ReturnType<typeof createMetrics>;
+
+/**
+ * The one catalogue of metrics. For each destination, at any moment and across restarts:
+ * accepted + recovered = delivered + rejected + discarded + waiting + dead letters of this run.
+ */
+export function createMetrics() {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry, prefix: PREFIX });
+
+  const counter = <L extends string = never>(name: string, help: string, labelNames: readonly L[] = []) =>
+    new Counter<L>({ name: PREFIX + name, help, labelNames: [...labelNames], registers: [registry] });
+  const gauge = <L extends string = never>(name: string, help: string, labelNames: readonly L[] = []) =>
+    new Gauge<L>({ name: PREFIX + name, help, labelNames: [...labelNames], registers: [registry] });
+  const histogram = <L extends string = never>(
+    name: string,
+    help: string,
+    buckets: readonly number[],
+    labelNames: readonly L[] = [],
+  ) =>
+    new Histogram<L>({
+      name: PREFIX + name,
+      help,
+      buckets: [...buckets],
+      labelNames: [...labelNames],
+      registers: [registry],
+    });
+
+  const answerTimes = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+
+  return {
+    registry,
+
+    acceptedSpans: counter('accepted_spans_total', 'Spans answered 200, after they were on stable storage.'),
+    refusedSpans: counter(
+      'refused_spans_total',
+      'Spans that the receiver did not take, where they could be counted, by reason.',
+      ['reason'],
+    ),
+    requests: counter('requests_total', 'Requests to the receiver, by HTTP status code.', ['code']),
+    answerSeconds: histogram(
+      'request_duration_seconds',
+      'Time from the first byte of a request to the receiver to its answer.',
+      answerTimes,
+    ),
+
+    deliveredSpans: counter('delivered_spans_total', 'Spans that the upstream took.', ['destination']),
+    rejectedSpans: counter(
+      'rejected_spans_total',
+      'Spans that the upstream left out of a success, by its own partial success.',
+      ['destination'],
+    ),
+    discardedSpans: counter('discarded_spans_total', 'Spans discarded by a command of an operator.', [
+      'destination',
+    ]),
+    recoveredSpans: counter('recovered_spans_total', 'Spans found waiting when the relay started.', [
+      'destination',
+    ]),
+    waitingSpans: gauge('waiting_spans', 'Spans on disk that are not settled yet.', ['destination']),
+    deadLetterSpans: gauge('dead_letter_spans', 'Spans that the upstream refused for good, kept on disk.', [
+      'destination',
+    ]),
+    oldestWaitingSeconds: gauge('oldest_waiting_seconds', 'Age of the oldest record that is not settled.', [
+      'destination',
+    ]),
+
+    upstreamSeconds: histogram(
+      'upstream_request_duration_seconds',
+      'Time of a request to an upstream until its answer was read, by what became of it.',
+      answerTimes,
+      ['destination', 'outcome'],
+    ),
+    upstreamState: gauge(
+      'upstream_state',
+      '1 for the state that the upstream is in (up, retrying, blocked), 0 for the others.',
+      ['destination', 'state'],
+    ),
+    tokenExpiry: gauge(
+      'token_expiry_timestamp_seconds',
+      'When the current access token ends, in seconds since the epoch; 0 without one.',
+      ['destination'],
+    ),
+    tokenRequests: counter('token_requests_total', 'Requests to the token endpoint, by result.', [
+      'destination',
+      'result',
+    ]),
+
+    queueBytes: gauge('queue_bytes', 'Bytes of the queue on disk.'),
+    queueMaxBytes: gauge('queue_max_bytes', 'Bytes that the queue may take on disk.'),
+    queueSegments: gauge('queue_segments', 'Segment files of the queue.'),
+    queueSyncSeconds: histogram(
+      'queue_sync_duration_seconds',
+      'Time of a write and fdatasync of the queue.',
+      [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5],
+    ),
+    queueDamagedBytes: counter(
+      'queue_damaged_bytes_total',
+      'Bytes of the log that failed their checksum and were set aside in a file.',
+    ),
+  };
+}

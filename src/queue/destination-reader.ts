@@ -1,0 +1,112 @@
+import type { RouteTarget } from '../otlp/record.ts';
+import type { LogCursor, Position, ReadFrame } from './log-cursor.ts';
+import type { Lease, QueueReader } from './queue.ts';
+
+/** What is written of a record beside its payload. */
+export type RecordMeta = {
+  readonly spans: number;
+  readonly sender: string;
+  readonly receivedAt: number;
+  readonly route: RouteTarget;
+};
+
+/** A frame that was read and has records that are not settled. */
+type OpenFrame = { readonly start: Position; readonly receivedAt: number; unsettled: number };
+
+const READ_AGAIN_MS = 1000;
+
+/** One destination's way through the log: hands out its records, knows how far all of them are settled. */
+export class DestinationReader implements QueueReader {
+  readonly destination: string;
+  waitingSpans: number;
+  readonly #cursor: LogCursor<RecordMeta>;
+  readonly #advanced: () => Promise<void>;
+  readonly #onReadError: (error: unknown) => void;
+  /** In the order of the log; settled ones in front are dropped. */
+  #open: OpenFrame[] = [];
+  #ready: Lease[] = [];
+  #more: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  constructor(options: {
+    destination: string;
+    cursor: LogCursor<RecordMeta>;
+    waitingSpans: number;
+    advanced: () => Promise<void>;
+    onReadError: (error: unknown) => void;
+  }) {
+    this.destination = options.destination;
+    this.waitingSpans = options.waitingSpans;
+    this.#cursor = options.cursor;
+    this.#advanced = options.advanced;
+    this.#onReadError = options.onReadError;
+  }
+
+  /** Where a restart would have to begin. */
+  get settledUpTo(): Position {
+    return this.#open[0]?.start ?? this.#cursor.position;
+  }
+
+  get oldestReceivedAt(): number | undefined {
+    return this.#open[0]?.receivedAt;
+  }
+
+  async next(): Promise<Lease | undefined> {
+    for (;;) {
+      const lease = this.#ready.shift();
+      if (lease !== undefined || this.#closed) return lease;
+      // Taken before reading: what is appended from here on fulfils it.
+      this.#more = this.#advanced();
+      try {
+        const frame = await this.#cursor.next();
+        if (frame === undefined) return undefined;
+        this.#take(frame);
+      } catch (error) {
+        if (this.#closed) return undefined;
+        this.#onReadError(error);
+        this.#more = new Promise((resolve) => setTimeout(resolve, READ_AGAIN_MS).unref());
+        return undefined;
+      }
+    }
+  }
+
+  async waitForMore(signal?: AbortSignal): Promise<void> {
+    if (this.#closed || signal?.aborted) return;
+    const { promise: aborted, resolve } = Promise.withResolvers<void>();
+    const onAbort = () => resolve();
+    signal?.addEventListener('abort', onAbort, { once: true });
+    await Promise.race([this.#more, aborted]);
+    signal?.removeEventListener('abort', onAbort);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#ready = [];
+    await this.#cursor.close();
+  }
+
+  #take(frame: ReadFrame<RecordMeta>): void {
+    const mine = frame.entries.filter(({ meta }) => meta.route.destinations.includes(this.destination));
+    const first = mine[0];
+    if (first === undefined) return;
+    const open: OpenFrame = { start: frame.start, receivedAt: first.meta.receivedAt, unsettled: mine.length };
+    this.#open.push(open);
+    for (const { meta, payload } of mine) {
+      const { spans, sender, route, receivedAt } = meta;
+      let settled = false;
+      const settle = () => {
+        if (settled) return;
+        settled = true;
+        open.unsettled--;
+        this.waitingSpans -= spans;
+        this.#dropSettled();
+      };
+      this.#ready.push({ record: { payload, spanCount: spans, sender, route, receivedAt }, settle });
+    }
+  }
+
+  #dropSettled(): void {
+    const firstOpen = this.#open.findIndex(({ unsettled }) => unsettled > 0);
+    this.#open.splice(0, firstOpen === -1 ? this.#open.length : firstOpen);
+  }
+}

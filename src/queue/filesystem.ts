@@ -1,0 +1,87 @@
+import { open, mkdir, readdir, unlink } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { dirname } from 'node:path';
+
+/**
+ * What the log needs of a file system, and nothing more: the seam at which tests put a disk that loses what
+ * was not synced, or fails. Paths are absolute. Everything rejects with the error of the system call.
+ */
+export interface FileSystem {
+  /** Makes the folder and its parents (mode 0700), durably. */
+  makeDirectory(path: string): Promise<void>;
+  list(path: string): Promise<string[]>;
+  /** A new file (mode 0600); rejects with EEXIST if there is one. Not durable until `syncDirectory`. */
+  create(path: string): Promise<OpenFile>;
+  open(path: string): Promise<OpenFile>;
+  remove(path: string): Promise<void>;
+  /** Makes created and removed entries of this folder durable. */
+  syncDirectory(path: string): Promise<void>;
+}
+
+export interface OpenFile {
+  /** Bytes read at `position` into `into`; fewer only at the end of the file. */
+  read(into: Uint8Array, position: number): Promise<number>;
+  /** Writes all of it at `position`, or rejects. Not durable until `sync`. */
+  write(buffers: readonly Uint8Array[], position: number): Promise<void>;
+  /** fdatasync(2): the data, and the size that is needed to read it back. */
+  sync(): Promise<void>;
+  truncate(size: number): Promise<void>;
+  size(): Promise<number>;
+  close(): Promise<void>;
+}
+
+export const realFileSystem: FileSystem = {
+  async makeDirectory(path) {
+    const first = await mkdir(path, { recursive: true, mode: 0o700 });
+    if (first === undefined) return;
+    // A new folder is an entry of its parent; so is each parent that was made with it.
+    for (let made = path; made.length >= first.length; made = dirname(made)) {
+      await this.syncDirectory(dirname(made));
+    }
+  },
+  list: (path) => readdir(path),
+  create: async (path) =>
+    openFile(await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600)),
+  open: async (path) => openFile(await open(path, constants.O_RDWR)),
+  remove: (path) => unlink(path),
+  async syncDirectory(path) {
+    const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  },
+};
+
+function openFile(handle: FileHandle): OpenFile {
+  return {
+    async read(into, position) {
+      let done = 0;
+      while (done < into.length) {
+        const { bytesRead } = await handle.read(into, done, into.length - done, position + done);
+        if (bytesRead === 0) break;
+        done += bytesRead;
+      }
+      return done;
+    },
+    async write(buffers, position) {
+      const { bytesWritten } = await handle.writev([...buffers], position);
+      let total = 0;
+      for (const buffer of buffers) {
+        // A short write is legal (a signal, a nearly full disk): what is left goes piece by piece.
+        let from = Math.min(Math.max(bytesWritten - total, 0), buffer.length);
+        while (from < buffer.length) {
+          const rest = await handle.write(buffer, from, buffer.length - from, position + total + from);
+          from += rest.bytesWritten;
+        }
+        total += buffer.length;
+      }
+    },
+    sync: () => handle.datasync(),
+    truncate: (size) => handle.truncate(size),
+    size: async () => (await handle.stat()).size,
+    close: () => handle.close(),
+  };
+}

@@ -1,0 +1,79 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { RelayError, messageOf } from '../errors.ts';
+
+const SQLITE_BUSY = 5;
+
+/**
+ * Keeps a second relay out of a directory, across processes, for as long as this process lives: the operating
+ * system frees the lock when the process ends, however it ends. SQLite's file lock is used because Node has no
+ * other one; the database stays empty.
+ *
+ * @returns a function that releases the lock
+ * @throws RelayError QUEUE_LOCKED naming the holder, QUEUE_UNUSABLE
+ */
+export function lockDirectory(directory: string): () => void {
+  const { DatabaseSync } = loadSqlite();
+  const holderFile = join(directory, 'lock.holder');
+  const database = openDatabase();
+  function openDatabase() {
+    try {
+      return new DatabaseSync(join(directory, 'lock.sqlite'), { timeout: 0 });
+    } catch (error) {
+      throw new RelayError(
+        'QUEUE_UNUSABLE',
+        `cannot make the lock file in ${directory} (key queue.directory): ${messageOf(error)}; make the directory writable for this user`,
+        { cause: error },
+      );
+    }
+  }
+  try {
+    database.exec('PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE');
+  } catch (error) {
+    database.close();
+    if ((error as { errcode?: number }).errcode === SQLITE_BUSY) {
+      throw new RelayError(
+        'QUEUE_LOCKED',
+        `another relay uses the queue in ${directory} (key queue.directory): ${readHolder(holderFile)}; stop it, or give this one a directory of its own`,
+        { cause: error },
+      );
+    }
+    throw new RelayError(
+      'QUEUE_UNUSABLE',
+      `cannot lock the queue in ${directory} (key queue.directory): ${messageOf(error)}; make the directory writable for this user`,
+      { cause: error },
+    );
+  }
+  try {
+    writeFileSync(
+      holderFile,
+      `process ${process.pid} on ${hostname()}, started ${new Date().toISOString()}\n`,
+      { mode: 0o600 },
+    );
+  } catch {
+    // The name of the holder is a courtesy; on a full disk the relay starts without it.
+  }
+  return () => {
+    database.close();
+  };
+}
+
+function readHolder(file: string): string {
+  try {
+    return readFileSync(file, 'utf8').trim() || 'its process is not known';
+  } catch {
+    return 'its process is not known';
+  }
+}
+
+/** Node 22 warns on first use that node:sqlite is experimental; only its file lock is used here. */
+function loadSqlite(): typeof import('node:sqlite') {
+  const emitWarning = process.emitWarning;
+  process.emitWarning = () => {};
+  try {
+    return process.getBuiltinModule('node:sqlite');
+  } finally {
+    process.emitWarning = emitWarning;
+  }
+}

@@ -1,0 +1,300 @@
+import { randomInt } from 'node:crypto';
+import { join } from 'node:path';
+import { messageOf } from '../errors.ts';
+import type { FileSystem, OpenFile } from './filesystem.ts';
+import { SEGMENT_HEADER_SIZE, encodeFrame, placeFrame } from './frame.ts';
+import type { Entry, UnplacedFrame } from './frame.ts';
+import { LogCursor } from './log-cursor.ts';
+import type { Position } from './log-cursor.ts';
+import { recoverSegments } from './recovery.ts';
+import type { Count, Damage } from './recovery.ts';
+import { createSegment, sealSegment } from './segment.ts';
+import type { Segment } from './segment.ts';
+
+/** What one write takes at most, so that no request waits for a very long one. */
+const MAX_COMMIT_SIZE = 16 * 1024 * 1024;
+const MIN_SEGMENT_SIZE = 64 * 1024;
+const MAX_SEGMENT_SIZE = 64 * 1024 * 1024;
+/** A log is cut into about so many segments, so that removing from its front frees space in time. */
+const SEGMENTS_PER_LOG = 16;
+const REOPEN_AFTER_MS = 1000;
+
+export type LogOptions<M> = {
+  readonly fs: FileSystem;
+  /** Folder of the segment files; made if it is not there. */
+  readonly directory: string;
+  readonly maxBytes: number;
+  /** Segments get higher ids than this: no position that was ever saved can point into a new one. */
+  readonly idsAbove: number;
+  readonly count: Count<M>;
+  readonly observer: LogObserver;
+};
+
+/** What happens inside a log that people outside it want to know. */
+export type LogObserver = {
+  synced?(seconds: number): void;
+  damaged(damage: Damage): void;
+  failing(reason: string): void;
+  recovered(): void;
+};
+
+type Waiting = {
+  readonly frame: UnplacedFrame;
+  readonly metas: readonly unknown[];
+  readonly done: (outcome: 'stored' | 'failed') => void;
+};
+
+/**
+ * An append-only log of entries in segment files: append at the end, read in order, remove from the front.
+ * The bytes are described in `frame.ts`.
+ *
+ * What holds, at any moment and across any crash:
+ * 1. `stored` is answered after the fdatasync that covers the frame; a new segment's file and directory entry
+ *    are synced before the first frame goes into it. What is appended during one sync shares the next one.
+ * 2. Readers see the synced prefix only: nothing is delivered that a crash could take back.
+ * 3. Bytes are never written twice. Every open, and every recovery from a failed write or sync, begins a new
+ *    segment with an id never used before; what stands behind the synced end of the old one is not trusted.
+ *    After a failed fsync the kernel may call the lost pages clean, so that file is never synced again.
+ * 4. Segments are removed whole, oldest first. Unlinking works on a full disk, which is why this is a log of
+ *    files and not a database: those need room to delete.
+ */
+export class SegmentLog<M> {
+  readonly #options: LogOptions<M>;
+  readonly #segmentSize: number;
+  /** Ascending by id; the last one is being written while `#file` is there. */
+  readonly #segments: Segment[];
+  #file: OpenFile | undefined;
+  #nextId: number;
+  #waiting: Waiting[] = [];
+  #waitingBytes = 0;
+  #writing: Promise<void> | undefined;
+  #failing = false;
+  #closed = false;
+  #reopenTimer: NodeJS.Timeout | undefined;
+  #advance = Promise.withResolvers<void>();
+
+  private constructor(options: LogOptions<M>, segments: Segment[]) {
+    this.#options = options;
+    this.#segments = segments;
+    this.#nextId = Math.max(options.idsAbove, segments.at(-1)?.id ?? 0) + 1;
+    this.#segmentSize = Math.min(
+      Math.max(Math.floor(options.maxBytes / SEGMENTS_PER_LOG), MIN_SEGMENT_SIZE),
+      MAX_SEGMENT_SIZE,
+    );
+  }
+
+  /** Recovers what is on disk and begins a new segment; a disk that takes no writes does not keep it from opening. */
+  static async open<M>(options: LogOptions<M>): Promise<SegmentLog<M>> {
+    const { fs, directory, count, observer } = options;
+    await fs.makeDirectory(directory);
+    const segments = await recoverSegments(
+      fs,
+      directory,
+      damagedDirectory(directory),
+      count,
+      observer.damaged,
+    );
+    const log = new SegmentLog<M>(options, segments);
+    try {
+      await log.#begin();
+    } catch (error) {
+      log.#fail(error);
+    }
+    return log;
+  }
+
+  /** Bytes on disk and on their way there. */
+  get bytes(): number {
+    return this.#segments.reduce((sum, segment) => sum + segment.size, this.#waitingBytes);
+  }
+
+  get segments(): readonly Segment[] {
+    return this.#segments;
+  }
+
+  get canAppend(): boolean {
+    return !this.#failing && !this.#closed;
+  }
+
+  get start(): Position {
+    return { segment: this.#segments[0]?.id ?? this.#nextId, offset: SEGMENT_HEADER_SIZE };
+  }
+
+  /** Behind the last synced frame. */
+  get end(): Position {
+    const last = this.#segments.at(-1);
+    return last ? { segment: last.id, offset: last.end } : this.start;
+  }
+
+  /** Fulfilled when there is more to read than at the moment of asking, or the log is closed. */
+  get advanced(): Promise<void> {
+    return this.#advance.promise;
+  }
+
+  /** All entries or none, in one frame. `full` and `failed` took nothing. */
+  append(entries: readonly Entry<M>[]): Promise<'stored' | 'full' | 'failed'> {
+    if (!this.canAppend) return Promise.resolve('failed');
+    const frame = encodeFrame(entries);
+    if (this.bytes + frame.size > this.#options.maxBytes) return Promise.resolve('full');
+    const { promise, resolve } = Promise.withResolvers<'stored' | 'failed'>();
+    this.#waiting.push({ frame, metas: entries.map((entry) => entry.meta), done: resolve });
+    this.#waitingBytes += frame.size;
+    this.#writing ??= this.#writeWaiting();
+    return promise;
+  }
+
+  cursor(from: Position): LogCursor<M> {
+    return new LogCursor<M>({
+      fs: this.#options.fs,
+      damagedDirectory: damagedDirectory(this.#options.directory),
+      segments: this.#segments,
+      onDamage: this.#options.observer.damaged,
+      from,
+    });
+  }
+
+  /** Removes the segments in front of this one. */
+  async removeBefore(segmentId: number): Promise<void> {
+    const { fs, directory } = this.#options;
+    let removed = false;
+    for (let first = this.#segments[0]; first && first.id < segmentId; first = this.#segments[0]) {
+      await fs.remove(first.path);
+      this.#segments.shift();
+      removed = true;
+    }
+    if (removed) await fs.syncDirectory(directory);
+  }
+
+  /** Seals the segment that is being written and begins another, so that it can be removed once it is read. */
+  roll(): Promise<void> {
+    return this.#exclusively(() => this.#roll());
+  }
+
+  /** Waits for the appends under way, seals the last segment. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#reopenTimer);
+    await this.#exclusively(async () => {
+      const file = this.#file;
+      const last = this.#segments.at(-1);
+      this.#file = undefined;
+      if (file === undefined || last === undefined) return;
+      try {
+        if (last.end > SEGMENT_HEADER_SIZE) await sealSegment(last, file);
+        else await this.#removeLast();
+      } finally {
+        await file.close();
+      }
+    }).catch((error: unknown) => this.#options.observer.failing(messageOf(error)));
+    this.#advance.resolve();
+  }
+
+  /** Runs when no write is under way, and keeps writes waiting meanwhile. */
+  async #exclusively(work: () => Promise<void>): Promise<void> {
+    while (this.#writing !== undefined) await this.#writing;
+    const run = work().catch((error: unknown) => {
+      this.#fail(error);
+      throw error;
+    });
+    const goOn = () => this.#writeWaiting();
+    this.#writing = run.then(goOn, goOn);
+    await run;
+  }
+
+  async #writeWaiting(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const group = this.#takeGroup();
+      try {
+        if ((this.#segments.at(-1)?.end ?? 0) >= this.#segmentSize) await this.#roll();
+        await this.#writeGroup(group);
+      } catch (error) {
+        this.#fail(error, group);
+      }
+    }
+    this.#writing = undefined;
+  }
+
+  #takeGroup(): Waiting[] {
+    let size = 0;
+    const count = this.#waiting.findIndex(({ frame }) => (size += frame.size) > MAX_COMMIT_SIZE);
+    return this.#waiting.splice(0, count === -1 ? this.#waiting.length : Math.max(count, 1));
+  }
+
+  async #writeGroup(group: readonly Waiting[]): Promise<void> {
+    const segment = this.#segments.at(-1);
+    if (segment === undefined || this.#file === undefined) throw new Error('the log has no open segment');
+    const buffers: Uint8Array[] = [];
+    let end = segment.end;
+    for (const { frame } of group) {
+      buffers.push(...placeFrame(frame, segment.salt, end));
+      end += frame.size;
+    }
+    const started = performance.now();
+    await this.#file.write(buffers, segment.end);
+    await this.#file.sync();
+    this.#options.observer.synced?.((performance.now() - started) / 1000);
+    this.#waitingBytes -= end - segment.end;
+    segment.end = end;
+    segment.size = end;
+    for (const { metas, done } of group) {
+      for (const meta of metas) this.#options.count(meta as M, segment.tally);
+      done('stored');
+    }
+    this.#announce();
+  }
+
+  async #roll(): Promise<void> {
+    const file = this.#file;
+    const last = this.#segments.at(-1);
+    if (file === undefined || last === undefined || last.end === SEGMENT_HEADER_SIZE) return;
+    await sealSegment(last, file);
+    await this.#begin();
+    await file.close();
+    this.#announce();
+  }
+
+  async #begin(): Promise<void> {
+    const { fs, directory } = this.#options;
+    const id = this.#nextId++;
+    const { segment, file } = await createSegment(fs, directory, id, randomInt(2 ** 32));
+    this.#segments.push(segment);
+    this.#file = file;
+    this.#failing = false;
+  }
+
+  /** Stops taking; what was synced stays readable. Tries with a new segment until the disk takes writes again. */
+  #fail(error: unknown, group: readonly Waiting[] = []): void {
+    const file = this.#file;
+    this.#failing = true;
+    this.#file = undefined;
+    void file?.close().catch(() => {});
+    for (const { done } of [...group, ...this.#waiting.splice(0)]) done('failed');
+    this.#waitingBytes = 0;
+    this.#announce();
+    this.#options.observer.failing(messageOf(error));
+    if (this.#closed) return;
+    this.#reopenTimer = setTimeout(() => {
+      this.#exclusively(async () => {
+        if (this.#closed || !this.#failing) return;
+        if (this.#segments.at(-1)?.end === SEGMENT_HEADER_SIZE) await this.#removeLast();
+        await this.#begin();
+        this.#options.observer.recovered();
+      }).catch(() => {}); // has been told to the observer, and the next try is on its way
+    }, REOPEN_AFTER_MS);
+    this.#reopenTimer.unref();
+  }
+
+  async #removeLast(): Promise<void> {
+    const last = this.#segments.pop();
+    if (last) await this.#options.fs.remove(last.path);
+  }
+
+  #announce(): void {
+    this.#advance.resolve();
+    this.#advance = Promise.withResolvers<void>();
+  }
+}
+
+function damagedDirectory(directory: string): string {
+  return join(directory, 'damaged');
+}

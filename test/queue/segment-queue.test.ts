@@ -1,0 +1,165 @@
+import { stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { open, readAll, record, segmentFiles, temporaryDirectory, textOf } from './helpers.ts';
+
+test('what was stored is read in order, once, and gone after it was settled', async () => {
+  const directory = await temporaryDirectory();
+  const first = await open(directory);
+  for (const text of ['a', 'b', 'c']) expect(await first.queue.append([record(text)])).toBe('stored');
+  const leases = await readAll(first.queue.reader('mlflow'));
+  expect(leases.map(textOf)).toEqual(['a', 'b', 'c']);
+  expect(leases[0]?.record).toEqual(record('a'));
+  for (const lease of leases) lease.settle();
+  await first.close();
+
+  const second = await open(directory);
+  expect(await readAll(second.queue.reader('mlflow'))).toEqual([]);
+  expect(second.queue.status().destinations['mlflow']).toMatchObject({ waitingSpans: 0, recoveredSpans: 0 });
+  expect(await segmentFiles(directory)).toHaveLength(1); // the one that this open began
+});
+
+test('what is not settled comes again after a restart, from the first such record on', async () => {
+  const directory = await temporaryDirectory();
+  const first = await open(directory);
+  for (const text of ['a', 'b', 'c', 'd']) await first.queue.append([record(text, { spans: 2 })]);
+  const leases = await readAll(first.queue.reader('mlflow'));
+  for (const index of [0, 2]) leases[index]!.settle();
+  expect(first.queue.status().destinations['mlflow']?.waitingSpans).toBe(4);
+  await first.close();
+
+  const second = await open(directory);
+  expect(second.queue.status().destinations['mlflow']).toMatchObject({ recoveredSpans: 6, waitingSpans: 6 });
+  expect((await readAll(second.queue.reader('mlflow'))).map(textOf)).toEqual(['b', 'c', 'd']);
+});
+
+test('settling twice counts once', async () => {
+  const { queue } = await open(await temporaryDirectory());
+  await queue.append([record('a', { spans: 3 })]);
+  await queue.append([record('b', { spans: 5 })]);
+  const [lease] = await readAll(queue.reader('mlflow'));
+  lease!.settle();
+  lease!.settle();
+  expect(queue.status().destinations['mlflow']?.waitingSpans).toBe(5);
+});
+
+test('one append is one frame: records of several routes go to their destinations', async () => {
+  const directory = await temporaryDirectory();
+  const { queue } = await open(directory, { destinations: ['mlflow', 'phoenix'] });
+  await queue.append([record('both', { to: ['mlflow', 'phoenix'] }), record('one', { to: ['phoenix'] })]);
+  expect((await readAll(queue.reader('mlflow'))).map(textOf)).toEqual(['both']);
+  expect((await readAll(queue.reader('phoenix'))).map(textOf)).toEqual(['both', 'one']);
+});
+
+test('destinations keep places of their own; a new one starts at the end, a vanished one keeps its data', async () => {
+  const directory = await temporaryDirectory();
+  const first = await open(directory, { destinations: ['mlflow', 'away'] });
+  await first.queue.append([record('a', { to: ['mlflow', 'away'] })]);
+  for (const lease of await readAll(first.queue.reader('mlflow'))) lease.settle();
+  await first.close();
+
+  const second = await open(directory, { destinations: ['mlflow', 'new'] });
+  await second.queue.append([record('b', { to: ['mlflow', 'new'] })]);
+  expect((await readAll(second.queue.reader('mlflow'))).map(textOf)).toEqual(['b']);
+  expect((await readAll(second.queue.reader('new'))).map(textOf)).toEqual(['b']);
+  await second.close();
+
+  const third = await open(directory, { destinations: ['mlflow', 'away'] });
+  expect((await readAll(third.queue.reader('away'))).map(textOf)).toEqual(['a']);
+});
+
+test('a waiting reader wakes up for what is stored, and for an abort', async () => {
+  const { queue } = await open(await temporaryDirectory());
+  const reader = queue.reader('mlflow');
+  expect(await reader.next()).toBeUndefined();
+  const waiting = reader.waitForMore();
+  await queue.append([record('a')]);
+  await waiting;
+  expect(textOf((await reader.next())!)).toBe('a');
+
+  expect(await reader.next()).toBeUndefined();
+  await queue.append([record('b')]); // between `next` and `waitForMore`: must not be slept through
+  await reader.waitForMore();
+  expect(textOf((await reader.next())!)).toBe('b');
+
+  const abort = new AbortController();
+  expect(await reader.next()).toBeUndefined();
+  const aborted = reader.waitForMore(abort.signal);
+  abort.abort();
+  await aborted;
+});
+
+test('a full queue takes nothing, and takes again when what it had is settled', async () => {
+  const directory = await temporaryDirectory();
+  const maxBytes = 1024 * 1024;
+  const first = await open(directory, { maxBytes });
+  let stored = 0;
+  while ((await first.queue.append([record('x', { bytes: 50_000 })])) === 'stored') stored++;
+  expect(stored).toBeGreaterThan(15);
+  expect(first.queue.status().bytes).toBeLessThanOrEqual(maxBytes);
+  for (const lease of await readAll(first.queue.reader('mlflow'))) lease.settle();
+  await first.close();
+
+  const second = await open(directory, { maxBytes });
+  expect(await second.queue.append([record('y', { bytes: 900_000 })])).toBe('stored');
+  expect(await second.queue.append([record('z', { bytes: 900_000 })])).toBe('full');
+});
+
+test('segments are removed from the front while the queue runs', async () => {
+  const directory = await temporaryDirectory();
+  const { queue } = await open(directory, { maxBytes: 1024 * 1024 });
+  const reader = queue.reader('mlflow');
+  for (let i = 0; i < 60; i++) {
+    // Sixty times 50 kB through a queue of 1 MiB: only possible when the front is removed.
+    while ((await queue.append([record('x', { bytes: 50_000 })])) === 'full') {
+      const before = queue.status().bytes;
+      await expect.poll(() => queue.status().bytes, { timeout: 10_000 }).toBeLessThan(before);
+    }
+    for (const lease of await readAll(reader)) lease.settle();
+  }
+  expect(queue.status().bytes).toBeLessThan(1024 * 1024);
+});
+
+test('files and folders are closed to others', async () => {
+  const directory = join(await temporaryDirectory(), 'deep', 'queue');
+  const { queue } = await open(directory);
+  await queue.append([record('a')]);
+  const [segment] = await segmentFiles(directory);
+  expect((await stat(directory)).mode & 0o777).toBe(0o700);
+  expect((await stat(join(directory, 'segments', segment!))).mode & 0o777).toBe(0o600);
+  expect((await stat(join(directory, 'positions', 'mlflow'))).mode & 0o777).toBe(0o600);
+});
+
+test('a second relay is told who holds the queue', async () => {
+  const directory = await temporaryDirectory();
+  const { close } = await open(directory);
+  await expect(open(directory)).rejects.toMatchObject({
+    code: 'QUEUE_LOCKED',
+    message: expect.stringContaining(`process ${process.pid}`),
+  });
+  await close();
+  await open(directory);
+});
+
+test('a folder that cannot be used is named', async () => {
+  const file = join(await temporaryDirectory(), 'file');
+  await writeFile(file, '');
+  await expect(open(join(file, 'queue'))).rejects.toMatchObject({
+    code: 'QUEUE_UNUSABLE',
+    message: expect.stringContaining(`${file}/queue (key queue.directory)`),
+  });
+});
+
+test('dead letters are counted by destination, across restarts', async () => {
+  const directory = await temporaryDirectory();
+  const { payload, sender, route, receivedAt } = record('bad');
+  const letter = { payload, sender, route, receivedAt, spanCount: 4, destination: 'mlflow' };
+  const first = await open(directory);
+  await first.queue.deadLetters.append([
+    { ...letter, target: 'experiment 1', refusedAt: 1, attempts: 1, reason: '400' },
+  ]);
+  expect(first.queue.deadLetters.status().spans).toEqual({ mlflow: 4 });
+  await first.close();
+  const second = await open(directory);
+  expect(second.queue.deadLetters.status().spans).toEqual({ mlflow: 4 });
+});

@@ -9,8 +9,11 @@ export type SendOutcome =
   | { readonly kind: 'unauthorized'; readonly reason: string }
   /** The upstream, or what leads to it, is set up wrong: 403, 404, redirect, HTML. Keep all, say so, probe. */
   | { readonly kind: 'blocked'; readonly reason: string }
-  /** These bytes are not acceptable and never will be. */
-  | { readonly kind: 'refused'; readonly reason: string };
+  /**
+   * These bytes are not acceptable and never will be. `doubtful`: the upstream says the same of faults that
+   * pass, so they deserve another try before they are given up.
+   */
+  | { readonly kind: 'refused'; readonly reason: string; readonly doubtful?: true };
 
 /** Spans of one batch must share a target. `key` tells targets of one destination apart. */
 export type ResolvedTarget = { readonly key: string; readonly description: string };

@@ -1,0 +1,197 @@
+import { readFile } from 'node:fs/promises';
+import * as oauth from 'openid-client';
+import { Agent, request } from 'undici';
+import { messageOf } from '../errors.ts';
+import { IssuerProblem, explainDiscovery, explainGrant } from './issuer-words.ts';
+import type { IssuerAnswer } from './issuer-words.ts';
+import { bareUrl, networkWords, quote } from './network-words.ts';
+
+/** More than any issuer has to say. */
+const LONGEST_ANSWER = 1024 * 1024;
+
+export type IssuerOptions = {
+  /** Its metadata is looked for below it; its name there must be this one. */
+  readonly issuer: string | undefined;
+  /** In place of `issuer`: the whole address of the metadata. */
+  readonly discoveryUrl: string | undefined;
+  readonly clientId: string;
+  readonly scope: string | undefined;
+  readonly audience: string | undefined;
+  readonly resource: string | undefined;
+  /** PEM; takes the place of the CAs that are trusted by default. */
+  readonly caFile: string | undefined;
+  /** Whether the secret may go over http:// to any host; over http:// to the configured host it always may. */
+  readonly allowHttp: boolean;
+  /** For each request, from connecting to the last byte of the answer. */
+  readonly timeoutMs: number;
+};
+
+/** Talks to one issuer on behalf of one client; keeps nothing, so that a changed CA file counts at once. */
+export type IssuerClient = {
+  /** OpenID Connect Discovery 1.0 section 4, or RFC 8414 by `discoveryUrl`. Throws IssuerProblem. */
+  discover(signal: AbortSignal): Promise<oauth.ServerMetadata>;
+  /** RFC 6749 section 4.4. Throws IssuerProblem. */
+  grant(metadata: oauth.ServerMetadata, secret: string, signal: AbortSignal): Promise<Grant>;
+};
+
+/** `expiresIn` as the issuer wrote it. */
+export type Grant = { readonly value: string; readonly expiresIn: unknown };
+
+export function createIssuerClient(options: IssuerOptions): IssuerClient {
+  async function discover(signal: AbortSignal): Promise<oauth.ServerMetadata> {
+    const url = metadataUrl(options);
+    const metadata = await ask(
+      signal,
+      url,
+      async (fetch) => {
+        const config = await oauth.discovery(url, options.clientId, undefined, oauth.None(), {
+          [oauth.customFetch]: fetch,
+          // What may go without encryption is decided in `ask`, for each request.
+          execute: [oauth.allowInsecureRequests],
+        });
+        return config.serverMetadata();
+      },
+      (answer, error) => explainDiscovery(answer, error, url),
+    );
+    if (!URL.canParse(metadata.token_endpoint ?? '')) {
+      throw new IssuerProblem('refusal', `the issuer ${quote(metadata.issuer)} names no token_endpoint`);
+    }
+    return metadata;
+  }
+
+  async function grant(metadata: oauth.ServerMetadata, secret: string, signal: AbortSignal): Promise<Grant> {
+    const authentication = clientAuthentication(metadata, secret);
+    const answer = await ask(
+      signal,
+      metadataUrl(options),
+      async (fetch) => {
+        const config = new oauth.Configuration(metadata, options.clientId, undefined, authentication);
+        config[oauth.customFetch] = fetch;
+        oauth.allowInsecureRequests(config);
+        return await oauth.clientCredentialsGrant(config, parametersOf(options));
+      },
+      (given, error) => explainGrant(given, error, options.clientId, secret),
+    );
+    if (answer.token_type !== 'bearer') {
+      throw new IssuerProblem('refusal', `the issuer gives ${quote(answer.token_type)} tokens, not bearer`);
+    }
+    return { value: answer.access_token, expiresIn: answer.expires_in };
+  }
+
+  /** One request of openid-client, over undici; its failure in words. */
+  async function ask<T>(
+    signal: AbortSignal,
+    configured: URL,
+    step: (fetch: oauth.CustomFetch) => Promise<T>,
+    explain: (answer: IssuerAnswer, error: unknown) => IssuerProblem,
+  ): Promise<T> {
+    const agent = new Agent({
+      connect: { timeout: options.timeoutMs, ...(await trustedCa(options.caFile)) },
+      maxResponseSize: LONGEST_ANSWER,
+      allowH2: false,
+    });
+    const deadline = AbortSignal.any([signal, AbortSignal.timeout(options.timeoutMs)]);
+    let problem: IssuerProblem | undefined;
+    let answer: IssuerAnswer | undefined;
+
+    // Not `fetch`: `request` does not decompress, so that the limit holds, nor follow redirects.
+    const overUndici: oauth.CustomFetch = async (target, init) => {
+      const url = new URL(target);
+      if (url.protocol === 'http:' && !options.allowHttp && url.hostname !== configured.hostname) {
+        problem = new IssuerProblem(
+          'refusal',
+          `the issuer names ${bareUrl(url)}, to which nothing goes unencrypted: correct the issuer's addresses, or set allow_http`,
+        );
+        throw problem;
+      }
+      try {
+        const { statusCode, headers, body } = await request(url, {
+          method: init.method === 'POST' ? 'POST' : 'GET',
+          headers: { ...init.headers, 'accept-encoding': 'identity' },
+          body: init.body instanceof URLSearchParams ? init.body.toString() : null,
+          dispatcher: agent,
+          signal: deadline,
+        });
+        answer = {
+          url,
+          status: statusCode,
+          contentType: first(headers['content-type']),
+          location: first(headers['location']),
+          body: await body.text(),
+        };
+        return toResponse(answer);
+      } catch (error) {
+        problem = new IssuerProblem('away', networkWords(error, url, options.timeoutMs));
+        throw problem;
+      }
+    };
+
+    try {
+      return await step(overUndici);
+    } catch (error) {
+      throw problem ?? (answer === undefined ? error : explain(answer, error));
+    } finally {
+      await agent.destroy();
+    }
+  }
+
+  return { discover, grant };
+}
+
+function metadataUrl({ issuer, discoveryUrl }: IssuerOptions): URL {
+  const configured = discoveryUrl ?? issuer ?? '';
+  if (!URL.canParse(configured)) {
+    throw new IssuerProblem('refusal', `issuer is not a URL: "${quote(configured)}"`);
+  }
+  const url = new URL(configured);
+  // openid-client takes a URL without it for an issuer.
+  if (discoveryUrl !== undefined && !url.pathname.includes('/.well-known/')) {
+    throw new IssuerProblem(
+      'refusal',
+      `discovery_url has no /.well-known/ in it: ${bareUrl(url)}; give the address of the metadata, or issuer instead`,
+    );
+  }
+  return url;
+}
+
+async function trustedCa(caFile: string | undefined): Promise<{ ca?: Buffer }> {
+  if (caFile === undefined) return {};
+  try {
+    return { ca: await readFile(caFile) };
+  } catch (error) {
+    throw new IssuerProblem('refusal', `ca_file of the issuer cannot be read: ${messageOf(error)}`);
+  }
+}
+
+/**
+ * RFC 6749 section 2.3.1: the header is what every server must support, so it is taken unless the metadata
+ * (RFC 8414 section 2: basic where it says nothing) leaves it out.
+ */
+function clientAuthentication(metadata: oauth.ServerMetadata, secret: string): oauth.ClientAuth {
+  const methods = metadata.token_endpoint_auth_methods_supported ?? ['client_secret_basic'];
+  if (methods.includes('client_secret_basic')) return oauth.ClientSecretBasic(secret);
+  if (methods.includes('client_secret_post')) return oauth.ClientSecretPost(secret);
+  throw new IssuerProblem(
+    'refusal',
+    `the issuer ${quote(metadata.issuer)} takes no client secrets (token_endpoint_auth_methods_supported: ${quote(methods.join(', '))})`,
+  );
+}
+
+/** `resource`: RFC 8707 section 2; `audience` is its older relative that some issuers know. */
+function parametersOf({ scope, audience, resource }: IssuerOptions): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries({ scope, audience, resource }).filter(
+      (entry): entry is [string, string] => entry[1] !== undefined,
+    ),
+  );
+}
+
+function toResponse({ status, body, contentType }: IssuerAnswer): Response {
+  // The constructor takes no body with these (Fetch standard: null body status).
+  const bodyless = status === 204 || status === 205 || status === 304;
+  return new Response(bodyless ? null : body, { status, headers: { 'content-type': contentType ?? '' } });
+}
+
+function first(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value[0] : value;
+}

@@ -1,0 +1,127 @@
+import { messageOf } from '../errors.ts';
+import { bareUrl, quote } from './network-words.ts';
+
+/* What an issuer's answer means for a person. Pure. */
+
+/** Why there is no token: `away` passes by itself, `refusal` wants a person. */
+export class IssuerProblem extends Error {
+  readonly kind: 'away' | 'refusal';
+
+  constructor(kind: 'away' | 'refusal', message: string) {
+    super(message);
+    this.name = 'IssuerProblem';
+    this.kind = kind;
+  }
+}
+
+/** One answer of the issuer; openid-client's errors do not say where it came from. */
+export type IssuerAnswer = {
+  readonly url: URL;
+  readonly status: number;
+  readonly contentType: string | undefined;
+  readonly location: string | undefined;
+  readonly body: string;
+};
+
+/** Codes that speak of the issuer's condition, not of this client (RFC 6749 section 4.1.2.1, RFC 8628 3.5). */
+const PASSING_CODES = new Set(['temporarily_unavailable', 'server_error', 'slow_down']);
+
+/** `error` is what openid-client made of the answer. */
+export function explainDiscovery(answer: IssuerAnswer, error: unknown, configured: URL): IssuerProblem {
+  const at = bareUrl(answer.url);
+  const issuer = jsonIn(answer.body)?.['issuer'];
+  if (codeOf(error) === 'OAUTH_JSON_ATTRIBUTE_COMPARISON_FAILED') {
+    return refusal(
+      `the issuer at ${at} calls itself ${quote(String(issuer))}, the configuration says ${bareUrl(configured)}: they must be the same, to the last slash`,
+    );
+  }
+  return (
+    explainStatus(answer) ??
+    refusal(
+      answer.status === 200
+        ? `what ${at} answers is no OpenID provider metadata (${detailOf(answer, error)}): check issuer or discovery_url`
+        : `${at} answers ${answer.status}: check issuer or discovery_url`,
+    )
+  );
+}
+
+/** `error` is what openid-client made of the answer. The secret is known here to keep it out of the words. */
+export function explainGrant(
+  answer: IssuerAnswer,
+  error: unknown,
+  clientId: string,
+  secret: string,
+): IssuerProblem {
+  const at = bareUrl(answer.url);
+  const passing = explainStatus(answer);
+  if (passing !== undefined) return passing;
+
+  const json = jsonIn(answer.body);
+  const code = json?.['error'];
+  if (answer.status >= 400 && typeof code === 'string') {
+    const description = json?.['error_description'];
+    const said = typeof description === 'string' ? `${code}: ${description}` : code;
+    const words = quote(said.replaceAll(secret, '[secret]'));
+    return PASSING_CODES.has(code)
+      ? new IssuerProblem('away', `${at} answers ${words}`)
+      : refusal(`${at} refuses the client ${quote(clientId)} (${words}); ${remedyFor(code)}`);
+  }
+  return refusal(
+    answer.status === 200
+      ? `the answer of ${at} is no token answer (${detailOf(answer, error)})`
+      : `${at} answers ${answer.status} without an OAuth error: is it the issuer that answers there, and not a proxy?`,
+  );
+}
+
+/** What a status says whatever was asked. */
+function explainStatus({ url, status, location }: IssuerAnswer): IssuerProblem | undefined {
+  const at = bareUrl(url);
+  if (status >= 500 || status === 429 || status === 408) {
+    return new IssuerProblem('away', `${at} answers ${status}`);
+  }
+  if (status < 300 || status >= 400) return undefined;
+  const to = location !== undefined && URL.canParse(location, url.href) ? new URL(location, url) : undefined;
+  return refusal(
+    `${at} redirects${to === undefined ? '' : ` to ${bareUrl(to)}`} (${status}): configure the issuer by its final address`,
+  );
+}
+
+/** RFC 6749 section 5.2, RFC 8707 section 2. */
+function remedyFor(code: string): string {
+  switch (code) {
+    case 'invalid_client':
+      return 'check client_id and client_secret_file';
+    case 'unauthorized_client':
+    case 'unsupported_grant_type':
+      return 'allow it the client_credentials grant at the issuer (Keycloak: service accounts)';
+    case 'invalid_scope':
+      return 'check scope, and the scopes that the client has at the issuer';
+    case 'invalid_target':
+      return 'check resource and audience';
+    default:
+      return 'check the client at the issuer, and scope, audience and resource';
+  }
+}
+
+function detailOf({ contentType }: IssuerAnswer, error: unknown): string {
+  // openid-client's own messages are general, the cause tells the property.
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  return `${quote(contentType ?? 'no content type')}: ${quote(messageOf(cause))}`;
+}
+
+function refusal(words: string): IssuerProblem {
+  return new IssuerProblem('refusal', words);
+}
+
+function jsonIn(body: string): Record<string, unknown> | undefined {
+  try {
+    const json: unknown = JSON.parse(body);
+    return typeof json === 'object' && json !== null ? (json as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined;
+}

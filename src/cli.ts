@@ -1,0 +1,64 @@
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { configCommand } from './commands/config.ts';
+import { runCommand } from './commands/run.ts';
+import { RelayError } from './errors.ts';
+import type { ErrorCode } from './errors.ts';
+
+const EXIT_FAILURE = 1;
+const EXIT_USAGE = 2;
+
+/** What a person has to correct before another start can do better. */
+const CONFIGURATION_ERRORS: ReadonlySet<ErrorCode> = new Set([
+  'CONFIG_INVALID',
+  'CONFIG_UNREADABLE',
+  'CERTIFICATE_INVALID',
+]);
+
+/** Runs the command line; sets the exit code of the process and never rejects. */
+export async function cli(argv: readonly string[]): Promise<void> {
+  try {
+    await program().parseAsync(argv);
+  } catch (error) {
+    process.exitCode = exitCodeOf(error);
+    // Commander has printed its own errors by now.
+    if (!(error instanceof CommanderError)) process.stderr.write(`error: ${describe(error)}\n`);
+  }
+}
+
+function program(): Command {
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
+  const root = new Command('mlflow-trace-relay')
+    .description(
+      'OpenTelemetry trace relay for MLflow: OTLP/HTTP in over mTLS, kept on disk, forwarded to MLflow.',
+    )
+    .version(version)
+    // Inherited by commands that are made with it; those made elsewhere copy it in `addCommand` below.
+    .exitOverride()
+    .addHelpText(
+      'after',
+      `
+Exit codes:
+  0  done, or stopped by SIGTERM or SIGINT
+  1  failed while running; a second signal while stopping; Node too old
+  2  wrong usage or configuration`,
+    );
+  for (const command of [runCommand(), configCommand()]) {
+    root.addCommand(command);
+    for (const each of [command, ...command.commands]) each.copyInheritedSettings(root);
+  }
+  return root;
+}
+
+function exitCodeOf(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
+  return error instanceof RelayError && CONFIGURATION_ERRORS.has(error.code) ? EXIT_USAGE : EXIT_FAILURE;
+}
+
+/** A stack only for what nobody expected. */
+function describe(error: unknown): string {
+  if (error instanceof RelayError) return `${error.message}\ncode: ${error.code}`;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

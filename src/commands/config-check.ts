@@ -1,0 +1,12 @@
+import { Command } from 'commander';
+import { loadConfig } from '../config/load.ts';
+import { withConfigFile } from './config-option.ts';
+
+/** Reads a configuration as `run` would, and says whether it can be used. */
+export function configCheckCommand(): Command {
+  const command = new Command('check').description('check a configuration and the files that it names');
+  return withConfigFile(command, (file) => {
+    loadConfig(file, process.env);
+    process.stdout.write(`${file}: the configuration is valid\n`);
+  });
+}

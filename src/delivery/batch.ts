@@ -1,0 +1,130 @@
+import type { ResolvedTarget } from '../destinations/destination.ts';
+import type { TraceId } from '../otlp/record.ts';
+import { cutSpans } from '../otlp/wire.ts';
+import type { SpanSlice } from '../otlp/wire.ts';
+import type { LinkedList } from './linked-list.ts';
+
+/** One request's worth of whole traces (or of a part of one that is larger than a request) for one target. */
+export type Batch<H> = {
+  readonly target: ResolvedTarget;
+  /** Joined, they are one ExportTraceServiceRequest; each is one by itself. */
+  readonly parts: readonly Uint8Array[];
+  /** Where the part at the same index came from. */
+  readonly sources: readonly { readonly handle: H; readonly spanCount: number }[];
+  readonly traceIds: ReadonlySet<TraceId>;
+  readonly spanCount: number;
+};
+
+/** A record in the window, until all of its spans are settled. */
+export type HeldRecord<H> = {
+  readonly handle: H;
+  readonly payload: Uint8Array;
+  readonly spans: readonly SpanSlice[];
+  /** Bytes of the payload that are not spans: resources, scopes, framing. */
+  readonly envelope: number;
+  /** Its place in the order of arrival. */
+  readonly order: number;
+  /** Spans that are not settled. */
+  open: number;
+};
+
+/** The spans of one trace in one record, from `from` on; those before it have gone. */
+export type Piece<H> = { readonly held: HeldRecord<H>; readonly spanIndexes: number[]; from: number };
+
+export type BatchLimits = {
+  readonly maxBatchSpans: number;
+  /** Bytes of the request, before compression. */
+  readonly maxBatchSize: number;
+};
+
+/**
+ * A batch while spans are chosen for it. Its size is counted from above: a record of which some spans are taken
+ * costs its whole envelope once, though the cut may need less of it.
+ */
+export class BatchDraft<H> {
+  readonly #limits: BatchLimits;
+  readonly #traceIds = new Set<TraceId>();
+  readonly #chosen = new Map<HeldRecord<H>, number[]>();
+  #spans = 0;
+  #bytes = 0;
+
+  constructor(limits: BatchLimits) {
+    this.#limits = limits;
+  }
+
+  get isEmpty(): boolean {
+    return this.#spans === 0;
+  }
+
+  get isFull(): boolean {
+    return this.#spans >= this.#limits.maxBatchSpans || this.#bytes >= this.#limits.maxBatchSize;
+  }
+
+  /** How many spans, from the front, still fit; at least one where nothing was chosen yet. */
+  roomFor(pieces: LinkedList<Piece<H>>): number {
+    let spans = this.#spans;
+    let bytes = this.#bytes;
+    for (let link = pieces.first; link !== undefined; link = link.after) {
+      const { held, spanIndexes, from } = link.value;
+      if (!this.#chosen.has(held)) bytes += held.envelope;
+      for (let at = from; at < spanIndexes.length; at++) {
+        bytes += sizeOf(held, spanIndexes[at]);
+        const fits = spans < this.#limits.maxBatchSpans && bytes <= this.#limits.maxBatchSize;
+        if (!fits && spans > 0) return spans - this.#spans;
+        spans++;
+      }
+    }
+    return spans - this.#spans;
+  }
+
+  /** Moves `count` spans of the trace, in their order, from `pieces` into the batch; returns their bytes. */
+  move(traceId: TraceId, pieces: LinkedList<Piece<H>>, count: number): number {
+    let moved = 0;
+    this.#traceIds.add(traceId);
+    this.#spans += count;
+    for (let left = count; left > 0;) {
+      const piece = pieces.first?.value;
+      if (piece === undefined) throw new Error(`trace ${traceId} has fewer spans than were chosen`);
+      const { held, spanIndexes } = piece;
+      let chosen = this.#chosen.get(held);
+      if (chosen === undefined) {
+        chosen = [];
+        this.#chosen.set(held, chosen);
+        this.#bytes += held.envelope;
+      }
+      for (; left > 0 && piece.from < spanIndexes.length; left--) {
+        const spanIndex = spanIndexes[piece.from++] as number;
+        chosen.push(spanIndex);
+        moved += sizeOf(held, spanIndex);
+      }
+      if (piece.from === spanIndexes.length) pieces.shift();
+    }
+    this.#bytes += moved;
+    return moved;
+  }
+
+  /** The batch, and how many spans of which record are in it, oldest record first. */
+  finish(target: ResolvedTarget): { batch: Batch<H>; taken: ReadonlyMap<HeldRecord<H>, number> } {
+    const chosen = [...this.#chosen].toSorted(([a], [b]) => a.order - b.order);
+    const batch = {
+      target,
+      parts: chosen.map(([held, spanIndexes]) => partOf(held, spanIndexes)),
+      sources: chosen.map(([held, spanIndexes]) => ({ handle: held.handle, spanCount: spanIndexes.length })),
+      traceIds: this.#traceIds,
+      spanCount: this.#spans,
+    };
+    return { batch, taken: new Map(chosen.map(([held, spanIndexes]) => [held, spanIndexes.length])) };
+  }
+}
+
+function sizeOf(held: HeldRecord<unknown>, spanIndex: number | undefined): number {
+  return held.spans[spanIndex as number]?.bytes ?? 0;
+}
+
+/** The record as it is where all of its spans were chosen: no copy, not a byte changed. */
+function partOf(held: HeldRecord<unknown>, spanIndexes: readonly number[]): Uint8Array {
+  if (spanIndexes.length === held.spans.length) return held.payload;
+  const keep = new Uint8Array(held.spans.length);
+  for (const spanIndex of spanIndexes) keep[spanIndex] = 1;
+  return cutSpans(held.payload, (spanIndex) => keep[spanIndex] === 1);
+}

@@ -1,0 +1,81 @@
+import PQueue from 'p-queue';
+import { messageOf } from '../errors.ts';
+import type { DeadLetter, DeadLetters, Lease } from '../queue/queue.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { Batch } from './batch.ts';
+import { Notice } from './notice.ts';
+import { backoff } from './pacing.ts';
+import { pause } from './pause.ts';
+
+/** Writes dead letters, one append after the other, and does not give up while the relay runs. */
+export class Burial {
+  readonly #deadLetters: DeadLetters;
+  readonly #log: Logger;
+  readonly #stopping: AbortSignal;
+  readonly #appends = new PQueue({ concurrency: 1 });
+  readonly #buried = new Notice();
+  readonly #failed = new Notice();
+
+  constructor(deps: { deadLetters: DeadLetters; log: Logger; stopping: AbortSignal }) {
+    this.#deadLetters = deps.deadLetters;
+    this.#log = deps.log;
+    this.#stopping = deps.stopping;
+  }
+
+  /** True once the letters are on stable storage; false if the relay stopped before that. */
+  bury(letters: readonly DeadLetter[]): Promise<boolean> {
+    return this.#appends.add(() => this.#append(letters));
+  }
+
+  /** Resolves when no append is under way. */
+  async onIdle(): Promise<void> {
+    await this.#appends.onIdle();
+  }
+
+  async #append(letters: readonly DeadLetter[]): Promise<boolean> {
+    for (let failures = 1; ; failures++) {
+      try {
+        await this.#deadLetters.append(letters);
+        this.#tell(letters);
+        return true;
+      } catch (error) {
+        const times = this.#failed.due(performance.now());
+        if (times !== undefined) {
+          this.#log.error(
+            { reason: messageOf(error), times },
+            'dead letters could not be written; the spans stay in the queue: see to the disk of the queue directory',
+          );
+        }
+        if (this.#stopping.aborted) return false;
+        await pause(backoff(failures, 'retrying', Math.random), this.#stopping);
+        if (this.#stopping.aborted) return false;
+      }
+    }
+  }
+
+  #tell(letters: readonly DeadLetter[]): void {
+    const [letter] = letters;
+    const spans = this.#buried.due(
+      performance.now(),
+      letters.reduce((sum, { spanCount }) => sum + spanCount, 0),
+    );
+    if (letter === undefined || spans === undefined) return;
+    const { reason, target, sender } = letter;
+    this.#log.warn(
+      { spans, reason, target, sender },
+      'the upstream refused spans for good; they are kept as dead letters (spans counts since this was last said)',
+    );
+  }
+}
+
+/** One letter for each part of a batch, so that who sent it, by which route, and when, is kept. */
+export function lettersOf(
+  batch: Batch<Lease>,
+  refusal: Pick<DeadLetter, 'destination' | 'reason' | 'attempts' | 'refusedAt'>,
+): DeadLetter[] {
+  return batch.sources.map(({ handle, spanCount }, index) => {
+    const { sender, route, receivedAt } = handle.record;
+    const payload = batch.parts[index] as Uint8Array;
+    return { ...refusal, target: batch.target.description, payload, spanCount, sender, route, receivedAt };
+  });
+}

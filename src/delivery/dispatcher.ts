@@ -1,0 +1,281 @@
+import PQueue from 'p-queue';
+import type { Destination, SendOutcome } from '../destinations/destination.ts';
+import { messageOf } from '../errors.ts';
+import type { DeadLetters, Lease, QueueReader } from '../queue/queue.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import type { Batch } from './batch.ts';
+import { Burial, lettersOf } from './burial.ts';
+import { Intake } from './intake.ts';
+import { Notice } from './notice.ts';
+import { Pacing } from './pacing.ts';
+import type { Ticket } from './pacing.ts';
+import { within } from './pause.ts';
+import { newConsignment, RetryLine } from './retry-line.ts';
+import type { Consignment } from './retry-line.ts';
+import { TraceWindow } from './trace-window.ts';
+import type { WindowLimits } from './trace-window.ts';
+import { Upstream } from './upstream.ts';
+import type { UpstreamState } from './upstream.ts';
+
+export type { UpstreamState } from './upstream.ts';
+
+export type DeliveryOptions = WindowLimits & {
+  /** Most requests to the upstream at once. */
+  readonly maxInFlight: number;
+};
+
+export type DeliveryDeps = {
+  readonly reader: QueueReader;
+  readonly destination: Destination;
+  readonly deadLetters: DeadLetters;
+  readonly metrics: Pick<Metrics, 'upstreamSeconds' | 'upstreamState' | 'deliveredSpans' | 'rejectedSpans'>;
+  readonly log: Logger;
+};
+
+export type Delivery = {
+  state(): UpstreamState;
+  /**
+   * Begins no request any more. Those in flight may end, and be settled, for `deadlineMs`; then they are aborted.
+   * What is not settled comes again after a restart.
+   */
+  stop(deadlineMs: number): Promise<void>;
+};
+
+/** Takes what the queue has for one destination there, until stopped. The one place that settles leases. */
+export function startDelivery(options: DeliveryOptions, deps: DeliveryDeps): Delivery {
+  const dispatcher = new Dispatcher(options, deps);
+  dispatcher.start();
+  return { state: () => dispatcher.state, stop: (deadlineMs) => dispatcher.stop(deadlineMs) };
+}
+
+/** How long after the deadline of a stop aborted requests may take to come back. */
+const ABORT_GRACE_MS = 1000;
+
+class Dispatcher {
+  readonly #options: DeliveryOptions;
+  readonly #destination: Destination;
+  readonly #metrics: DeliveryDeps['metrics'];
+  readonly #log: Logger;
+  readonly #window: TraceWindow<Lease>;
+  readonly #pacing: Pacing;
+  readonly #upstream: Upstream;
+  readonly #burial: Burial;
+  readonly #intake: Intake;
+  readonly #sends: PQueue;
+  /** Nothing new is begun. */
+  readonly #stopping = new AbortController();
+  /** Nothing is waited for. */
+  readonly #cut = new AbortController();
+  readonly #rejected = new Notice();
+  readonly #retries = new RetryLine(Math.random);
+  #isTurnOfRetries = true;
+  #answers = 0;
+  #timer: { readonly handle: NodeJS.Timeout; readonly at: number } | undefined;
+  #reading: Promise<void> = Promise.resolve();
+  #stopped: Promise<void> | undefined;
+
+  constructor(options: DeliveryOptions, deps: DeliveryDeps) {
+    const { destination, metrics, deadLetters, reader } = deps;
+    const log = deps.log.child({ destination: destination.name });
+    const stopping = this.#stopping.signal;
+    this.#options = options;
+    this.#destination = destination;
+    this.#metrics = metrics;
+    this.#log = log;
+    this.#window = new TraceWindow(options);
+    this.#pacing = new Pacing({ maxInFlight: options.maxInFlight, random: Math.random });
+    this.#upstream = new Upstream(destination.name, { metrics, log });
+    this.#burial = new Burial({ deadLetters, log, stopping });
+    const onProgress = () => this.#pump();
+    this.#intake = new Intake({
+      reader,
+      window: this.#window,
+      destination,
+      burial: this.#burial,
+      log,
+      stopping,
+      onProgress,
+    });
+    this.#sends = new PQueue({ concurrency: options.maxInFlight });
+  }
+
+  get state(): UpstreamState {
+    return this.#upstream.state;
+  }
+
+  start(): void {
+    // There from the start, so that a first increase is seen as one.
+    this.#metrics.deliveredSpans.inc({ destination: this.#destination.name }, 0);
+    this.#metrics.rejectedSpans.inc({ destination: this.#destination.name }, 0);
+    this.#reading = this.#intake.run();
+  }
+
+  stop(deadlineMs: number): Promise<void> {
+    this.#stopped ??= this.#stop(deadlineMs);
+    return this.#stopped;
+  }
+
+  async #stop(deadlineMs: number): Promise<void> {
+    this.#stopping.abort();
+    this.#intake.wake();
+    clearTimeout(this.#timer?.handle);
+    const idle = this.#sends
+      .onIdle()
+      .then(() => this.#reading)
+      .then(() => this.#burial.onIdle());
+    await within(deadlineMs, idle);
+    this.#cut.abort();
+    await within(ABORT_GRACE_MS, idle);
+  }
+
+  /**
+   * Begins as many requests as may begin. Called whenever something has changed (a record was read, a request ended,
+   * a pause is over); under load no timer decides what the next batch is.
+   */
+  #pump(): void {
+    if (this.#stopping.signal.aborted) return;
+    const now = performance.now();
+    while (this.#pacing.slots(now) > 0) {
+      const next = this.#next(now);
+      if (next === undefined) break;
+      const ticket = this.#pacing.begin();
+      void this.#sends.add(() => this.#attempt(next, ticket)).then(() => this.#pump());
+    }
+    this.#setTimer(now);
+  }
+
+  /** What failed and what is new take turns, so that neither keeps the other from going, or from being the probe. */
+  #next(now: number): Consignment | undefined {
+    const fresh = () => {
+      const batch = this.#window.take({ now: Date.now(), atTail: this.#intake.isAtTail });
+      return batch && newConsignment(batch);
+    };
+    this.#isTurnOfRetries = !this.#isTurnOfRetries;
+    if (this.#isTurnOfRetries) return this.#retries.takeDue(now) ?? fresh();
+    return fresh() ?? this.#retries.takeDue(now);
+  }
+
+  /** For what comes by waiting alone. A timer that is early does no harm: it sets the next. */
+  #setTimer(now: number): void {
+    const waits: number[] = [];
+    const resumesAt = this.#pacing.resumesAt();
+    if (resumesAt !== undefined && resumesAt > now) {
+      waits.push(resumesAt - now);
+    } else if (this.#pacing.slots(now) > 0) {
+      const dueAt = this.#retries.nextDueAt();
+      if (dueAt !== undefined) waits.push(dueAt - now);
+      const readyAt = this.#intake.isAtTail ? this.#window.nextReadyAt() : undefined;
+      // Never longer than a trace waits: the clock may have been set back.
+      if (readyAt !== undefined) waits.push(Math.min(readyAt - Date.now(), this.#options.traceWaitMs));
+    }
+    if (waits.length === 0) return;
+    const wait = Math.max(1, Math.ceil(Math.min(...waits)));
+    if (this.#timer !== undefined && this.#timer.at <= now + wait) return;
+    clearTimeout(this.#timer?.handle);
+    const handle = setTimeout(() => {
+      this.#timer = undefined;
+      this.#pump();
+    }, wait);
+    this.#timer = { handle, at: now + wait };
+  }
+
+  async #attempt(consignment: Consignment, ticket: Ticket): Promise<void> {
+    const outcome = await this.#send(consignment);
+    // Cut off: what came of it is not known, and it comes again after a restart.
+    if (this.#cut.signal.aborted) return;
+    const { batch, attempts } = consignment;
+    if (outcome.kind !== 'delivered' && outcome.kind !== 'refused') {
+      this.#failed(consignment, ticket, outcome);
+      return;
+    }
+    this.#answers++;
+    this.#pacing.answered(ticket, !this.#retries.isEmpty || this.#window.hasFullBatch);
+    if (this.#pacing.condition === 'up') this.#upstream.isUp();
+    if (outcome.kind === 'delivered') {
+      this.#count(batch, outcome);
+      this.#settle(batch);
+    } else {
+      // All of the batch: to find the spans that are to blame, and to deliver the others, would be done here.
+      void this.#bury(batch, outcome.reason, attempts);
+    }
+  }
+
+  async #send(consignment: Consignment): Promise<SendOutcome> {
+    const outcome = await this.#sendOnce(consignment);
+    // A token may end on the way. It was dropped, so this time it is a fresh one.
+    const isAgain = outcome.kind === 'unauthorized' && !this.#stopping.signal.aborted;
+    return isAgain ? await this.#sendOnce(consignment) : outcome;
+  }
+
+  async #sendOnce(consignment: Consignment): Promise<SendOutcome> {
+    const { target, parts, spanCount } = consignment.batch;
+    const startedAt = performance.now();
+    consignment.attempts++;
+    let outcome: SendOutcome;
+    try {
+      outcome = await this.#destination.send(target, parts, this.#cut.signal);
+    } catch (error) {
+      this.#log.error(
+        { err: error },
+        'a request ended in a bug of this relay; its spans are kept and sent again',
+      );
+      outcome = { kind: 'retry', reason: `internal error: ${messageOf(error)}` };
+    }
+    const seconds = (performance.now() - startedAt) / 1000;
+    this.#metrics.upstreamSeconds.observe(
+      { destination: this.#destination.name, outcome: outcome.kind },
+      seconds,
+    );
+    this.#log.debug(
+      { outcome: outcome.kind, target: target.description, spans: spanCount, seconds },
+      'request',
+    );
+    return outcome;
+  }
+
+  /** Keeps the batch as it is, its traces busy: the upstream may still be at work on them. It goes again, later. */
+  #failed(
+    consignment: Consignment,
+    ticket: Ticket,
+    outcome: Exclude<SendOutcome, { kind: 'delivered' | 'refused' }>,
+  ): void {
+    const now = performance.now();
+    const condition = outcome.kind === 'retry' ? 'retrying' : 'blocked';
+    const after = outcome.kind === 'retry' ? (outcome.after ?? 0) : 0;
+    this.#pacing.failed(ticket, condition, now, after);
+    const current = this.#pacing.condition;
+    if (current !== 'up') {
+      this.#upstream.isDown(current, outcome.reason, (this.#pacing.resumesAt() ?? now) - now);
+    }
+    this.#retries.push(consignment, { now, condition, after, answers: this.#answers });
+  }
+
+  #count(batch: Batch<Lease>, outcome: Extract<SendOutcome, { kind: 'delivered' }>): void {
+    const destination = this.#destination.name;
+    const rejected = Math.min(outcome.rejectedSpans, batch.spanCount);
+    this.#metrics.deliveredSpans.inc({ destination }, batch.spanCount - rejected);
+    if (rejected === 0) return;
+    this.#metrics.rejectedSpans.inc({ destination }, rejected);
+    const spans = this.#rejected.due(performance.now(), rejected);
+    if (spans === undefined) return;
+    this.#log.warn(
+      { spans, reason: outcome.message, target: batch.target.description },
+      'the upstream left spans out of what it took, by a partial success (spans counts since this was last said)',
+    );
+  }
+
+  async #bury(batch: Batch<Lease>, reason: string, attempts: number): Promise<void> {
+    const destination = this.#destination.name;
+    const letters = lettersOf(batch, { destination, reason, attempts, refusedAt: Date.now() });
+    const isKept = await this.#burial.bury(letters);
+    if (!isKept || this.#cut.signal.aborted) return;
+    this.#settle(batch);
+    this.#pump();
+  }
+
+  #settle(batch: Batch<Lease>): void {
+    for (const lease of this.#window.release(batch)) lease.settle();
+    this.#intake.wake();
+  }
+}

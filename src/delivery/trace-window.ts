@@ -1,0 +1,283 @@
+import type { ResolvedTarget } from '../destinations/destination.ts';
+import type { TraceId } from '../otlp/record.ts';
+import type { SpanSlice } from '../otlp/wire.ts';
+import { BatchDraft } from './batch.ts';
+import type { Batch, BatchLimits, HeldRecord, Piece } from './batch.ts';
+import { LinkedList } from './linked-list.ts';
+import type { Link } from './linked-list.ts';
+
+export type WindowLimits = BatchLimits & {
+  /** How long a trace waits for its root span after its first span was received, in ms. */
+  readonly traceWaitMs: number;
+  /** Bytes of records that are not settled, from which on the window is full. */
+  readonly windowSize: number;
+};
+
+/** A record to be put into the window. It has at least one span. */
+export type WindowEntry<H> = {
+  readonly handle: H;
+  readonly target: ResolvedTarget;
+  readonly payload: Uint8Array;
+  /** As `indexSpans` gives them. */
+  readonly spans: readonly SpanSlice[];
+  /** Milliseconds since the Unix epoch. */
+  readonly receivedAt: number;
+};
+
+/** The spans of one trace for one target that have not gone yet. */
+type Gathering<H> = {
+  readonly traceId: TraceId;
+  readonly line: TargetLine<H>;
+  readonly firstReceivedAt: number;
+  readonly pieces: LinkedList<Piece<H>>;
+  spans: number;
+  bytes: number;
+  /** waiting for its root; ready; or ready and held back, because the trace is in a batch. */
+  place: 'waiting' | 'ready' | 'parked';
+  /** Its place among the waiting. */
+  link: Link<Gathering<H>> | undefined;
+};
+
+type TargetLine<H> = {
+  readonly target: ResolvedTarget;
+  readonly gatherings: Map<TraceId, Gathering<H>>;
+  readonly ready: LinkedList<Gathering<H>>;
+};
+
+/** What the bookkeeping weighs in memory, about, in bytes: small spans must not slip past the window's limit. */
+const RECORD_WEIGHT = 512;
+const SPAN_WEIGHT = 256;
+
+/**
+ * The spans of the records that are not settled, gathered by trace, and the batches made of them.
+ *
+ * A trace is ready when its root was added, or when event time (the latest `receivedAt` that was added) has passed
+ * its first `receivedAt` by the wait, or, where all there is was added, when the clock has. So a backlog is grouped
+ * like live traffic. In a full window the oldest incomplete traces are made ready too: memory is bounded and things
+ * move. A trace of which a batch is out is in no other batch, whatever its target, until that batch is released.
+ *
+ * Reads no clock and does no I/O; every call costs what it moves, not what waits.
+ */
+export class TraceWindow<H> {
+  readonly #limits: WindowLimits;
+  readonly #lines = new Map<string, TargetLine<H>>();
+  readonly #waiting = new LinkedList<Gathering<H>>();
+  /** Lines with a ready trace; the first has the next turn. */
+  readonly #readyLines = new Set<TargetLine<H>>();
+  /** Traces in a batch, each with the gatherings that wait for its release. */
+  readonly #busy = new Map<TraceId, Gathering<H>[]>();
+  readonly #out = new Map<Batch<H>, ReadonlyMap<HeldRecord<H>, number>>();
+  #readySpans = 0;
+  #readyBytes = 0;
+  #weight = 0;
+  #records = 0;
+  #eventTime = Number.NEGATIVE_INFINITY;
+
+  constructor(limits: WindowLimits) {
+    this.#limits = limits;
+  }
+
+  /** Weight of the records that are not settled: whole payloads, since a slice pins its buffer, and bookkeeping. */
+  get bytes(): number {
+    return this.#weight;
+  }
+
+  /** Nothing more should be added. One record is taken into an empty window, whatever its size. */
+  get isFull(): boolean {
+    return this.#weight >= this.#limits.windowSize;
+  }
+
+  /** A whole request's worth of ready traces waits. */
+  get hasFullBatch(): boolean {
+    return this.#readySpans >= this.#limits.maxBatchSpans || this.#readyBytes >= this.#limits.maxBatchSize;
+  }
+
+  add(entry: WindowEntry<H>): void {
+    const { handle, target, payload, spans, receivedAt } = entry;
+    if (spans.length === 0) throw new Error('a record without spans would stay in the window for ever');
+    const spanBytes = spans.reduce((sum, span) => sum + span.bytes, 0);
+    const held = {
+      handle,
+      payload,
+      spans,
+      envelope: payload.byteLength - spanBytes,
+      order: this.#records++,
+      open: spans.length,
+    };
+    this.#weight += weightOf(held);
+    // Far behind what was read before means that the clock was set back; requests that overtook each other are not.
+    const clockWentBack = receivedAt < this.#eventTime - this.#limits.traceWaitMs;
+    this.#eventTime = clockWentBack ? receivedAt : Math.max(this.#eventTime, receivedAt);
+    const line = this.#lineOf(target);
+    for (const [spanIndex, span] of spans.entries()) this.#gather(line, held, spanIndex, span, receivedAt);
+  }
+
+  /**
+   * The next batch: whole ready traces of one target, oldest first, within the limits. A trace larger than a request
+   * goes part by part, in order. A single span over the size limit goes alone. Targets take turns.
+   * The traces in it are busy until it is released. `undefined`: nothing is ready.
+   *
+   * @param at.now milliseconds since the Unix epoch
+   * @param at.atTail all that could be added was added, so that waiting by the clock is fair
+   */
+  take(at: { readonly now: number; readonly atTail: boolean }): Batch<H> | undefined {
+    this.#ripen(at.now, at.atTail);
+    for (const line of this.#readyLines) {
+      const draft = this.#fill(line);
+      // Off the set and on again: its next turn comes after those of the others.
+      this.#readyLines.delete(line);
+      if (line.ready.first !== undefined) this.#readyLines.add(line);
+      if (draft.isEmpty) continue;
+      const { batch, taken } = draft.finish(line.target);
+      this.#out.set(batch, taken);
+      return batch;
+    }
+    return undefined;
+  }
+
+  /**
+   * Ends a batch of which every span is settled. Frees its traces, and returns the handles of the records of which
+   * no span is left, oldest first.
+   */
+  release(batch: Batch<H>): H[] {
+    const taken = this.#out.get(batch);
+    if (taken === undefined) throw new Error('this batch is not out');
+    this.#out.delete(batch);
+    for (const traceId of batch.traceIds) {
+      const parked = this.#busy.get(traceId) ?? [];
+      this.#busy.delete(traceId);
+      // At the back: one trace without end must not keep the others from their turn.
+      for (const gathering of parked) this.#makeReady(gathering);
+    }
+    const settled: H[] = [];
+    for (const [held, spans] of taken) {
+      held.open -= spans;
+      if (held.open > 0) continue;
+      this.#weight -= weightOf(held);
+      settled.push(held.handle);
+    }
+    return settled;
+  }
+
+  /** When a trace becomes ready by waiting at the tail, in ms since the Unix epoch; undefined if none waits. */
+  nextReadyAt(): number | undefined {
+    const first = this.#waiting.first?.value;
+    return first && first.firstReceivedAt + this.#limits.traceWaitMs;
+  }
+
+  #lineOf(target: ResolvedTarget): TargetLine<H> {
+    let line = this.#lines.get(target.key);
+    if (line === undefined) {
+      line = { target, gatherings: new Map(), ready: new LinkedList() };
+      this.#lines.set(target.key, line);
+    }
+    return line;
+  }
+
+  #gather(
+    line: TargetLine<H>,
+    held: HeldRecord<H>,
+    spanIndex: number,
+    span: SpanSlice,
+    receivedAt: number,
+  ): void {
+    let gathering = line.gatherings.get(span.traceId);
+    if (gathering === undefined) {
+      gathering = {
+        traceId: span.traceId,
+        line,
+        firstReceivedAt: receivedAt,
+        pieces: new LinkedList(),
+        spans: 0,
+        bytes: 0,
+        place: 'waiting',
+        link: undefined,
+      };
+      gathering.link = this.#waiting.push(gathering);
+      line.gatherings.set(span.traceId, gathering);
+    }
+    const last = gathering.pieces.last?.value;
+    if (last?.held === held) last.spanIndexes.push(spanIndex);
+    else gathering.pieces.push({ held, spanIndexes: [spanIndex], from: 0 });
+    gathering.spans++;
+    gathering.bytes += span.bytes;
+    if (gathering.place === 'ready') {
+      this.#readySpans++;
+      this.#readyBytes += span.bytes;
+    } else if (gathering.place === 'waiting' && span.isRoot) {
+      this.#makeReady(gathering);
+    }
+  }
+
+  /** Makes ready what has waited long enough, and in a full window enough of the oldest for a whole batch. */
+  #ripen(now: number, atTail: boolean): void {
+    const { traceWaitMs } = this.#limits;
+    for (let link = this.#waiting.first; link !== undefined; link = this.#waiting.first) {
+      const since = link.value.firstReceivedAt;
+      const isDue =
+        this.#eventTime >= since + traceWaitMs ||
+        // Received in the future: the clock was set back, and would take as long again to come round.
+        (atTail && (now >= since + traceWaitMs || now < since)) ||
+        (this.isFull && !this.hasFullBatch);
+      if (!isDue) return;
+      this.#makeReady(link.value);
+    }
+  }
+
+  #makeReady(gathering: Gathering<H>): void {
+    if (gathering.link !== undefined) this.#waiting.remove(gathering.link);
+    gathering.link = undefined;
+    const parked = this.#busy.get(gathering.traceId);
+    if (parked !== undefined) {
+      gathering.place = 'parked';
+      parked.push(gathering);
+      return;
+    }
+    gathering.place = 'ready';
+    gathering.line.ready.push(gathering);
+    this.#readyLines.add(gathering.line);
+    this.#readySpans += gathering.spans;
+    this.#readyBytes += gathering.bytes;
+  }
+
+  #fill(line: TargetLine<H>): BatchDraft<H> {
+    const draft = new BatchDraft<H>(this.#limits);
+    while (!draft.isFull) {
+      const gathering = line.ready.first?.value;
+      if (gathering === undefined) break;
+      // Busy, though it was not when it became ready: the trace has gone to another target since.
+      const isBusy = this.#busy.has(gathering.traceId);
+      const count = isBusy ? 0 : draft.roomFor(gathering.pieces);
+      const isWhole = count === gathering.spans;
+      if (!isWhole && !isBusy && !draft.isEmpty) break;
+
+      line.ready.shift();
+      this.#readySpans -= gathering.spans;
+      this.#readyBytes -= gathering.bytes;
+      if (isBusy) {
+        this.#makeReady(gathering);
+        continue;
+      }
+      this.#busy.set(gathering.traceId, []);
+      gathering.bytes -= draft.move(gathering.traceId, gathering.pieces, count);
+      gathering.spans -= count;
+      if (isWhole) {
+        this.#forget(gathering);
+      } else {
+        // Larger than a request: the rest waits for the release of this part.
+        this.#makeReady(gathering);
+        break;
+      }
+    }
+    return draft;
+  }
+
+  #forget({ line, traceId }: Gathering<H>): void {
+    line.gatherings.delete(traceId);
+    if (line.gatherings.size === 0) this.#lines.delete(line.target.key);
+  }
+}
+
+function weightOf(held: HeldRecord<unknown>): number {
+  return held.payload.byteLength + RECORD_WEIGHT + held.spans.length * SPAN_WEIGHT;
+}

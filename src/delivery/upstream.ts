@@ -1,0 +1,84 @@
+import type { Logger } from '../telemetry/logger.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import { Notice } from './notice.ts';
+import type { UpstreamCondition } from './pacing.ts';
+
+export type UpstreamState = {
+  readonly state: UpstreamCondition;
+  /** The words of the last failure; none while it is up. */
+  readonly reason?: string;
+  /** Milliseconds since the Unix epoch. */
+  readonly since: number;
+};
+
+const CONDITIONS: readonly UpstreamCondition[] = ['up', 'retrying', 'blocked'];
+
+const TROUBLE = {
+  retrying:
+    'the upstream does not take traces for now; they are kept and sent again, nothing has to be done here',
+  blocked:
+    'the upstream does not take traces from this relay as it is set up; they are kept: ' +
+    'correct what the reason names, in the configuration or at the upstream, and they go by themselves',
+} as const;
+
+/** What is known of an upstream, told to people: in the status, the metrics, and the log when it changes. */
+export class Upstream {
+  readonly #destination: string;
+  readonly #metrics: Pick<Metrics, 'upstreamState'>;
+  readonly #log: Logger;
+  #state: UpstreamState = { state: 'up', since: Date.now() };
+  #reminder = new Notice();
+
+  constructor(destination: string, deps: { metrics: Pick<Metrics, 'upstreamState'>; log: Logger }) {
+    this.#destination = destination;
+    this.#metrics = deps.metrics;
+    this.#log = deps.log;
+    this.#setGauge();
+  }
+
+  get state(): UpstreamState {
+    return this.#state;
+  }
+
+  isUp(): void {
+    if (this.#state.state === 'up') return;
+    const now = Date.now();
+    this.#log.info(
+      { afterSeconds: secondsBetween(this.#state.since, now) },
+      'the upstream takes traces again',
+    );
+    this.#state = { state: 'up', since: now };
+    this.#setGauge();
+  }
+
+  /** @param nextTryInMs when it is asked again */
+  isDown(state: 'retrying' | 'blocked', reason: string, nextTryInMs: number): void {
+    const now = Date.now();
+    const isNews = this.#state.state !== state;
+    this.#state = { state, reason, since: isNews ? now : this.#state.since };
+    if (isNews) {
+      this.#reminder = new Notice();
+      this.#setGauge();
+    }
+    if (this.#reminder.due(performance.now()) === undefined) return;
+    const details = {
+      reason,
+      forSeconds: secondsBetween(this.#state.since, now),
+      nextTryInMs: Math.ceil(nextTryInMs),
+    };
+    this.#log.warn(details, TROUBLE[state]);
+  }
+
+  #setGauge(): void {
+    for (const state of CONDITIONS) {
+      this.#metrics.upstreamState.set(
+        { destination: this.#destination, state },
+        state === this.#state.state ? 1 : 0,
+      );
+    }
+  }
+}
+
+function secondsBetween(from: number, to: number): number {
+  return Math.max(0, Math.round((to - from) / 1000));
+}

@@ -1,0 +1,182 @@
+import { readFileSync } from 'node:fs';
+import { createSecureContext } from 'node:tls';
+import { promisify } from 'node:util';
+import { unzip } from 'node:zlib';
+import { Agent, request } from 'undici';
+import { networkWords, quote } from '../auth/network-words.ts';
+import { watchFiles } from '../config/watch.ts';
+import { RelayError, messageOf } from '../errors.ts';
+import type { Logger } from '../telemetry/logger.ts';
+
+const unzipAsync = promisify(unzip);
+
+/** PEM files. The CA takes the place of those that are trusted by default. */
+export type TlsFiles = { readonly caFile?: string; readonly certFile?: string; readonly keyFile?: string };
+
+export type HttpClientOptions = {
+  readonly tls: TlsFiles;
+  /** For a whole request, from connecting to the last byte of the answer. */
+  readonly timeoutMs: number;
+  /** Bytes of an answer's body, before and after decompression. */
+  readonly maxResponseSize: number;
+};
+
+export type HttpRequest = {
+  readonly method: 'GET' | 'POST';
+  readonly url: URL;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: Uint8Array;
+};
+
+/** One answer, whole; header values as they came. */
+export type HttpAnswer = {
+  readonly kind: 'answer';
+  readonly status: number;
+  readonly contentType: string | undefined;
+  readonly location: string | undefined;
+  readonly retryAfter: string | undefined;
+  readonly body: Buffer;
+};
+
+export type HttpResult =
+  | HttpAnswer
+  /** Its body is over the limit; what was read of it is gone. */
+  | { readonly kind: 'too large'; readonly status: number; readonly reason: string }
+  /** Nothing came, or not all of it. The request may have been taken. */
+  | { readonly kind: 'no answer'; readonly reason: string };
+
+export type HttpClient = {
+  /** Never rejects for what the network or the other side does. Follows no redirects. */
+  ask(request: HttpRequest, signal: AbortSignal): Promise<HttpResult>;
+  /** Ends requests under way. */
+  close(): Promise<void>;
+};
+
+/**
+ * Keeps connections alive, and takes up TLS files when they change: for new connections, while requests under
+ * way end on the old ones. Files that cannot be used then are logged, and the old ones stay.
+ * @throws RelayError CERTIFICATE_INVALID, when the files cannot be used at the start
+ */
+export function createHttpClient(options: HttpClientOptions, log: Logger): HttpClient {
+  const { timeoutMs, maxResponseSize } = options;
+  const files = Object.values(options.tls);
+  // Watched before they are read, so that no change is missed.
+  const stopWatching = files.length === 0 ? () => {} : watchFiles(files, reload);
+  let agent = createAgent();
+
+  function createAgent(): Agent {
+    return new Agent({
+      connect: { ...readTls(options.tls), timeout: timeoutMs },
+      // One deadline covers all, set for each request.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      allowH2: false,
+    });
+  }
+
+  function reload(file: string): void {
+    try {
+      const old = agent;
+      agent = createAgent();
+      void old.close();
+      log.info({ file }, 'TLS files changed: new connections use them');
+    } catch (error) {
+      // A pair is replaced one file after the other: for a moment they do not fit, which the next change ends.
+      log.warn({ file }, `TLS files changed and cannot be used; the old ones stay: ${messageOf(error)}`);
+    }
+  }
+
+  async function ask({ method, url, headers, body }: HttpRequest, signal: AbortSignal): Promise<HttpResult> {
+    try {
+      const answer = await request(url, {
+        method,
+        headers: { ...headers, 'accept-encoding': 'identity' },
+        body: body ?? null,
+        dispatcher: agent,
+        signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
+      });
+      const status = answer.statusCode;
+      const encoded = await readUpTo(answer.body, maxResponseSize);
+      const plain =
+        encoded && (await decode(encoded, first(answer.headers['content-encoding']), maxResponseSize));
+      if (plain === undefined) {
+        return {
+          kind: 'too large',
+          status,
+          reason: `${url.host} answers ${status} with more than ${maxResponseSize} bytes`,
+        };
+      }
+      return {
+        kind: 'answer',
+        status,
+        contentType: first(answer.headers['content-type']),
+        location: first(answer.headers['location']),
+        retryAfter: first(answer.headers['retry-after']),
+        body: plain,
+      };
+    } catch (error) {
+      return { kind: 'no answer', reason: networkWords(error, url, timeoutMs) };
+    }
+  }
+
+  return {
+    ask,
+    async close() {
+      stopWatching();
+      await agent.destroy();
+    },
+  };
+}
+
+/** Undefined if there are more than `limit` bytes; the connection is given up then. */
+async function readUpTo(body: AsyncIterable<Buffer>, limit: number): Promise<Buffer | undefined> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of body) {
+    size += chunk.byteLength;
+    if (size > limit) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks, size);
+}
+
+/**
+ * No compression was asked for, but some proxies compress all the same. Undefined if more than `limit` bytes
+ * come of it. What cannot be decompressed stays as it is, and is no answer of the upstream to its reader.
+ */
+async function decode(
+  body: Buffer,
+  encoding: string | undefined,
+  limit: number,
+): Promise<Buffer | undefined> {
+  if (encoding === undefined || !/^(x-)?gzip$|^deflate$/i.test(encoding.trim())) return body;
+  try {
+    return await unzipAsync(body, { maxOutputLength: limit });
+  } catch (error) {
+    return error instanceof RangeError ? undefined : body;
+  }
+}
+
+function readTls({ caFile, certFile, keyFile }: TlsFiles): { ca?: Buffer; cert?: Buffer; key?: Buffer } {
+  try {
+    const material = {
+      ...(caFile === undefined ? {} : { ca: readFileSync(caFile) }),
+      ...(certFile === undefined ? {} : { cert: readFileSync(certFile) }),
+      ...(keyFile === undefined ? {} : { key: readFileSync(keyFile) }),
+    };
+    // Says at once what connections would say one by one: no PEM, or a key of another certificate.
+    createSecureContext(material);
+    return material;
+  } catch (cause) {
+    const names = [caFile, certFile, keyFile].filter((file) => file !== undefined).join(', ');
+    throw new RelayError(
+      'CERTIFICATE_INVALID',
+      `TLS files of the upstream (${names}): ${quote(messageOf(cause))}`,
+      { cause },
+    );
+  }
+}
+
+function first(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value[0] : value;
+}

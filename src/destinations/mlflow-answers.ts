@@ -1,0 +1,169 @@
+import { bareUrl, quote } from '../auth/network-words.ts';
+import { readExportResponse } from '../otlp/response.ts';
+import type { SendOutcome } from './destination.ts';
+import type { HttpAnswer, HttpResult } from './http-client.ts';
+import { isPassing, readMlflowError } from './mlflow-error.ts';
+import type { MlflowError } from './mlflow-error.ts';
+
+/* The table of answers to POST /v1/traces, as MLflow 3.17 and what stands before it give them. Pure. */
+
+/** A `Retry-After` beyond this is taken for this. */
+export const LONGEST_RETRY_AFTER_MS = 5 * 60_000;
+
+export type Asked = {
+  readonly url: URL;
+  /** As people know it, such as `experiment 1`. */
+  readonly experiment: string;
+  /** Milliseconds since the epoch, for a `Retry-After` that is a date. */
+  readonly now: number;
+};
+
+/** What became of a request with traces. */
+export function readTracesAnswer(result: HttpResult, asked: Asked): SendOutcome {
+  if (result.kind !== 'answer') return withoutAnswer(result);
+  const { status } = result;
+  if (status >= 200 && status < 300) return readSuccess(result, asked);
+  const shared = readSharedAnswer(result, asked);
+  if (shared !== undefined) return shared;
+
+  const error = readMlflowError(result.contentType, result.body);
+  switch (status) {
+    case 403:
+      return blocked(`${sentence(result, asked)}: ${permissionWords(result, asked)}`);
+    case 404:
+    case 405:
+      return blocked(
+        error?.code === 'RESOURCE_DOES_NOT_EXIST'
+          ? `${sentence(result, asked)}: configure an experiment that exists`
+          : `${sentence(result, asked)}: check the path of url, and that MLflow is 3.6 or newer with a server that takes OTLP (uvicorn)`,
+      );
+    case 413:
+      // Whoever says it means the size of these bytes: smaller requests pass, so nothing else is held back.
+      return {
+        kind: 'refused',
+        reason: `${sentence(result, asked)}: raise the limit there (nginx: client_max_body_size), or lower max_batch_size`,
+      };
+    case 501:
+      return blocked(`${sentence(result, asked)}: MLflow needs a store in a database (--backend-store-uri)`);
+    case 400:
+    case 422:
+    case 500:
+      return error === undefined ? byProxy(result, asked) : byMlflow(error, result, asked);
+    default:
+      return blocked(`${sentence(result, asked)}, which is no answer to traces`);
+  }
+}
+
+/** Rows that are the same for each of MLflow's endpoints; undefined: the endpoint has its own. */
+export function readSharedAnswer(answer: HttpAnswer, asked: Asked): SendOutcome | undefined {
+  const { status, location } = answer;
+  if (status >= 300 && status < 400) {
+    const to =
+      location !== undefined && URL.canParse(location, asked.url.href)
+        ? new URL(location, asked.url)
+        : undefined;
+    return blocked(
+      `${bareUrl(asked.url)} redirects${to === undefined ? '' : ` to ${bareUrl(to)}`} (${status}): is it a login page? Configure an address that takes bearer tokens, or the final one`,
+    );
+  }
+  // 409 and 499 are MLflow's ABORTED, RESOURCE_CONFLICT and CANCELLED.
+  switch (status) {
+    case 401:
+      return { kind: 'unauthorized', reason: `${sentence(answer, asked)}: the access token is not taken` };
+    case 408:
+    case 409:
+    case 425:
+    case 429:
+    case 499:
+    case 502:
+    case 503:
+    case 504: {
+      const after = retryAfterMs(answer.retryAfter, asked.now);
+      return { kind: 'retry', reason: sentence(answer, asked), ...(after === undefined ? {} : { after }) };
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** What became of a request whose answer could not be read. */
+export function withoutAnswer(result: Exclude<HttpResult, HttpAnswer>): SendOutcome {
+  // A success of OTLP is some bytes; what is that long is a page, and will be one the next time.
+  return result.kind === 'too large' && result.status >= 200 && result.status < 300
+    ? blocked(`${result.reason}: it is not MLflow that answers there, or max_response_size is too low`)
+    : { kind: 'retry', reason: result.reason };
+}
+
+/** Where and what, in one clause. Pages of HTML are named, not quoted. */
+export function sentence({ status, contentType, body }: HttpAnswer, asked: Asked): string {
+  const error = readMlflowError(contentType, body);
+  const said =
+    error?.message ?? (isHtml(contentType, body) ? 'a page of HTML' : quote(body.toString('utf8')));
+  return `${bareUrl(asked.url)} answers ${status}${said === '' ? '' : ` (${said})`}`;
+}
+
+/** OTLP: success is 200 with an ExportTraceServiceResponse; nothing else is. */
+function readSuccess(answer: HttpAnswer, asked: Asked): SendOutcome {
+  if (answer.status !== 200) {
+    return blocked(`${bareUrl(asked.url)} answers ${answer.status}; a server that takes OTLP answers 200`);
+  }
+  const response = readExportResponse(answer.contentType, answer.body);
+  if (!response.ok) {
+    const what = isHtml(answer.contentType, answer.body)
+      ? 'a page of HTML: is it a login page?'
+      : quote(response.reason);
+    return blocked(`${bareUrl(asked.url)} answers 200 without an OTLP response (${what}); check url`);
+  }
+  return {
+    kind: 'delivered',
+    rejectedSpans: response.rejectedSpans,
+    ...(response.message === undefined ? {} : { message: quote(response.message) }),
+  };
+}
+
+function byMlflow(error: MlflowError, answer: HttpAnswer, asked: Asked): SendOutcome {
+  const reason = sentence(answer, asked);
+  if (isPassing(error)) return { kind: 'retry', reason };
+  if (error.isAboutHeaders) return blocked(`${reason}: something on the way takes headers away`);
+  if (/^(Invalid Content-Type|Unsupported Content-Encoding|Failed to decompress)/.test(error.message)) {
+    return blocked(`${reason}: something on the way changes the request, or this MLflow is too old for gzip`);
+  }
+  if (/\b(experiment id|workspaces?)\b/i.test(error.message)) {
+    return blocked(`${reason}: check experiment and workspace`);
+  }
+  // FastAPI's handler of an unexpected error, in a plugin before MLflow: nothing about these bytes.
+  if (answer.status === 500 && error.code === undefined) return { kind: 'retry', reason };
+  return answer.status === 500 || error.message === 'Failed to log OpenTelemetry spans'
+    ? { kind: 'refused', reason, doubtful: true }
+    : { kind: 'refused', reason };
+}
+
+/** What did not come from MLflow is no verdict on the bytes. */
+function byProxy(answer: HttpAnswer, asked: Asked): SendOutcome {
+  const reason = `${sentence(answer, asked)}, which is not MLflow's own answer`;
+  return answer.status === 500
+    ? { kind: 'retry', reason }
+    : blocked(`${reason}: look at what stands before MLflow`);
+}
+
+function permissionWords({ contentType, body }: HttpAnswer, { experiment }: Asked): string {
+  return isHtml(contentType, body)
+    ? 'a proxy or firewall before MLflow does not let the request through'
+    : `the relay's account needs EDIT or MANAGE on ${experiment}, and the experiment must exist`;
+}
+
+function isHtml(contentType: string | undefined, body: Uint8Array): boolean {
+  const start = Buffer.from(body.buffer, body.byteOffset, Math.min(body.byteLength, 64)).toString('latin1');
+  return /^text\/html\b/i.test(contentType ?? '') || /^\s*<(!doctype html|html)\b/i.test(start);
+}
+
+/** RFC 9110 section 10.2.3: seconds, or a date. */
+function retryAfterMs(value: string | undefined, now: number): number | undefined {
+  if (value === undefined) return undefined;
+  const ms = /^\s*\d+\s*$/.test(value) ? Number(value) * 1000 : Date.parse(value) - now;
+  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), LONGEST_RETRY_AFTER_MS);
+}
+
+function blocked(reason: string): SendOutcome {
+  return { kind: 'blocked', reason };
+}

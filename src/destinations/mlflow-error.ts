@@ -1,0 +1,69 @@
+import { quote } from '../auth/network-words.ts';
+
+/** An error that MLflow itself wrote, not something between. `message` is fit for a log line. */
+export type MlflowError = {
+  /** Of an MlflowException, such as `RESOURCE_DOES_NOT_EXIST`. */
+  readonly code: string | undefined;
+  readonly message: string;
+  /** FastAPI's complaint about the request's headers: the body was not looked at. */
+  readonly isAboutHeaders: boolean;
+};
+
+/**
+ * MLflow writes `{"error_code", "message"}` (MlflowException) or `{"detail"}` (FastAPI), as JSON (MLflow 3.17,
+ * server/otel_api.py). Undefined for anything else: other JSON is what gateways write.
+ */
+export function readMlflowError(contentType: string | undefined, body: Uint8Array): MlflowError | undefined {
+  const json = readJsonObject(contentType, body);
+  if (json === undefined) return undefined;
+  const { error_code: code, message, detail } = json;
+  if (typeof code === 'string') {
+    const text = typeof message === 'string' ? withoutSql(message) : '';
+    return { code: quote(code), message: quote(`${code}: ${text}`), isAboutHeaders: false };
+  }
+  if (typeof detail === 'string') return { code: undefined, message: quote(detail), isAboutHeaders: false };
+  if (Array.isArray(detail)) {
+    return { code: undefined, message: quote(JSON.stringify(detail)), isAboutHeaders: true };
+  }
+  return undefined;
+}
+
+/** Undefined unless it is a JSON object, and says so in its content type. */
+export function readJsonObject(
+  contentType: string | undefined,
+  body: Uint8Array,
+): Record<string, unknown> | undefined {
+  if (!/^application\/([\w.-]+\+)?json\b/i.test(contentType?.trim() ?? '')) return undefined;
+  try {
+    const json: unknown = JSON.parse(
+      Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('utf8'),
+    );
+    return typeof json === 'object' && json !== null && !Array.isArray(json)
+      ? (json as Record<string, unknown>)
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Conditions of the database that pass: MLflow answers 400 (BAD_REQUEST) or 500 with SQLAlchemy's text for
+ * them. A duplicate key comes of two requests that create the same trace at once; sent again, it is an update.
+ */
+const PASSING =
+  /OperationalError|deadlock|\blocked\b|lock wait timeout|UniqueViolation|UNIQUE constraint failed|duplicate (key|entry)|could not serialize|SerializationFailure|PendingRollbackError|QueuePool limit|FOREIGN KEY|ForeignKeyViolation|connection .{0,40}(closed|refused|reset|lost|terminated)/i;
+
+/** Other violations of constraints stay what they are. */
+const LASTING_INTEGRITY = /NOT NULL|not-null|CHECK constraint|NotNullViolation|CheckViolation/i;
+
+/** Whether the same request may be taken later, by what MLflow says of it. */
+export function isPassing({ code, message }: MlflowError): boolean {
+  if (code === 'INVALID_PARAMETER_VALUE') return false;
+  if (code === 'TEMPORARILY_UNAVAILABLE' || code === 'DEADLINE_EXCEEDED') return true;
+  return PASSING.test(message) || (/IntegrityError/.test(message) && !LASTING_INTEGRITY.test(message));
+}
+
+/** SQLAlchemy appends the statement and its parameters, which are users' data. */
+function withoutSql(message: string): string {
+  return message.split('[SQL:')[0] ?? '';
+}

@@ -1,0 +1,177 @@
+import { readFileSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { gzip } from 'node:zlib';
+import { bareUrl } from '../auth/network-words.ts';
+import type { TokenSource } from '../auth/token-source.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { Destination, ResolvedTarget, SendOutcome } from './destination.ts';
+import { createExperimentResolver, experimentWords } from './experiment.ts';
+import type { ExperimentChoice, RestCall } from './experiment.ts';
+import { createHttpClient } from './http-client.ts';
+import type { HttpRequest, HttpResult, TlsFiles } from './http-client.ts';
+import { readTracesAnswer } from './mlflow-answers.ts';
+
+const gzipAsync = promisify(gzip);
+
+/** Below this, compression saves less than it costs. */
+const SMALLEST_TO_COMPRESS = 1024;
+
+/** After this many refusals in a row, each of a token fetched after the one before, another token is no remedy. */
+const REFUSALS_TO_BLOCK = 3;
+
+export type MlflowOptions = {
+  readonly name: string;
+  /** A base path is kept. */
+  readonly url: URL;
+  readonly experiment: ExperimentChoice;
+  readonly workspace: string | undefined;
+  readonly tls: TlsFiles;
+  /** For each request, whole. */
+  readonly timeoutMs: number;
+  /** Bytes of an answer. */
+  readonly maxResponseSize: number;
+};
+
+/**
+ * MLflow's OTLP endpoint, `POST /v1/traces` (MLflow 3.17, server/otel_api.py), alone or with a plugin such as
+ * mlflow-oidc-auth. Without `tokens`, nothing is sent that says who the relay is, but its client certificate.
+ * @throws RelayError CERTIFICATE_INVALID
+ */
+export function createMlflowDestination(
+  options: MlflowOptions,
+  deps: { tokens: TokenSource | undefined; log: Logger },
+): Destination {
+  const { tokens } = deps;
+  const log = deps.log.child({ destination: options.name });
+  const base = withTrailingSlash(options.url);
+  const tracesUrl = new URL('v1/traces', base);
+  const http = createHttpClient(options, log);
+  const experiment = createExperimentResolver(options.experiment, base, log);
+  const experimentName = experimentWords(options.experiment);
+  const target: ResolvedTarget = {
+    key: JSON.stringify([base.href, options.workspace, options.experiment]),
+    description: `${experimentName}${options.workspace === undefined ? '' : ` in workspace "${options.workspace}"`} at ${bareUrl(options.url)}`,
+  };
+  const headers = {
+    'user-agent': userAgent(),
+    ...(options.workspace === undefined ? {} : { 'x-mlflow-workspace': options.workspace }),
+  };
+
+  let refusals = 0;
+
+  /** With the token; sees to it that a token which is not taken is not used again. */
+  async function ask(
+    token: string | undefined,
+    request: HttpRequest,
+    signal: AbortSignal,
+  ): Promise<HttpResult> {
+    const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };
+    const refusalsBefore = refusals;
+    const result = await http.ask(
+      { ...request, headers: { ...headers, ...authorization, ...request.headers } },
+      signal,
+    );
+    if (result.kind !== 'answer') return result;
+    if (result.status !== 401) {
+      refusals = 0;
+    } else if (token !== undefined) {
+      tokens?.drop(token);
+      // Requests that were under way together meet the same refusal: it counts once.
+      if (refusals === refusalsBefore) refusals += 1;
+    }
+    return result;
+  }
+
+  async function send(
+    _target: ResolvedTarget,
+    parts: readonly Uint8Array[],
+    signal: AbortSignal,
+  ): Promise<SendOutcome> {
+    const token = await tokens?.token();
+    if (token?.kind === 'unavailable') return { kind: 'retry', reason: token.reason };
+    if (token?.kind === 'rejected') return { kind: 'blocked', reason: token.reason };
+
+    const call: RestCall = (method, url, body) =>
+      ask(
+        token?.value,
+        {
+          method,
+          url,
+          headers: {
+            accept: 'application/json',
+            ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          },
+          ...(body === undefined ? {} : { body: Buffer.from(JSON.stringify(body)) }),
+        },
+        signal,
+      );
+    const resolved = await experiment.resolve(call);
+    if (!resolved.ok) return withTokenWords(resolved.outcome);
+
+    const { body, encoding } = await compress(parts);
+    const result = await ask(
+      token?.value,
+      {
+        method: 'POST',
+        url: tracesUrl,
+        headers: {
+          // Anything with text/html in it makes mlflow-oidc-auth redirect to its login.
+          accept: 'application/x-protobuf',
+          'content-type': 'application/x-protobuf',
+          'x-mlflow-experiment-id': resolved.id,
+          ...encoding,
+        },
+        body,
+      },
+      signal,
+    );
+    if (result.kind === 'answer' && (result.status === 403 || result.status === 404)) experiment.forget();
+    return withTokenWords(
+      readTracesAnswer(result, { url: tracesUrl, experiment: experimentName, now: Date.now() }),
+    );
+  }
+
+  /** A 401 is healed by a fresh token, unless there are none, or they are refused as well. */
+  function withTokenWords(outcome: SendOutcome): SendOutcome {
+    if (outcome.kind !== 'unauthorized') return outcome;
+    if (tokens === undefined) {
+      return {
+        kind: 'blocked',
+        reason: `${outcome.reason}; none is configured: set auth of ${options.name}`,
+      };
+    }
+    return refusals < REFUSALS_TO_BLOCK
+      ? outcome
+      : {
+          kind: 'blocked',
+          reason: `${outcome.reason}, nor were the ${refusals - 1} before it: compare the issuer and audience that MLflow expects with those of the token, and see MLflow's log`,
+        };
+  }
+
+  return {
+    name: options.name,
+    targetOf: () => target,
+    send,
+    close: () => http.close(),
+  };
+}
+
+async function compress(
+  parts: readonly Uint8Array[],
+): Promise<{ body: Uint8Array; encoding: Record<string, string> }> {
+  const plain = Buffer.concat(parts);
+  if (plain.byteLength < SMALLEST_TO_COMPRESS) return { body: plain, encoding: {} };
+  return { body: await gzipAsync(plain, { level: 1 }), encoding: { 'content-encoding': 'gzip' } };
+}
+
+function withTrailingSlash(url: URL): URL {
+  const base = new URL(url);
+  if (!base.pathname.endsWith('/')) base.pathname += '/';
+  return base;
+}
+
+function userAgent(): string {
+  const file = new URL('../../package.json', import.meta.url);
+  const { name, version } = JSON.parse(readFileSync(file, 'utf8')) as { name: string; version: string };
+  return `${name}/${version}`;
+}

@@ -1,0 +1,303 @@
+import protobuf, { type Field, type Type } from 'protobufjs';
+import { exactInteger } from './decimal.ts';
+import {
+  CLOSE_ARRAY,
+  CLOSE_OBJECT,
+  describeText,
+  JsonMisfit,
+  JsonReader,
+  OPEN_ARRAY,
+  OPEN_OBJECT,
+} from './json-reader.ts';
+import { ExportTraceServiceRequest, MAX_DEPTH } from './schema.ts';
+import { LEN, VARINT } from './wire-reader.ts';
+
+/** `crashed`: the body was not judged, for reasons of the relay's own; it may pass another time. */
+export type JsonResult = { ok: true; payload: Uint8Array } | { ok: false; message: string; crashed?: true };
+
+/**
+ * OTLP/JSON (opentelemetry-proto specification.md, "JSON Protobuf Encoding") to protobuf in one pass, fields in
+ * the order in which the body has them, numbers exact.
+ *
+ * Strict: the first value that does not fit its field is an error that names its place and what is expected, and
+ * so are a name that comes twice and two members of one oneof. Names that are not in the schema are ignored, null
+ * means absent. Holds the thread while it runs.
+ */
+export function encodeTracesJsonNow(body: Uint8Array): JsonResult {
+  try {
+    return { ok: true, payload: new Encoder(new JsonReader(body)).encode() };
+  } catch (error) {
+    if (!(error instanceof JsonMisfit)) throw error;
+    return { ok: false, message: `not an ExportTraceServiceRequest in JSON: ${error.message}` };
+  }
+}
+
+type FieldPlan = {
+  readonly key: string;
+  readonly keyBytes: Uint8Array;
+  /** One bit of its own among the fields of the message. */
+  readonly bit: number;
+  readonly tag: number;
+  readonly type: string;
+  readonly repeated: boolean;
+  /** Written even when it holds the default of its type. */
+  readonly explicit: boolean;
+  readonly inOneof: boolean;
+  readonly message: MessagePlan | undefined;
+};
+type MessagePlan = { fields: readonly FieldPlan[] };
+
+/** These `bytes` are hexadecimal in OTLP, in every message; all others are base64. */
+const HEX_FIELDS = new Set(['traceId', 'spanId', 'parentSpanId']);
+
+const INTEGERS: Readonly<Record<string, { min: bigint; max: bigint; words: string }>> = {
+  enum: { min: -(2n ** 31n), max: 2n ** 31n - 1n, words: 'the number of an enum value' },
+  uint32: { min: 0n, max: 2n ** 32n - 1n, words: 'an unsigned 32-bit integer' },
+  fixed32: { min: 0n, max: 2n ** 32n - 1n, words: 'an unsigned 32-bit integer' },
+  int32: { min: -(2n ** 31n), max: 2n ** 31n - 1n, words: 'a 32-bit integer' },
+  int64: {
+    min: -(2n ** 63n),
+    max: 2n ** 63n - 1n,
+    words: 'a 64-bit integer, as a decimal string or a number',
+  },
+  fixed64: {
+    min: 0n,
+    max: 2n ** 64n - 1n,
+    words: 'an unsigned 64-bit integer, as a decimal string or a number',
+  },
+};
+const OTHER_TYPES = new Set(['message', 'string', 'bool', 'double', 'hex', 'bytes']);
+
+const DOUBLE = /^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$|^NaN$|^-?Infinity$/;
+const DOUBLE_WORDS = 'a number, "NaN", "Infinity" or "-Infinity"';
+
+const plans = new Map<Type, MessagePlan>();
+const REQUEST = planOf(ExportTraceServiceRequest);
+
+function planOf(type: Type): MessagePlan {
+  const known = plans.get(type);
+  if (known !== undefined) return known;
+  const plan: MessagePlan = { fields: [] };
+  plans.set(type, plan);
+  if (type.fieldsArray.length > 32 || type.oneofsArray.length > 1)
+    throw new Error(`${type.name}: no room for it`);
+  plan.fields = type.fieldsArray.map((field, index) => planOfField(field.resolve(), 1 << index));
+  return plan;
+}
+
+function planOfField(field: Field, bit: number): FieldPlan {
+  const { resolvedType } = field;
+  const key = field.jsonName!;
+  const message = resolvedType !== null && 'fieldsArray' in resolvedType ? planOf(resolvedType) : undefined;
+  let type = field.type;
+  if (message !== undefined) type = 'message';
+  else if (resolvedType !== null) type = 'enum';
+  else if (type === 'bytes' && HEX_FIELDS.has(key)) type = 'hex';
+  if (!(type in INTEGERS) && !OTHER_TYPES.has(type))
+    throw new Error(`${field.fullName}: unknown type ${type}`);
+  const wireTypes: Readonly<Record<string, number>> = protobuf.types.basic;
+  return {
+    key,
+    keyBytes: Buffer.from(key),
+    bit,
+    tag: (field.id << 3) | (type === 'enum' ? VARINT : (wireTypes[field.type] ?? LEN)),
+    type,
+    repeated: field.repeated,
+    explicit: field.repeated || field.hasPresence,
+    inOneof: field.partOf !== null,
+    message,
+  };
+}
+
+class Encoder {
+  readonly #reader: JsonReader;
+  readonly #writer = protobuf.Writer.create();
+  /** Where the value at hand stands. */
+  readonly #path: (string | number)[] = [];
+
+  constructor(reader: JsonReader) {
+    this.#reader = reader;
+  }
+
+  encode(): Uint8Array {
+    this.#message(REQUEST, 0);
+    this.#reader.end();
+    return this.#writer.finish();
+  }
+
+  #message(plan: MessagePlan, depth: number): void {
+    const reader = this.#reader;
+    if (!reader.takes(OPEN_OBJECT)) this.#misfit('an object');
+    if (reader.takes(CLOSE_OBJECT)) return;
+    let seen = 0;
+    let chosen: FieldPlan | undefined;
+    do {
+      reader.name();
+      const field = this.#fieldNamed(plan);
+      if (field === undefined) {
+        reader.skip();
+        continue;
+      }
+      this.#path.push(field.key);
+      if ((seen & field.bit) !== 0) this.#misfit('no second value for the same name');
+      seen |= field.bit;
+      if (!reader.takesNull()) {
+        if (field.inOneof) {
+          if (chosen !== undefined) this.#misfit(`no other member beside ${chosen.key}`);
+          chosen = field;
+        }
+        if (field.repeated) this.#array(field, depth);
+        else this.#value(field, depth);
+      }
+      this.#path.pop();
+    } while (reader.continues(CLOSE_OBJECT));
+  }
+
+  /** The field whose name was just read. */
+  #fieldNamed({ fields }: MessagePlan): FieldPlan | undefined {
+    const reader = this.#reader;
+    if (reader.escaped) {
+      const name = reader.text();
+      return fields.find((field) => field.key === name);
+    }
+    for (const field of fields) if (reader.isText(field.keyBytes)) return field;
+    return undefined;
+  }
+
+  #array(field: FieldPlan, depth: number): void {
+    const reader = this.#reader;
+    if (!reader.takes(OPEN_ARRAY)) this.#misfit('an array');
+    if (reader.takes(CLOSE_ARRAY)) return;
+    const last = this.#path.push(0) - 1;
+    for (let index = 0; ; index++) {
+      this.#path[last] = index;
+      this.#value(field, depth);
+      if (!reader.continues(CLOSE_ARRAY)) break;
+    }
+    this.#path.pop();
+  }
+
+  #value(field: FieldPlan, depth: number): void {
+    const reader = this.#reader;
+    const writer = this.#writer;
+    switch (field.type) {
+      case 'message':
+        if (depth === MAX_DEPTH) this.#misfit(`at most ${MAX_DEPTH} messages within each other`);
+        writer.uint32(field.tag).fork();
+        this.#message(field.message!, depth + 1);
+        writer.ldelim();
+        return;
+      case 'string':
+        this.#string(field);
+        return;
+      case 'bool': {
+        const value = reader.takeBoolean() ?? this.#misfit('true or false');
+        if (field.explicit || value) writer.uint32(field.tag).bool(value);
+        return;
+      }
+      case 'double': {
+        const value = this.#double();
+        if (field.explicit || !Object.is(value, 0)) writer.uint32(field.tag).double(value);
+        return;
+      }
+      case 'hex':
+      case 'bytes': {
+        const value = field.type === 'hex' ? this.#hex() : this.#base64();
+        if (field.explicit || value.length > 0) writer.uint32(field.tag).bytes(value);
+        return;
+      }
+      default: {
+        const value = this.#integer(field.type);
+        if (field.explicit || value !== 0) this.#writeInteger(field, value);
+      }
+    }
+  }
+
+  #string(field: FieldPlan): void {
+    const reader = this.#reader;
+    if (!reader.takesString()) this.#misfit('a string');
+    // Without escapes it is the same bytes in protobuf, which writes text and bytes alike.
+    const bytes = reader.textBytes();
+    if (bytes !== undefined) {
+      if (field.explicit || bytes.length > 0) this.#writer.uint32(field.tag).bytes(bytes);
+      return;
+    }
+    const text = reader.text();
+    // Half a surrogate pair, written \ud800, has no UTF-8.
+    if (!text.isWellFormed()) this.#misfit('text without lone surrogates', describeText(text));
+    this.#writer.uint32(field.tag).string(text);
+  }
+
+  #integer(type: string): number | bigint {
+    const reader = this.#reader;
+    const { min, max, words } = INTEGERS[type]!;
+    const number = reader.takeNumber();
+    // Enums are written as integers only.
+    const text = number ?? (type !== 'enum' && reader.takesString() ? reader.text() : this.#misfit(words));
+    const value = exactInteger(text);
+    if (value === undefined || value < min || value > max) this.#misfit(words, number ?? describeText(text));
+    return value;
+  }
+
+  #writeInteger(field: FieldPlan, value: number | bigint): void {
+    const writer = this.#writer.uint32(field.tag);
+    switch (field.type) {
+      case 'enum':
+      case 'int32':
+        writer.int32(Number(value));
+        break;
+      case 'uint32':
+        writer.uint32(Number(value));
+        break;
+      case 'fixed32':
+        writer.fixed32(Number(value));
+        break;
+      case 'int64':
+        writer.int64(typeof value === 'bigint' ? halvesOf(value) : value);
+        break;
+      default:
+        writer.fixed64(typeof value === 'bigint' ? halvesOf(value) : value);
+    }
+  }
+
+  #double(): number {
+    const reader = this.#reader;
+    const number = reader.takeNumber();
+    const text = number ?? (reader.takesString() ? reader.text() : this.#misfit(DOUBLE_WORDS));
+    const value = Number(text);
+    // Digits that come to more than a double can hold are no infinity.
+    if (!DOUBLE.test(text) || (Math.abs(value) === Infinity && !text.endsWith('Infinity'))) {
+      this.#misfit(DOUBLE_WORDS, number ?? describeText(text));
+    }
+    return value;
+  }
+
+  #hex(): Uint8Array {
+    const words = 'hexadecimal digits, two a byte';
+    const text = this.#reader.takesString() ? this.#reader.text() : this.#misfit(words);
+    if (text.length % 2 !== 0 || !/^[\da-fA-F]*$/.test(text)) this.#misfit(words, describeText(text));
+    return Buffer.from(text, 'hex');
+  }
+
+  /** Of either alphabet, padded or not. */
+  #base64(): Uint8Array {
+    const text = this.#reader.takesString() ? this.#reader.text() : this.#misfit('base64');
+    const digits = /^([\w+/-]*)={0,2}$/.exec(text)?.[1];
+    if (digits === undefined || digits.length % 4 === 1) this.#misfit('base64', describeText(text));
+    return Buffer.from(digits, 'base64');
+  }
+
+  /** `found`: the next value, where it is not given. */
+  #misfit(expected: string, found: string = this.#reader.describe()): never {
+    const place = this.#path.map((step) => (typeof step === 'number' ? `[${step}]` : `.${step}`)).join('');
+    throw new JsonMisfit(`${place === '' ? '' : `${place.slice(1)}: `}expected ${expected}; found ${found}`);
+  }
+}
+
+const scratch = new DataView(new ArrayBuffer(8));
+
+/** The 64 bits of an integer in the form that protobufjs takes. */
+function halvesOf(value: bigint): protobuf.Long {
+  scratch.setBigUint64(0, BigInt.asUintN(64, value));
+  return { high: scratch.getInt32(0), low: scratch.getInt32(4), unsigned: true } as protobuf.Long;
+}

@@ -1,0 +1,209 @@
+import { constants, isUtf8 } from 'node:buffer';
+
+/** A body that is not what it must be; the message is for the client and repeats no text of the body. */
+export class JsonMisfit extends Error {}
+
+/** How deep values may nest that nobody reads. */
+const MAX_SKIPPED_DEPTH = 200;
+
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const COLON = 0x3a;
+const BACKSLASH = 0x5c;
+export const OPEN_ARRAY = 0x5b;
+export const CLOSE_ARRAY = 0x5d;
+export const OPEN_OBJECT = 0x7b;
+export const CLOSE_OBJECT = 0x7d;
+const END = -1;
+
+const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
+
+/**
+ * Reads JSON (RFC 8259) from UTF-8 bytes value by value, and builds nothing: JSON.parse needs more than twenty
+ * times the text where it is made of brackets, and takes the digits of large numbers.
+ * Whatever is wrong throws JsonMisfit.
+ */
+export class JsonReader {
+  readonly #bytes: Buffer;
+  #pos = 0;
+  /** Content of the last string, without its quotes. */
+  #textStart = 0;
+  #textEnd = 0;
+  #escaped = false;
+
+  constructor(body: Uint8Array) {
+    // Parts of it become strings.
+    if (body.length > constants.MAX_STRING_LENGTH)
+      throw new JsonMisfit(`over ${constants.MAX_STRING_LENGTH} bytes`);
+    if (!isUtf8(body)) throw new JsonMisfit('invalid UTF-8');
+    this.#bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+  }
+
+  /** Steps over `byte` where it comes next, after white space. */
+  takes(byte: number): boolean {
+    if (this.#peek() !== byte) return false;
+    this.#pos++;
+    return true;
+  }
+
+  /** Steps over the comma before another element or member, or over the bracket that ends them. */
+  continues(close: number): boolean {
+    if (this.takes(COMMA)) return true;
+    if (this.takes(close)) return false;
+    return this.#fail(`"," or "${String.fromCharCode(close)}"`);
+  }
+
+  takesNull(): boolean {
+    return this.#takesWord('null');
+  }
+
+  /** Undefined where the next value is no boolean. */
+  takeBoolean(): boolean | undefined {
+    if (this.#takesWord('true')) return true;
+    return this.#takesWord('false') ? false : undefined;
+  }
+
+  /** Reads a string where one comes next; `text` and `textBytes` then give its content. */
+  takesString(): boolean {
+    if (this.#peek() !== QUOTE) return false;
+    const bytes = this.#bytes;
+    const start = this.#pos + 1;
+    this.#escaped = false;
+    for (let pos = start; pos < bytes.length; pos++) {
+      const byte = bytes[pos]!;
+      if (byte === QUOTE) {
+        this.#textStart = start;
+        this.#textEnd = pos;
+        this.#pos = pos + 1;
+        return true;
+      }
+      if (byte === BACKSLASH) {
+        this.#escaped = true;
+        pos++;
+      } else if (byte < 0x20) {
+        this.#pos = pos;
+        this.#fail('no control character in a string');
+      }
+    }
+    this.#pos = bytes.length;
+    return this.#fail('the end of a string');
+  }
+
+  text(): string {
+    if (!this.#escaped) return this.#bytes.toString('utf8', this.#textStart, this.#textEnd);
+    try {
+      return JSON.parse(this.#bytes.toString('utf8', this.#textStart - 1, this.#textEnd + 1)) as string;
+    } catch {
+      return this.#fail('known escapes in the string before');
+    }
+  }
+
+  /** The content as it stands in the body; undefined where it has escapes. */
+  textBytes(): Uint8Array | undefined {
+    return this.#escaped ? undefined : this.#bytes.subarray(this.#textStart, this.#textEnd);
+  }
+
+  /** Whether the content is `name`, byte for byte. */
+  isText(name: Uint8Array): boolean {
+    const start = this.#textStart;
+    if (this.#textEnd - start !== name.length) return false;
+    for (let i = 0; i < name.length; i++) if (this.#bytes[start + i] !== name[i]) return false;
+    return true;
+  }
+
+  get escaped(): boolean {
+    return this.#escaped;
+  }
+
+  /** Reads the name of a member and its colon. */
+  name(): void {
+    if (!this.takesString()) this.#fail('the name of a member, in quotes');
+    if (!this.takes(COLON)) this.#fail('":"');
+  }
+
+  /** The next value as it is written, where it is a number. */
+  takeNumber(): string | undefined {
+    const first = this.#peek();
+    if (first !== 0x2d && !isDigit(first)) return undefined;
+    const start = this.#pos;
+    let end = start + 1;
+    while (end < this.#bytes.length && isInNumber(this.#bytes[end]!)) end++;
+    const text = this.#bytes.toString('latin1', start, end);
+    if (!NUMBER.test(text)) this.#fail('a number as JSON writes it');
+    this.#pos = end;
+    return text;
+  }
+
+  /** Steps over the next value, whatever it is. */
+  skip(depth = 0): void {
+    if (depth > MAX_SKIPPED_DEPTH) this.#fail(`nesting of at most ${MAX_SKIPPED_DEPTH}`);
+    if (this.takes(OPEN_OBJECT)) {
+      if (this.takes(CLOSE_OBJECT)) return;
+      do {
+        this.name();
+        if (this.#escaped) this.text();
+        this.skip(depth + 1);
+      } while (this.continues(CLOSE_OBJECT));
+    } else if (this.takes(OPEN_ARRAY)) {
+      if (this.takes(CLOSE_ARRAY)) return;
+      do this.skip(depth + 1);
+      while (this.continues(CLOSE_ARRAY));
+    } else if (this.takesString()) {
+      if (this.#escaped) this.text();
+    } else if (this.takeNumber() === undefined && this.takeBoolean() === undefined && !this.takesNull()) {
+      this.#fail('a value');
+    }
+  }
+
+  /** Nothing but white space may be left. */
+  end(): void {
+    if (this.#peek() !== END) this.#fail('nothing more');
+  }
+
+  /** What the next value is, for people. Throws where there is none. */
+  describe(): string {
+    const byte = this.#peek();
+    if (byte === OPEN_OBJECT) return 'an object';
+    if (byte === OPEN_ARRAY) return 'an array';
+    if (this.takesString()) return describeText(this.text());
+    const number = this.takeNumber();
+    if (number !== undefined) return number.slice(0, 40);
+    if (this.takesNull()) return 'null';
+    return String(this.takeBoolean() ?? this.#fail('a value'));
+  }
+
+  #peek(): number {
+    const bytes = this.#bytes;
+    while (this.#pos < bytes.length) {
+      const byte = bytes[this.#pos]!;
+      if (byte > 0x20 || (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09)) return byte;
+      this.#pos++;
+    }
+    return END;
+  }
+
+  #takesWord(word: string): boolean {
+    if (this.#peek() !== word.charCodeAt(0)) return false;
+    const end = this.#pos + word.length;
+    if (this.#bytes.toString('latin1', this.#pos, end) !== word) this.#fail('a value');
+    this.#pos = end;
+    return true;
+  }
+
+  #fail(expected: string): never {
+    throw new JsonMisfit(`expected ${expected}, at byte ${this.#pos} of ${this.#bytes.length}`);
+  }
+}
+
+export function describeText(text: string): string {
+  return `text of ${text.length} characters`;
+}
+
+function isDigit(byte: number): boolean {
+  return byte >= 0x30 && byte <= 0x39;
+}
+
+/** Digits, sign, point, exponent. */
+function isInNumber(byte: number): boolean {
+  return isDigit(byte) || byte === 0x2e || byte === 0x2d || byte === 0x2b || byte === 0x65 || byte === 0x45;
+}

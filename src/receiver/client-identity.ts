@@ -1,0 +1,87 @@
+import { AsnConvert } from '@peculiar/asn1-schema';
+import { Certificate, SubjectAlternativeName, id_ce_subjectAltName } from '@peculiar/asn1-x509';
+
+/** Who a client certificate says the client is. Names are as in the certificate, DNS names in lower case. */
+export type ClientIdentity = {
+  /** The first SPIFFE id, else the first DNS name, else `CN=…`, else `certificate without a name`. */
+  readonly sender: string;
+  readonly uris: readonly string[];
+  readonly dnsNames: readonly string[];
+};
+
+/** A SPIFFE id has at most 2048 bytes (SPIFFE-ID, section 2.3); longer names are no identities. */
+const MAX_NAME = 2048;
+/** ub-common-name of RFC 5280 is 64; some CAs allow more. */
+const MAX_COMMON_NAME = 256;
+/** More names than any client needs; what follows them is left out. */
+const MAX_NAMES = 100;
+
+const COMMON_NAME = '2.5.4.3';
+
+/** Printable ASCII without space: what RFC 3986 allows, and no look-alike or control character can stand in it. */
+const URI = /^[a-z][a-z0-9+.-]*:[!-~]+$/i;
+/** Path segments that mean another place than they spell (RFC 3986 section 5.2.4), percent-encoded or not. */
+const DOT_SEGMENT = /\/(?:\.|%2e){1,2}(?=[/?#]|$)/i;
+/** Letters, digits, hyphen, underscore, and `*` of a wildcard certificate: never a `:` or `=`, so no DNS name can pass for a URI or a CN. */
+const DNS_NAME = /^[a-z0-9_*-]+(?:\.[a-z0-9_*-]+)*$/i;
+
+/**
+ * Reads the identity from the DER of a certificate (RFC 5280, 4.2.1.6), never from a printed form of it, in
+ * which one name can pass for several. Names that are malformed are left out.
+ *
+ * @throws Error when the DER cannot be read
+ */
+export function readIdentity(der: Uint8Array): ClientIdentity {
+  const { tbsCertificate } = AsnConvert.parse(der, Certificate);
+  const extension = tbsCertificate.extensions?.find(({ extnID }) => extnID === id_ce_subjectAltName);
+  const names = extension === undefined ? [] : AsnConvert.parse(extension.extnValue, SubjectAlternativeName);
+
+  const uris: string[] = [];
+  const dnsNames: string[] = [];
+  for (const { uniformResourceIdentifier: uri, dNSName: dns } of [...names].slice(0, MAX_NAMES)) {
+    if (uri !== undefined && uri.length <= MAX_NAME && URI.test(uri) && !DOT_SEGMENT.test(uri))
+      uris.push(uri);
+    if (dns !== undefined && dns.length <= MAX_NAME && DNS_NAME.test(dns)) dnsNames.push(dns.toLowerCase());
+  }
+  const sender =
+    uris.find((uri) => uri.startsWith('spiffe://')) ?? dnsNames[0] ?? commonNameOf(tbsCertificate.subject);
+  return { sender, uris, dnsNames };
+}
+
+function commonNameOf(subject: Certificate['tbsCertificate']['subject']): string {
+  for (const relativeName of subject) {
+    const value = relativeName.find(({ type }) => type === COMMON_NAME)?.value.toString() ?? '';
+    const name = value.replaceAll(/\p{C}/gu, '?').slice(0, MAX_COMMON_NAME);
+    if (name !== '') return `CN=${name}`;
+  }
+  return 'certificate without a name';
+}
+
+/**
+ * Makes the check of `allowed_clients`. A pattern with a `:` is held against URIs, any other against DNS names
+ * (case-insensitive). `*` stands for one or more characters within one segment: no `/`, `?` or `#` in a URI,
+ * no `.` in a DNS name. No patterns: everybody whom the CA vouches for.
+ */
+export function createClientCheck(patterns: readonly string[]): (identity: ClientIdentity) => boolean {
+  if (patterns.length === 0) return () => true;
+  const uriPatterns: RegExp[] = [];
+  const dnsPatterns: RegExp[] = [];
+  for (const pattern of patterns) {
+    if (pattern.includes(':')) uriPatterns.push(compile(pattern, '[^/?#]+'));
+    else dnsPatterns.push(compile(pattern.toLowerCase(), '[^.]+'));
+  }
+  return ({ uris, dnsNames }) =>
+    uris.some((uri) => uriPatterns.some((pattern) => pattern.test(uri))) ||
+    dnsNames.some((name) => dnsPatterns.some((pattern) => pattern.test(name)));
+}
+
+function compile(pattern: string, anything: string): RegExp {
+  const literals = pattern.split(/\*+/).map((text) => text.replaceAll(/[\\^$.*+?()[\]{}|/]/g, '\\$&'));
+  return new RegExp(`^${literals.join(anything)}$`);
+}
+
+/** The names of an identity in one line, for the client's and the operator's eyes. */
+export function describeIdentity({ sender, uris, dnsNames }: ClientIdentity): string {
+  const others = [...uris, ...dnsNames].filter((name) => name !== sender).slice(0, 5);
+  return others.length === 0 ? sender : `${sender} (also ${others.join(', ')})`;
+}

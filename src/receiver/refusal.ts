@@ -1,0 +1,55 @@
+import { STATUS_CODE } from '../otlp/response.ts';
+
+/** Why a request was not taken, in one word for logs; a fixed set. */
+export type RefusalReason =
+  | 'not_allowed'
+  | 'malformed'
+  | 'path'
+  | 'method'
+  | 'content_type'
+  | 'content_encoding'
+  | 'too_large'
+  | 'busy'
+  | 'undecodable'
+  | 'invalid_spans'
+  | 'queue_full'
+  | 'queue_failed'
+  | 'stopping'
+  | 'internal';
+
+/** An answer that is not a success, in the words of whoever sends the traces. */
+export type Refusal = {
+  readonly status: 400 | 403 | 404 | 405 | 408 | 413 | 415 | 431 | 500 | 503;
+  readonly reason: RefusalReason;
+  readonly message: string;
+  readonly headers?: Readonly<Record<string, string>>;
+};
+
+/**
+ * google.rpc.Code of a status. HTTP clients decide by the status alone (OTLP/HTTP, Failures); the code is what
+ * OTLP/gRPC would have said.
+ */
+export const RPC_CODE: Readonly<Record<Refusal['status'], number>> = {
+  400: STATUS_CODE.INVALID_ARGUMENT,
+  403: STATUS_CODE.PERMISSION_DENIED,
+  404: STATUS_CODE.NOT_FOUND,
+  405: STATUS_CODE.UNIMPLEMENTED,
+  408: STATUS_CODE.UNAVAILABLE,
+  413: STATUS_CODE.RESOURCE_EXHAUSTED,
+  415: STATUS_CODE.INVALID_ARGUMENT,
+  431: STATUS_CODE.RESOURCE_EXHAUSTED,
+  500: STATUS_CODE.INTERNAL,
+  503: STATUS_CODE.UNAVAILABLE,
+};
+
+/** What Node's parser and timers say of a request that is none (codes of `clientError`). */
+export function refusalOfClientError(code: string): Refusal {
+  switch (code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return { status: 431, reason: 'malformed', message: 'the request line and headers are too large' };
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return { status: 408, reason: 'malformed', message: 'the request did not arrive in time; send again' };
+    default:
+      return { status: 400, reason: 'malformed', message: `not a well-formed HTTP/1.1 request (${code})` };
+  }
+}

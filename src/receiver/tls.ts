@@ -1,0 +1,140 @@
+import { X509Certificate, createPrivateKey, randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createSecureContext } from 'node:tls';
+import type { SecureContextOptions, Server } from 'node:tls';
+import { watchFiles } from '../config/watch.ts';
+import { RelayError, messageOf } from '../errors.ts';
+import type { Logger } from '../telemetry/logger.ts';
+
+export type TlsFiles = { certFile: string; keyFile: string; clientCaFile: string };
+
+/** Node's own size for what encrypts session tickets: 16 bytes each of name, HMAC key and AES key, 48 in all. */
+const TICKET_KEY_BYTES = 48;
+
+/** Files that belong together are written one after the other: a change is taken up this long after the last. */
+const SETTLE_MS = 200;
+
+/**
+ * Reads certificate, key and client CA, and proves that they can serve.
+ *
+ * @throws RelayError CERTIFICATE_INVALID naming the key of the configuration, the file, and what to do
+ */
+export function loadTls(files: TlsFiles): SecureContextOptions & { expiresAt: Date } {
+  const cert = read('cert_file', files.certFile);
+  const key = read('key_file', files.keyFile);
+  const ca = read('client_ca_file', files.clientCaFile);
+
+  const [certificate] = parseCertificates('cert_file', files.certFile, cert);
+  parseCertificates('client_ca_file', files.clientCaFile, ca);
+  const privateKey = attempt(
+    () => createPrivateKey(key),
+    'key_file',
+    files.keyFile,
+    'holds no private key that can be read',
+    'give an unencrypted private key in PEM',
+  );
+  if (!certificate!.checkPrivateKey(privateKey)) {
+    throw invalid(
+      'key_file',
+      files.keyFile,
+      `does not belong to the certificate in ${files.certFile}`,
+      'give the key that this certificate was issued for, and put that certificate first in its file',
+    );
+  }
+  const options = { cert, key, ca, minVersion: 'TLSv1.2' } as const;
+  attempt(
+    () => createSecureContext(options),
+    'cert_file',
+    files.certFile,
+    'cannot be used by OpenSSL',
+    'give a certificate with a key of a common kind and size: ECDSA P-256, or RSA with 2048 bits or more',
+  );
+  return { ...options, expiresAt: new Date(certificate!.validTo) };
+}
+
+/**
+ * Takes up new files when they change. Files that cannot serve are logged and the old ones stay in use.
+ * Whatever was agreed under the old CA ends with it: tickets of old sessions are worth nothing any more, and
+ * `onReload` has to close the connections.
+ *
+ * @returns ends it
+ */
+export function keepTlsFresh(
+  server: Server,
+  files: TlsFiles,
+  deps: { log: Logger; onReload: () => void },
+): () => void {
+  const { log, onReload } = deps;
+  let timer: NodeJS.Timeout | undefined;
+
+  function reload(): void {
+    try {
+      const { expiresAt, ...context } = loadTls(files);
+      server.setSecureContext(context);
+      server.setTicketKeys(randomBytes(TICKET_KEY_BYTES));
+      log.info(
+        { ...files, expiresAt },
+        'new TLS files are in use; connections made with the old ones are closed',
+      );
+    } catch (error) {
+      log.error({ reason: messageOf(error) }, 'new TLS files cannot be used; the old ones stay in use');
+      return;
+    }
+    onReload();
+  }
+
+  const stopWatching = watchFiles([files.certFile, files.keyFile, files.clientCaFile], () => {
+    clearTimeout(timer);
+    timer = setTimeout(reload, SETTLE_MS).unref();
+  });
+  return () => {
+    stopWatching();
+    clearTimeout(timer);
+  };
+}
+
+function read(key: string, file: string): string {
+  return attempt(
+    () => readFileSync(file, 'utf8'),
+    key,
+    file,
+    'cannot be read',
+    'give the path of a PEM file that the relay may read',
+  );
+}
+
+/** OpenSSL passes over what it cannot read in a CA file, and would then refuse every client without a word. */
+function parseCertificates(key: string, file: string, pem: string): X509Certificate[] {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  if (blocks.length === 0) {
+    throw invalid(
+      key,
+      file,
+      'holds no certificate',
+      'give certificates in PEM (-----BEGIN CERTIFICATE-----)',
+    );
+  }
+  return blocks.map((block, index) =>
+    attempt(
+      () => new X509Certificate(block),
+      key,
+      file,
+      `holds a certificate that cannot be read (number ${index + 1})`,
+      'give certificates in PEM',
+    ),
+  );
+}
+
+function attempt<T>(action: () => T, key: string, file: string, problem: string, remedy: string): T {
+  try {
+    return action();
+  } catch (error) {
+    throw invalid(key, file, `${problem} (${messageOf(error)})`, remedy, error);
+  }
+}
+
+function invalid(key: string, file: string, problem: string, remedy: string, cause?: unknown): RelayError {
+  return new RelayError('CERTIFICATE_INVALID', `receiver.tls.${key}: ${file} ${problem}; ${remedy}`, {
+    cause,
+  });
+}

@@ -1,0 +1,251 @@
+import { createClientCredentials } from './auth/client-credentials.ts';
+import type { TokenSource } from './auth/token-source.ts';
+import type { Config } from './config/schema.ts';
+import { secretReader } from './config/secret.ts';
+import { startDelivery } from './delivery/dispatcher.ts';
+import type { Delivery } from './delivery/dispatcher.ts';
+import type { Destination } from './destinations/destination.ts';
+import { createMlflowDestination } from './destinations/mlflow.ts';
+import { messageOf } from './errors.ts';
+import type { DeadLetters, Queue } from './queue/queue.ts';
+import { openQueue } from './queue/segment-queue.ts';
+import { startReceiver } from './receiver/server.ts';
+import type { Receiver } from './receiver/server.ts';
+import { createRouteTable } from './routing/route-table.ts';
+import { startAdminServer } from './telemetry/admin-server.ts';
+import type { RelayStatus } from './telemetry/admin-server.ts';
+import { createLogger } from './telemetry/logger.ts';
+import type { Logger } from './telemetry/logger.ts';
+import { createMetrics } from './telemetry/metrics.ts';
+import type { Metrics } from './telemetry/metrics.ts';
+
+export type Relay = {
+  readonly receiverPort: number;
+  readonly adminPort: number;
+  /**
+   * Refuses new requests, lets those in hand finish until the deadline (milliseconds), closes the log. Nothing
+   * is drained: the disk remembers. May be called again; never rejects.
+   */
+  stop(deadlineMs?: number): Promise<void>;
+};
+
+type DestinationConfig = Config['destinations'][string];
+
+/** One configured upstream with all that belongs to it. */
+type Upstream = {
+  readonly name: string;
+  readonly tokens: TokenSource | undefined;
+  readonly destination: Destination;
+  readonly delivery: Delivery;
+};
+
+/** What has been started so far. */
+type Running = {
+  receiver?: Receiver;
+  readonly upstreams: Upstream[];
+  queue?: Queue;
+  admin?: { stop(): Promise<void> };
+};
+
+/**
+ * Wires the rooms of the house and starts them from the back to the front, so that whatever comes in finds its
+ * way out open. Neither issuer nor upstream has to be there.
+ *
+ * @throws RelayError if the queue, a certificate or a port cannot be used; what was started is stopped again
+ */
+export async function startRelay(
+  config: Config,
+  log: Logger = createLogger(config.log.level),
+): Promise<Relay> {
+  const metrics = createMetrics();
+  const running: Running = { upstreams: [] };
+  let stopping: Promise<void> | undefined;
+  const stop = (deadlineMs = config.shutdown_timeout) => {
+    stopping ??= stopAll(running, deadlineMs, log);
+    return stopping;
+  };
+
+  try {
+    const names = Object.keys(config.destinations);
+    const queue = await openQueue(
+      { directory: config.queue.directory, maxBytes: config.queue.max_size, destinations: names },
+      { log, metrics },
+    );
+    running.queue = queue;
+
+    const { upstreams } = running;
+    for (const [name, destination] of Object.entries(config.destinations)) {
+      upstreams.push(startUpstream(name, destination, config, { queue, metrics, log }));
+    }
+
+    const admin = await startAdminServer(config.admin.listen, {
+      metrics,
+      log,
+      status: () => statusOf(queue, upstreams, stopping !== undefined),
+      beforeScrape: () => fillGauges(metrics, queue, upstreams),
+    });
+    running.admin = admin;
+
+    const receiver = await startReceiver(
+      {
+        ...config.receiver.listen,
+        tls: config.receiver.tls && {
+          certFile: config.receiver.tls.cert_file,
+          keyFile: config.receiver.tls.key_file,
+          clientCaFile: config.receiver.tls.client_ca_file,
+        },
+        allowedClients: config.receiver.allowed_clients,
+        maxRequestBodySize: config.receiver.max_request_body_size,
+      },
+      { queue, route: createRouteTable(names), metrics, log },
+    );
+    running.receiver = receiver;
+
+    metrics.queueMaxBytes.set(config.queue.max_size);
+    for (const [name, { recoveredSpans }] of Object.entries(queue.status().destinations)) {
+      metrics.recoveredSpans.inc({ destination: name }, recoveredSpans);
+      if (recoveredSpans > 0) log.info({ destination: name, spans: recoveredSpans }, 'found spans waiting');
+    }
+    log.info({ receiver_port: receiver.port, admin_port: admin.port }, 'relay started');
+    return { receiverPort: receiver.port, adminPort: admin.port, stop };
+  } catch (error) {
+    await stop(0);
+    throw error;
+  }
+}
+
+function startUpstream(
+  name: string,
+  destinationConfig: DestinationConfig,
+  { delivery }: Config,
+  { queue, metrics, log }: { queue: Queue & { deadLetters: DeadLetters }; metrics: Metrics; log: Logger },
+): Upstream {
+  const { url, experiment, workspace, tls, timeout, max_response_size } = destinationConfig;
+  const tokens = createTokens(name, destinationConfig, { metrics, log });
+  const destination = createMlflowDestination(
+    {
+      name,
+      url: new URL(url),
+      experiment,
+      workspace,
+      tls: {
+        ...(tls?.ca_file !== undefined && { caFile: tls.ca_file }),
+        ...(tls?.cert_file !== undefined && { certFile: tls.cert_file }),
+        ...(tls?.key_file !== undefined && { keyFile: tls.key_file }),
+      },
+      timeoutMs: timeout,
+      maxResponseSize: max_response_size,
+    },
+    { tokens, log },
+  );
+  return {
+    name,
+    tokens,
+    destination,
+    delivery: startDelivery(
+      {
+        traceWaitMs: delivery.trace_wait,
+        maxBatchSpans: delivery.max_batch_spans,
+        maxBatchSize: delivery.max_batch_size,
+        maxInFlight: delivery.max_in_flight,
+        windowSize: delivery.window_size,
+      },
+      { reader: queue.reader(name), destination, deadLetters: queue.deadLetters, metrics, log },
+    ),
+  };
+}
+
+function createTokens(
+  destination: string,
+  { auth }: DestinationConfig,
+  deps: { metrics: Metrics; log: Logger },
+): TokenSource | undefined {
+  if (auth.kind === 'none') return undefined;
+  return createClientCredentials(
+    {
+      destination,
+      issuer: auth.issuer,
+      discoveryUrl: auth.discovery_url,
+      clientId: auth.client_id,
+      clientSecret: secretReader(
+        auth.client_secret_file === undefined
+          ? { value: auth.client_secret ?? '' }
+          : { file: auth.client_secret_file },
+      ),
+      scope: auth.scope,
+      audience: auth.audience,
+      resource: auth.resource,
+      caFile: auth.ca_file,
+      allowHttp: auth.allow_http,
+      timeoutMs: auth.timeout,
+    },
+    deps,
+  );
+}
+
+/** From the front to the back; in front, requests in hand on both sides of the queue share the deadline. */
+async function stopAll(running: Running, deadlineMs: number, log: Logger): Promise<void> {
+  const { receiver, upstreams, queue, admin } = running;
+  const attempt = async (what: string, work: Promise<void> | undefined) => {
+    await work?.catch((error: unknown) => log.error({ reason: messageOf(error) }, `could not stop ${what}`));
+  };
+  await Promise.all([
+    attempt('the receiver', receiver?.stop(deadlineMs)),
+    ...upstreams.map(({ name, delivery }) => attempt(`delivery to ${name}`, delivery.stop(deadlineMs))),
+  ]);
+  for (const { name, destination, tokens } of upstreams) {
+    await attempt(`the connections to ${name}`, destination.close());
+    await attempt(`fetching tokens for ${name}`, tokens?.close());
+  }
+  await attempt('the queue', queue?.close());
+  await attempt('the admin server', admin?.stop());
+  log.info('relay stopped');
+}
+
+function statusOf(queue: Queue, upstreams: readonly Upstream[], isStopping: boolean): RelayStatus {
+  const { destinations, canAppend, ...rest } = queue.status();
+  return {
+    ready: canAppend && !isStopping,
+    queue: { can_append: canAppend, bytes: rest.bytes, max_bytes: rest.maxBytes, segments: rest.segments },
+    destinations: Object.fromEntries(
+      upstreams.map(({ name, delivery, tokens }) => {
+        const { state, reason, since } = delivery.state();
+        const { waitingSpans, oldestReceivedAt } = destinations[name] ?? {};
+        return [
+          name,
+          {
+            state,
+            reason,
+            since: iso(since),
+            waiting_spans: waitingSpans,
+            oldest_received_at: iso(oldestReceivedAt),
+            token_expires_at: iso(tokens?.expiresAt()),
+          },
+        ];
+      }),
+    ),
+  };
+}
+
+function fillGauges(
+  metrics: Metrics,
+  queue: Queue & { readonly deadLetters: DeadLetters },
+  upstreams: readonly Upstream[],
+): void {
+  const { bytes, segments, destinations } = queue.status();
+  const letters = queue.deadLetters.status().spans;
+  metrics.queueBytes.set(bytes);
+  metrics.queueSegments.set(segments);
+  for (const { name: destination, tokens } of upstreams) {
+    const { waitingSpans = 0, oldestReceivedAt } = destinations[destination] ?? {};
+    metrics.waitingSpans.set({ destination }, waitingSpans);
+    metrics.deadLetterSpans.set({ destination }, letters[destination] ?? 0);
+    const age = oldestReceivedAt === undefined ? 0 : (Date.now() - oldestReceivedAt) / 1000;
+    metrics.oldestWaitingSeconds.set({ destination }, Math.max(age, 0));
+    metrics.tokenExpiry.set({ destination }, (tokens?.expiresAt() ?? 0) / 1000);
+  }
+}
+
+function iso(time: number | undefined): string | undefined {
+  return time === undefined ? undefined : new Date(time).toISOString();
+}

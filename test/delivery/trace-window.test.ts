@@ -1,0 +1,262 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { Batch } from '../../src/delivery/batch.ts';
+import { TraceWindow } from '../../src/delivery/trace-window.ts';
+import type { WindowLimits } from '../../src/delivery/trace-window.ts';
+import { indexSpans } from '../../src/otlp/wire.ts';
+import { decode, recordOf, traceIdOf } from './support.ts';
+import type { SpanSpec } from './support.ts';
+import { step, WindowModel } from './window-model.ts';
+
+const LIMITS: WindowLimits = {
+  traceWaitMs: 5000,
+  maxBatchSpans: 100,
+  maxBatchSize: 100_000,
+  windowSize: 1_000_000,
+};
+const START = 1_000_000;
+
+/** A window of records that have a name; times are ms after START. */
+function windowOf(limits: Partial<WindowLimits> = {}) {
+  const window = new TraceWindow<string>({ ...LIMITS, ...limits });
+  return {
+    window,
+    add(handle: string, at: number, spans: readonly Omit<SpanSpec, 'id'>[], target = 'default') {
+      const { payload } = recordOf(spans);
+      const entry = {
+        handle,
+        target: { key: target, description: target },
+        payload,
+        spans: indexSpans(payload),
+      };
+      window.add({ ...entry, receivedAt: START + at });
+      return payload;
+    },
+    take: (at = 0, atTail = false) => window.take({ now: START + at, atTail }),
+  };
+}
+
+function tracesOf(batch: Batch<unknown> | undefined): number[] | undefined {
+  return batch && [...batch.traceIds].map((id) => Number(`0x${id}`));
+}
+
+const joined = (batch: Batch<unknown> | undefined) => Buffer.concat(batch?.parts ?? []);
+
+describe('when a trace is ready', () => {
+  test('its root is there', () => {
+    const { add, take } = windowOf();
+    add('a', 0, [{ trace: 1 }]);
+    expect(take(4999, true)).toBeUndefined();
+    add('b', 10, [{ trace: 1, isRoot: true }]);
+    expect(tracesOf(take(10))).toEqual([1]);
+  });
+
+  test('the time of what was read has passed its wait, however little time that took', () => {
+    const { add, take } = windowOf();
+    add('a', 0, [{ trace: 1 }]);
+    add('b', 4999, [{ trace: 2 }]);
+    expect(take(4999)).toBeUndefined();
+    add('c', 5000, [{ trace: 3 }]);
+    expect(tracesOf(take())).toEqual([1]);
+    expect(take()).toBeUndefined();
+  });
+
+  test('the clock has passed its wait, at the tail only', () => {
+    const { window, add, take } = windowOf();
+    expect(window.nextReadyAt()).toBeUndefined();
+    add('a', 0, [{ trace: 1 }]);
+    expect(window.nextReadyAt()).toBe(START + 5000);
+    expect(take(60_000, false)).toBeUndefined();
+    expect(take(4999, true)).toBeUndefined();
+    expect(tracesOf(take(5000, true))).toEqual([1]);
+    expect(window.nextReadyAt()).toBeUndefined();
+  });
+
+  test('the window is full: the oldest, and as many as make a request', () => {
+    const { window, add, take } = windowOf({ windowSize: 5000, maxBatchSpans: 3 });
+    for (let trace = 0; !window.isFull; trace++) add(`${trace}`, trace, [{ trace }]);
+    expect(tracesOf(take())).toEqual([0, 1, 2]);
+    expect(tracesOf(take())).toEqual([3, 4, 5]);
+  });
+
+  test('a clock that was set back keeps nothing waiting, and does not end the waiting of all', () => {
+    const { add, take } = windowOf();
+    add('a', 3_600_000, [{ trace: 1 }]);
+    expect(tracesOf(take(0, true))).toEqual([1]);
+    add('b', 0, [{ trace: 2 }]);
+    expect(take(1, true)).toBeUndefined();
+    add('c', 5000, [{ trace: 3 }]);
+    expect(tracesOf(take(5000))).toEqual([2]);
+  });
+});
+
+describe('what a batch is made of', () => {
+  test('a record taken whole is passed as it is', () => {
+    const { window, add, take } = windowOf();
+    const payload = add('a', 0, [{ trace: 1, isRoot: true }, { trace: 2, isRoot: true }, { trace: 1 }]);
+    const batch = take();
+    expect(batch?.parts).toHaveLength(1);
+    expect(batch?.parts[0]).toBe(payload);
+    expect(batch?.sources).toEqual([{ handle: 'a', spanCount: 3 }]);
+    expect(window.release(batch as Batch<string>)).toEqual(['a']);
+    expect(window.bytes).toBe(0);
+  });
+
+  test('spans of several traces from one record make one part; parts come in the order of arrival', () => {
+    const { add, take } = windowOf();
+    add('a', 0, [{ trace: 1 }, { trace: 2 }, { trace: 3 }]);
+    add('b', 0, [{ trace: 2, isRoot: true }]);
+    add('c', 0, [{ trace: 1, isRoot: true }]);
+    const batch = take();
+    expect(tracesOf(batch)).toEqual([2, 1]);
+    expect(batch?.sources.map(({ handle }) => handle)).toEqual(['a', 'b', 'c']);
+    expect(batch?.parts.map((part) => decode(part).map(({ trace }) => trace))).toEqual([[1, 2], [2], [1]]);
+  });
+
+  test('a trace that does not fit beside others goes whole in the next', () => {
+    const { add, take } = windowOf({ maxBatchSpans: 4 });
+    add('a', 0, [{ trace: 1, isRoot: true }, { trace: 1 }, { trace: 1 }]);
+    add('b', 0, [{ trace: 2, isRoot: true }, { trace: 2 }]);
+    expect(tracesOf(take())).toEqual([1]);
+    expect(tracesOf(take())).toEqual([2]);
+  });
+
+  test('a trace larger than a request goes part after part, each after the last was released', () => {
+    const { window, add, take } = windowOf({ maxBatchSpans: 2 });
+    add('a', 0, [{ trace: 1, isRoot: true }, { trace: 1 }, { trace: 1 }]);
+    add('b', 0, [{ trace: 1 }, { trace: 1 }]);
+    const ids: number[] = [];
+    for (const settled of [[], ['a'], ['b']]) {
+      const batch = take() as Batch<string>;
+      expect(take()).toBeUndefined();
+      ids.push(...decode(joined(batch)).map(({ id }) => id));
+      expect(window.release(batch)).toEqual(settled);
+    }
+    expect(ids).toEqual(ids.toSorted((a, b) => a - b));
+    expect(ids).toHaveLength(5);
+    expect(take()).toBeUndefined();
+  });
+
+  test('a single span over the size limit goes alone', () => {
+    const { window, add, take } = windowOf({ maxBatchSize: 2000 });
+    add('a', 0, [{ trace: 1, isRoot: true }, { trace: 1, name: 'x'.repeat(5000) }, { trace: 1 }]);
+    const sizes: number[] = [];
+    for (let batch = take(); batch !== undefined; batch = take()) {
+      sizes.push(batch.spanCount, joined(batch).length);
+      window.release(batch);
+    }
+    expect(sizes).toEqual([1, expect.any(Number), 1, expect.any(Number), 1, expect.any(Number)]);
+    expect(sizes[3]).toBeGreaterThan(5000);
+  });
+
+  test('targets are never mixed, and take turns', () => {
+    const { add, take } = windowOf({ maxBatchSpans: 1 });
+    for (const trace of [1, 2, 3]) add(`a${trace}`, 0, [{ trace, isRoot: true }], 'a');
+    add('b', 0, [{ trace: 4, isRoot: true }], 'b');
+    expect([take(), take(), take(), take()].map((batch) => batch?.target.key)).toEqual(['a', 'b', 'a', 'a']);
+  });
+});
+
+describe('a trace of which a batch is out', () => {
+  test('is in no other, and what came late for it is gathered anew', () => {
+    const { window, add, take } = windowOf();
+    add('a', 0, [{ trace: 1, isRoot: true }]);
+    const first = take() as Batch<string>;
+    add('b', 1, [
+      { trace: 1, isRoot: true },
+      { trace: 2, isRoot: true },
+    ]);
+    expect(tracesOf(take())).toEqual([2]);
+    expect(take(60_000, true)).toBeUndefined();
+    window.release(first);
+    expect(tracesOf(take())).toEqual([1]);
+  });
+
+  test('is in none of another target either', () => {
+    const { window, add, take } = windowOf();
+    add('a', 0, [{ trace: 1, isRoot: true }], 'a');
+    add('b', 0, [{ trace: 1, isRoot: true }], 'b');
+    const first = take() as Batch<string>;
+    expect(take()).toBeUndefined();
+    expect(window.release(first)).toEqual(['a']);
+    expect(take()?.target.key).toBe('b');
+  });
+
+  test('without end does not keep others from their turn', () => {
+    const { window, add, take } = windowOf({ maxBatchSpans: 1 });
+    add('a', 0, [{ trace: 1, isRoot: true }, { trace: 1 }, { trace: 1 }]);
+    add('b', 0, [{ trace: 2, isRoot: true }]);
+    const order: (number[] | undefined)[] = [];
+    for (let batch = take(); batch !== undefined; batch = take()) {
+      order.push(tracesOf(batch));
+      window.release(batch);
+    }
+    expect(order).toEqual([[1], [2], [1], [1]]);
+  });
+});
+
+describe('limits', () => {
+  test('a record counts as a whole until its last span is settled, and small spans count for their bookkeeping', () => {
+    const { window, add, take } = windowOf({ windowSize: 10_000 });
+    const payload = add('a', 0, [
+      { trace: 1, isRoot: true },
+      { trace: 2, name: 'x'.repeat(3000) },
+    ]);
+    const full = window.bytes;
+    expect(full).toBeGreaterThan(payload.length);
+    window.release(take() as Batch<string>);
+    expect(window.bytes).toBe(full);
+    expect(window.release(take(5000, true) as Batch<string>)).toEqual(['a']);
+    expect(window.bytes).toBe(0);
+  });
+
+  test('a record without spans, or a batch released twice, is a bug and throws', () => {
+    const { window, add, take } = windowOf();
+    expect(() => add('a', 0, [])).toThrow('without spans');
+    add('b', 0, [{ trace: 1, isRoot: true }]);
+    const batch = take() as Batch<string>;
+    window.release(batch);
+    expect(() => window.release(batch)).toThrow('not out');
+  });
+});
+
+// So many that anything quadratic would run for minutes.
+describe.each([
+  ['many traces of one span', (span: number) => span],
+  ['one trace of many spans', () => 1],
+])('%s', (_name, traceOf) => {
+  test('pass through', { timeout: 60_000 }, () => {
+    const count = 200_000;
+    const window = new TraceWindow<number>({ ...LIMITS, maxBatchSpans: 100, windowSize: Number.MAX_VALUE });
+    const target = { key: 'a', description: 'a' };
+    const payload = new Uint8Array(0);
+    for (let record = 0; record < count; record++) {
+      const spans = [{ traceId: traceIdOf(traceOf(record)), isRoot: false, bytes: 0 }];
+      window.add({ handle: record, target, payload, spans, receivedAt: START });
+    }
+    let spans = 0;
+    let settled = 0;
+    for (let batch; (batch = window.take({ now: START + 5000, atTail: true })) !== undefined;) {
+      spans += batch.spanCount;
+      settled += window.release(batch).length;
+    }
+    expect([spans, settled, window.bytes]).toEqual([count, count, 0]);
+  });
+});
+
+test('whatever comes, every span goes out once, whole, in order, within the limits, and records settle with their last', () => {
+  const limits = fc.record({
+    traceWaitMs: fc.constantFrom(0, 1000),
+    maxBatchSpans: fc.constantFrom(1, 3, 8, 1000),
+    maxBatchSize: fc.constantFrom(300, 1500, 100_000),
+    windowSize: fc.constantFrom(2000, 20_000, 1_000_000),
+  });
+  fc.assert(
+    fc.property(limits, fc.array(step, { maxLength: 60 }), (bounds, steps) => {
+      const model = new WindowModel(bounds);
+      for (const next of steps) model.run(next);
+      expect(model.drain()).toEqual({ spans: 0, records: 0, bytes: 0 });
+    }),
+    { numRuns: 500 },
+  );
+});

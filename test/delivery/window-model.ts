@@ -1,0 +1,191 @@
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import type { Batch } from '../../src/delivery/batch.ts';
+import { TraceWindow } from '../../src/delivery/trace-window.ts';
+import type { WindowLimits } from '../../src/delivery/trace-window.ts';
+import { indexSpans } from '../../src/otlp/wire.ts';
+import { decode, encode, traceIdOf } from './support.ts';
+import type { ResourceSpec, SentSpan } from './support.ts';
+
+/** What the model remembers of the spans of a trace for a target that were not taken. */
+type Expected = { ids: number[]; firstReceivedAt: number; hasRoot: boolean };
+type Shape = { trace: number; isRoot: boolean; long: boolean }[][][];
+type Step =
+  | { kind: 'add'; later: number; sender: string; target: string; resources: Shape }
+  | { kind: 'take'; later: number; atTail: boolean }
+  | { kind: 'release'; which: number };
+
+const oneOf = <T>(...values: T[]) => fc.constantFrom(...values);
+const span = fc.record({ trace: fc.nat(6), isRoot: fc.boolean(), long: oneOf(false, false, false, true) });
+const resources = fc.array(fc.array(fc.array(span, { maxLength: 5 }), { minLength: 1, maxLength: 2 }), {
+  minLength: 1,
+  maxLength: 3,
+});
+export const step: fc.Arbitrary<Step> = fc.oneof(
+  fc.record({
+    kind: fc.constant('add' as const),
+    later: oneOf(0, 1, 900),
+    sender: oneOf('agent', 'gateway'),
+    target: oneOf('a', 'b'),
+    resources,
+  }),
+  fc.record({ kind: fc.constant('take' as const), later: oneOf(0, 400), atTail: fc.boolean() }),
+  fc.record({ kind: fc.constant('release' as const), which: fc.nat(10) }),
+);
+
+/**
+ * Runs a window beside a plain account of what went in, and fails at the first difference. Keeps all that a batch
+ * must be: of free and ready traces, whole, in order, within the limits, with every byte of its spans.
+ */
+export class WindowModel {
+  readonly #limits: WindowLimits;
+  readonly #window: TraceWindow<string>;
+  readonly #waiting = new Map<string, Expected>();
+  readonly #facts = new Map<number, string>();
+  readonly #recordOfSpan = new Map<number, string>();
+  readonly #open = new Map<string, Set<number>>();
+  readonly #out: Batch<string>[] = [];
+  #now = 1_000_000;
+  #lastReceivedAt = 0;
+  /** When traces may last have been made ready by the clock, and because the window was full. */
+  #lastTailAt = 0;
+  #lastFullAt = 0;
+  #lastId = 0;
+  #records = 0;
+
+  constructor(limits: WindowLimits) {
+    this.#limits = limits;
+    this.#window = new TraceWindow(limits);
+  }
+
+  run(next: Step): void {
+    if (next.kind === 'add') {
+      this.#now += next.later;
+      this.#add(next);
+    } else if (next.kind === 'take') {
+      this.#now += next.later;
+      this.#take(next.atTail);
+    } else {
+      this.#release(next.which);
+    }
+  }
+
+  /** Lets all waiting end, and all that is left out; returns what is left after that. */
+  drain(): { spans: number; records: number; bytes: number } {
+    this.#now += this.#limits.traceWaitMs;
+    do {
+      while (this.#take(true));
+    } while (this.#release(0));
+    return { spans: this.#waiting.size, records: this.#open.size, bytes: this.#window.bytes };
+  }
+
+  #add({ sender, target, resources: shape }: Extract<Step, { kind: 'add' }>): void {
+    const record = `record ${this.#records++}`;
+    const spec: ResourceSpec[] = shape.map((scopes, r) => ({
+      name: `${sender} ${r} ${record}`,
+      scopes: scopes.map((spans, s) => ({
+        name: `scope ${s}`,
+        spans: spans.map(({ long, ...rest }) => ({
+          ...rest,
+          id: ++this.#lastId,
+          ...(long ? { name: 'long'.repeat(100) } : {}),
+        })),
+      })),
+    }));
+    const payload = encode(spec);
+    const spans = indexSpans(payload);
+    if (spans.length === 0) return;
+    this.#lastReceivedAt = this.#now;
+    const description = `experiment ${target}`;
+    this.#window.add({
+      handle: record,
+      target: { key: target, description },
+      payload,
+      spans,
+      receivedAt: this.#now,
+    });
+    this.#open.set(record, new Set());
+    const roots = new Set(
+      spec.flatMap((r) => r.scopes.flatMap((s) => s.spans.filter((one) => one.isRoot).map(({ id }) => id))),
+    );
+    for (const { id, trace, facts } of decode(payload)) {
+      this.#facts.set(id, facts);
+      this.#recordOfSpan.set(id, record);
+      this.#open.get(record)?.add(id);
+      const key = `${target} ${trace}`;
+      const expected = this.#waiting.get(key) ?? { ids: [], firstReceivedAt: this.#now, hasRoot: false };
+      expected.ids.push(id);
+      expected.hasRoot ||= roots.has(id);
+      this.#waiting.set(key, expected);
+    }
+  }
+
+  #take(atTail: boolean): boolean {
+    const { maxBatchSpans, maxBatchSize } = this.#limits;
+    if (this.#window.isFull) this.#lastFullAt = this.#now;
+    if (atTail) this.#lastTailAt = this.#now;
+    const batch = this.#window.take({ now: this.#now, atTail });
+    const busy = new Set(this.#out.flatMap(({ traceIds }) => [...traceIds]));
+    if (batch === undefined) {
+      for (const [key, expected] of this.#waiting) {
+        const isBusy = busy.has(traceIdOf(Number(key.split(' ')[1])));
+        const isReady = this.#isReady(expected) || this.#window.isFull;
+        assert(isBusy || !isReady, `${key} was left, though it was ready`);
+      }
+      return false;
+    }
+    this.#out.push(batch);
+    assert(![...batch.traceIds].some((id) => busy.has(id)));
+    assert(batch.spanCount <= maxBatchSpans);
+    assert(batch.spanCount === 1 || joined(batch).length <= maxBatchSize);
+
+    const sent = decode(joined(batch));
+    assert.equal(sent.length, batch.spanCount);
+    assert.deepEqual(new Set(sent.map(({ trace }) => traceIdOf(trace))), batch.traceIds);
+    assert.deepEqual(
+      batch.parts.map((part) => decode(part).map(({ id }) => this.#recordOfSpan.get(id))),
+      batch.sources.map(({ handle, spanCount }) => Array.from({ length: spanCount }, () => handle)),
+    );
+    for (const { id, facts } of sent) assert.equal(facts, this.#facts.get(id));
+    for (const { id } of sent) assert(this.#facts.delete(id), `span ${id} went twice`);
+    for (const traceId of batch.traceIds) this.#takeTrace(batch, Number(`0x${traceId}`), sent);
+    return true;
+  }
+
+  #takeTrace(batch: Batch<string>, trace: number, sent: readonly SentSpan[]): void {
+    const key = `${batch.target.key} ${trace}`;
+    const expected = this.#waiting.get(key) as Expected;
+    const ids = sent.filter((one) => one.trace === trace).map(({ id }) => id);
+    assert.deepEqual(ids, expected.ids.slice(0, ids.length));
+    const isReady = this.#isReady(expected) || this.#lastFullAt >= expected.firstReceivedAt;
+    assert(isReady, `${key} was not ready`);
+    expected.ids.splice(0, ids.length);
+    if (expected.ids.length === 0) this.#waiting.delete(key);
+    else assert.equal(batch.traceIds.size, 1, 'part of a trace beside others');
+  }
+
+  #isReady({ hasRoot, firstReceivedAt }: Expected): boolean {
+    const dueAt = firstReceivedAt + this.#limits.traceWaitMs;
+    return hasRoot || this.#lastReceivedAt >= dueAt || this.#lastTailAt >= dueAt;
+  }
+
+  #release(which: number): boolean {
+    const [batch] = this.#out.splice(which % Math.max(1, this.#out.length), 1);
+    if (batch === undefined) return false;
+    const done: string[] = [];
+    for (const { id } of decode(joined(batch))) {
+      const record = this.#recordOfSpan.get(id) as string;
+      const open = this.#open.get(record) as Set<number>;
+      open.delete(id);
+      if (open.size > 0) continue;
+      this.#open.delete(record);
+      done.push(record);
+    }
+    assert.deepEqual(this.#window.release(batch).toSorted(), done.toSorted());
+    return true;
+  }
+}
+
+function joined(batch: Batch<unknown>): Buffer {
+  return Buffer.concat(batch.parts);
+}

@@ -1,0 +1,340 @@
+import { once } from 'node:events';
+import { mkdtemp, rename, writeFile } from 'node:fs/promises';
+import type { RequestListener } from 'node:http';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TLSSocket } from 'node:tls';
+import { gzipSync } from 'node:zlib';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { createHttpClient } from '../../src/destinations/http-client.ts';
+import type { HttpClientOptions, HttpResult } from '../../src/destinations/http-client.ts';
+import { RelayError } from '../../src/errors.ts';
+import { memoryLog, startServer } from '../auth/support.ts';
+import { createCertificateAuthority } from '../stack/certificates.ts';
+import type { CertificateAuthority, KeyPair } from '../stack/certificates.ts';
+
+const ends: (() => Promise<unknown>)[] = [];
+const never = new AbortController().signal;
+
+afterEach(async () => {
+  for (const end of ends.splice(0).toReversed()) await end();
+});
+
+async function server(...parameters: Parameters<typeof startServer>) {
+  const started = await startServer(...parameters);
+  ends.push(() => started.stop());
+  return started;
+}
+
+function client(changes: Partial<HttpClientOptions> = {}) {
+  const { log, lines } = memoryLog();
+  const http = createHttpClient({ tls: {}, timeoutMs: 10_000, maxResponseSize: 1_000, ...changes }, log);
+  ends.push(() => http.close());
+  return { http, lines };
+}
+
+async function get(url: string, changes: Partial<HttpClientOptions> = {}): Promise<HttpResult> {
+  return await client(changes).http.ask({ method: 'GET', url: new URL(url), headers: {} }, never);
+}
+
+async function answerOf(
+  handler: RequestListener,
+  changes: Partial<HttpClientOptions> = {},
+): Promise<HttpResult> {
+  return await get((await server(handler)).url, changes);
+}
+
+it('sends what it is given, and reads the answer whole', async () => {
+  const seen: unknown[] = [];
+  const { url } = await server(async (request, response) => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk as Buffer);
+    seen.push(
+      request.method,
+      request.url,
+      request.headers['x-a'],
+      Buffer.concat(chunks),
+      request.headers['content-length'],
+    );
+    response.writeHead(503, { 'retry-after': '7', location: '/x', 'content-type': 'text/plain' });
+    response.write('a');
+    setImmediate(() => response.end('b'));
+  });
+  const { http } = client();
+  const result = await http.ask(
+    { method: 'POST', url: new URL('/a/b?c', url), headers: { 'x-a': '1' }, body: Buffer.from([0, 1, 2]) },
+    never,
+  );
+  expect(seen).toEqual(['POST', '/a/b?c', '1', Buffer.from([0, 1, 2]), '3']);
+  expect(result).toEqual({
+    kind: 'answer',
+    status: 503,
+    contentType: 'text/plain',
+    location: '/x',
+    retryAfter: '7',
+    body: Buffer.from('ab'),
+  });
+});
+
+it('keeps connections for the next requests', async () => {
+  const sockets = new Set<unknown>();
+  const { url } = await server((request, response) => {
+    sockets.add(request.socket);
+    response.end();
+  });
+  const { http } = client();
+  for (let i = 0; i < 20; i++) await http.ask({ method: 'GET', url: new URL(url), headers: {} }, never);
+  // The first may not be free yet when the second request begins.
+  expect(sockets.size).toBeLessThanOrEqual(2);
+});
+
+it('does not follow a redirect', async () => {
+  const paths: unknown[] = [];
+  const result = await answerOf((request, response) => {
+    paths.push(request.url);
+    response.writeHead(302, { location: '/login' }).end();
+  });
+  expect(result).toMatchObject({ kind: 'answer', status: 302, location: '/login' });
+  expect(paths).toEqual(['/']);
+});
+
+describe('limit', () => {
+  it('is the largest that is read', async () => {
+    const result = await answerOf((_, response) => response.end(Buffer.alloc(1_000)));
+    expect(result).toMatchObject({ kind: 'answer', body: Buffer.alloc(1_000) });
+  });
+
+  it('ends an answer without an end, and the connection with it', async () => {
+    const gone = Promise.withResolvers<void>();
+    const result = await answerOf((_, response) => {
+      response.once('close', gone.resolve);
+      const more = () =>
+        void (response.write(Buffer.alloc(10_000)) ? setImmediate(more) : response.once('drain', more));
+      more();
+    });
+    expect(result).toMatchObject({
+      kind: 'too large',
+      status: 200,
+      reason: expect.stringContaining('1000 bytes'),
+    });
+    await gone.promise;
+  });
+
+  it('counts after decompression, which nobody asked for', async () => {
+    let accepted: unknown;
+    const compressed =
+      (size: number): RequestListener =>
+      (request, response) => {
+        accepted = request.headers['accept-encoding'];
+        response.setHeader('content-encoding', 'gzip');
+        response.end(gzipSync(Buffer.alloc(size)));
+      };
+    expect(await answerOf(compressed(1_000))).toMatchObject({ kind: 'answer', body: Buffer.alloc(1_000) });
+    expect(await answerOf(compressed(100_000))).toMatchObject({ kind: 'too large' });
+    expect(accepted).toBe('identity');
+  });
+
+  it('leaves alone what is not what it says', async () => {
+    const result = await answerOf((_, response) =>
+      response.setHeader('content-encoding', 'gzip').end('plain'),
+    );
+    expect(result).toMatchObject({ kind: 'answer', body: Buffer.from('plain') });
+  });
+});
+
+function none(words: string) {
+  return { kind: 'no answer', reason: expect.stringContaining(words) };
+}
+
+describe('no answer', () => {
+  it.each<[string, RequestListener, string]>([
+    ['hangs', () => {}, 'within 0.3 s'],
+    ['hangs after its headers', (_, response) => void response.flushHeaders(), 'within 0.3 s'],
+    ['closes at once', (request) => void request.socket.destroy(), 'closed the connection'],
+    [
+      'is cut in the middle',
+      (_, response) => {
+        response.writeHead(200, { 'content-length': '10' }).write('ab');
+        setImmediate(() => response.destroy());
+      },
+      'closed the connection before its answer was complete',
+    ],
+    [
+      'is cut in a chunk',
+      (_, response) => {
+        response.write('ab');
+        setImmediate(() => response.destroy());
+      },
+      'closed the connection before its answer was complete',
+    ],
+  ])('%s', async (_, handler, words) => {
+    const timeoutMs = words.includes('within') ? 300 : 10_000;
+    expect(await answerOf(handler, { timeoutMs })).toEqual(none(words));
+  });
+
+  it('trickles: the deadline is for all of it', async () => {
+    const result = await answerOf(
+      (_, response) => {
+        const timer = setInterval(() => response.write('a'), 20);
+        response.once('close', () => clearInterval(timer));
+      },
+      { timeoutMs: 300 },
+    );
+    expect(result).toEqual(none('within 0.3 s'));
+  });
+
+  it('nothing listens', async () => {
+    const { url, stop } = await startServer(() => {});
+    await stop();
+    expect(await get(url)).toEqual(none('nothing listens at 127.0.0.1:'));
+  });
+
+  it('no such name', async () => {
+    expect(await get('http://no-such-host.invalid/')).toEqual(none('no-such-host.invalid'));
+  });
+
+  it('TLS is not spoken', async () => {
+    const { port } = await server(() => {});
+    expect(await get(`https://127.0.0.1:${port}`)).toEqual(none('does not speak TLS'));
+  });
+
+  it('HTTP is not spoken', async () => {
+    const ssh = createServer((socket) => void socket.resume().end('SSH-2.0-OpenSSH\r\n'));
+    await once(ssh.listen(0, '127.0.0.1'), 'listening');
+    ends.push(() => new Promise((resolve) => ssh.close(resolve)));
+    const address = ssh.address() as { port: number };
+    expect(await get(`http://127.0.0.1:${address.port}`)).toEqual(none('is not HTTP'));
+  });
+
+  it('the relay stops', async () => {
+    const arrived = Promise.withResolvers<void>();
+    const { url } = await server(() => arrived.resolve());
+    const stopping = new AbortController();
+    const asked = client().http.ask({ method: 'GET', url: new URL(url), headers: {} }, stopping.signal);
+    await arrived.promise;
+    stopping.abort();
+    expect(await asked).toEqual(none('stopped waiting'));
+  });
+
+  it('the client is closed', async () => {
+    const arrived = Promise.withResolvers<void>();
+    const { url } = await server(() => arrived.resolve());
+    const { http } = client();
+    const asked = http.ask({ method: 'GET', url: new URL(url), headers: {} }, never);
+    await arrived.promise;
+    await http.close();
+    expect(await asked).toMatchObject({ kind: 'no answer' });
+  });
+});
+
+describe('TLS', () => {
+  let directory: string;
+  let ca: CertificateAuthority;
+  let other: CertificateAuthority;
+  let serverPair: KeyPair;
+
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'http-client-'));
+    ca = await createCertificateAuthority('ca');
+    other = await createCertificateAuthority('other');
+    serverPair = await ca.issue({ commonName: 'mlflow', ips: ['127.0.0.1'], usage: 'server' });
+  });
+
+  /** Replaces a file as a whole, as secrets are. */
+  async function write(name: string, text: string): Promise<string> {
+    const file = join(directory, name);
+    await writeFile(`${file}.new`, text);
+    await rename(`${file}.new`, file);
+    return file;
+  }
+
+  async function tlsServer(clients: 'any' | 'verified', pair = serverPair) {
+    return await server(
+      (request, response) =>
+        response.end((request.socket as TLSSocket).getPeerCertificate().subject?.CN ?? 'nobody'),
+      {
+        cert: pair.certPem,
+        key: pair.keyPem,
+        ...(clients === 'verified' ? { requestCert: true, rejectUnauthorized: true, ca: ca.certPem } : {}),
+      },
+    );
+  }
+
+  it('trusts the given CA, and no other', async () => {
+    const { url } = await tlsServer('any');
+    const caFile = await write('ca.crt', ca.certPem);
+    const otherFile = await write('other.crt', other.certPem);
+    expect(await get(url, { tls: { caFile } })).toMatchObject({ kind: 'answer', status: 200 });
+    for (const tls of [{}, { caFile: otherFile }]) {
+      expect(await get(url, { tls })).toEqual({
+        kind: 'no answer',
+        reason: expect.stringContaining("set ca_file to the CA's certificate"),
+      });
+    }
+  });
+
+  it('wants the certificate to be for the name it asks', async () => {
+    const { url } = await tlsServer(
+      'any',
+      await ca.issue({ commonName: 'x', dnsNames: ['x.test'], usage: 'server' }),
+    );
+    const caFile = await write('ca.crt', ca.certPem);
+    expect(await get(url, { tls: { caFile } })).toEqual({
+      kind: 'no answer',
+      reason: expect.stringContaining('is for other names'),
+    });
+  });
+
+  it('shows its client certificate, and a new one when the files change', async () => {
+    const { url } = await tlsServer('verified');
+    const first = await ca.issue({ commonName: 'first', usage: 'client' });
+    const second = await ca.issue({ commonName: 'second', usage: 'client' });
+    const tls = {
+      caFile: await write('ca.crt', ca.certPem),
+      certFile: await write('client.crt', first.certPem),
+      keyFile: await write('client.key', first.keyPem),
+    };
+    expect(await get(url, { tls: { caFile: tls.caFile } })).toEqual({
+      kind: 'no answer',
+      reason: expect.stringContaining('closed the connection'),
+    });
+
+    const { http, lines } = client({ tls });
+    const whoAmI = async () => {
+      const result = await http.ask({ method: 'GET', url: new URL(url), headers: {} }, never);
+      return result.kind === 'answer' ? result.body.toString() : result.reason;
+    };
+    expect(await whoAmI()).toBe('first');
+
+    // For a moment the key is that of another certificate: the pair in use stays.
+    await write('client.key', second.keyPem);
+    await expect
+      .poll(() => lines.map(({ msg }) => msg), { timeout: 10_000 })
+      .toEqual([expect.stringContaining('the old ones stay')]);
+    expect(await whoAmI()).toBe('first');
+    await write('client.crt', second.certPem);
+    await expect.poll(whoAmI, { timeout: 10_000 }).toBe('second');
+    expect(lines.at(-1)).toMatchObject({
+      level: 30,
+      msg: expect.stringContaining('new connections use them'),
+    });
+  });
+
+  it('does not start with files that cannot be used', async () => {
+    const { keyPem } = await ca.issue({ commonName: 'x', usage: 'client' });
+    const { certPem } = await ca.issue({ commonName: 'y', usage: 'client' });
+    const certFile = await write('x.crt', certPem);
+    const wrong = [
+      { caFile: join(directory, 'missing.crt') },
+      { certFile, keyFile: await write('x.key', 'no PEM') },
+      { certFile, keyFile: await write('y.key', keyPem) },
+    ];
+    for (const tls of wrong) {
+      const start = () => client({ tls });
+      expect(start).toThrow(RelayError);
+      expect(start).toThrow(expect.objectContaining({ code: 'CERTIFICATE_INVALID' }));
+      expect(start).toThrow(Object.values(tls).at(-1));
+    }
+  });
+});

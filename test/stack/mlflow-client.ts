@@ -1,0 +1,206 @@
+import { waitFor } from './processes.ts';
+
+/** A value of an attribute as MLflow gives it back; integers that a double cannot hold are bigints. */
+export type StoredValue =
+  string | number | bigint | boolean | null | StoredValue[] | { [key: string]: StoredValue };
+export type StoredAttributes = Record<string, StoredValue>;
+
+/** A span read back; ids in lower-case hex, times in nanoseconds since the epoch. A root has the parent ''. */
+export type StoredSpan = {
+  traceId: string;
+  spanId: string;
+  parentSpanId: string;
+  name: string;
+  start: bigint;
+  end: bigint;
+  attributes: StoredAttributes;
+  events: { name: string; time: bigint; attributes: StoredAttributes }[];
+  links: { traceId: string; spanId: string; attributes: StoredAttributes }[];
+  /** As in STATUS_CODE_ERROR. */
+  status: { code: string; message: string };
+};
+
+export type StoredTrace = {
+  traceId: string;
+  experimentId: string;
+  /** IN_PROGRESS until the root is there; then OK or ERROR. */
+  state: string;
+  /** Tags of the trace, and with them the resource attributes. */
+  tags: Record<string, string>;
+  spans: StoredSpan[];
+};
+
+export type Permission = 'READ' | 'EDIT' | 'MANAGE' | 'NO_PERMISSIONS';
+
+export type MlflowClient = {
+  /** @returns its id, of the existing one if there is one of that name */
+  ensureExperiment(name: string): Promise<string>;
+  /** @returns its id, or undefined when there is none, or none for this user */
+  findExperiment(name: string): Promise<string | undefined>;
+  /** Lets a user, who must have been seen by MLflow before, at an experiment that this client manages. */
+  grant(experimentId: string, username: string, permission: Permission): Promise<void>;
+  /** @returns ids in hex of all traces, newest first */
+  searchTraces(experimentId: string): Promise<string[]>;
+  /** @param traceId in hex */
+  getTrace(traceId: string): Promise<StoredTrace | undefined>;
+  /** Asks until the trace has this many spans (1 unless given) and its root. */
+  waitForTrace(
+    traceId: string,
+    options?: { spans?: number; deadlineMs?: number; signal?: AbortSignal },
+  ): Promise<StoredTrace>;
+  /** Asks until the experiment has this many traces. */
+  waitForTraces(experimentId: string, count: number, deadlineMs?: number): Promise<string[]>;
+};
+
+/** MLflow's REST API as the user whose token is given; `token` is called for each request. */
+export function createMlflowClient(url: string, token: () => Promise<string>): MlflowClient {
+  async function request(
+    method: string,
+    path: string,
+    body?: unknown,
+  ): Promise<{ status: number; body: Json }> {
+    const response = await fetch(url + path, {
+      method,
+      redirect: 'error',
+      headers: {
+        authorization: `Bearer ${await token()}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      signal: AbortSignal.timeout(30_000),
+    });
+    const text = await response.text();
+    try {
+      return { status: response.status, body: parseJson(text) };
+    } catch {
+      throw new Error(`${method} ${path}: ${response.status} ${text.slice(0, 200)}`);
+    }
+  }
+
+  async function call(method: string, path: string, body?: unknown): Promise<Json> {
+    const answer = await request(method, path, body);
+    if (answer.status === 200) return answer.body;
+    throw new Error(`${method} ${path}: ${answer.status} ${JSON.stringify(answer.body).slice(0, 300)}`);
+  }
+
+  async function findExperiment(name: string): Promise<string | undefined> {
+    const path = `/api/2.0/mlflow/experiments/get-by-name?experiment_name=${encodeURIComponent(name)}`;
+    const { status, body } = await request('GET', path);
+    return status === 200 ? String(body.experiment.experiment_id) : undefined;
+  }
+
+  async function searchTraces(experimentId: string): Promise<string[]> {
+    const found: string[] = [];
+    let page: string | undefined;
+    do {
+      const body = await call('POST', '/api/3.0/mlflow/traces/search', {
+        locations: [{ type: 'MLFLOW_EXPERIMENT', mlflow_experiment: { experiment_id: experimentId } }],
+        max_results: 500,
+        ...(page === undefined ? {} : { page_token: page }),
+      });
+      for (const trace of body.traces ?? []) found.push(trace.trace_id.slice('tr-'.length));
+      page = body.next_page_token || undefined;
+    } while (page !== undefined);
+    return found;
+  }
+
+  async function getTrace(traceId: string): Promise<StoredTrace | undefined> {
+    const { status, body } = await request('GET', `/api/3.0/mlflow/traces/get?trace_id=tr-${traceId}`);
+    // Of a trace that is not there nobody can have a permission.
+    if (status === 404 || status === 403) return undefined;
+    if (status !== 200) throw new Error(`trace ${traceId}: ${status} ${JSON.stringify(body).slice(0, 300)}`);
+    return toTrace(traceId, body.trace);
+  }
+
+  return {
+    findExperiment,
+    searchTraces,
+    getTrace,
+    async ensureExperiment(name) {
+      const existing = await findExperiment(name);
+      if (existing !== undefined) return existing;
+      const created = await call('POST', '/api/2.0/mlflow/experiments/create', { name });
+      return String(created.experiment_id);
+    },
+    async grant(experimentId, username, permission) {
+      const user = encodeURIComponent(username);
+      const path = `/api/2.0/mlflow/permissions/users/${user}/experiments/${experimentId}`;
+      await call('POST', path, { permission });
+    },
+    waitForTrace: (traceId, { spans = 1, deadlineMs = 60_000, signal } = {}) =>
+      waitFor(
+        `trace ${traceId} was not in MLflow with ${spans} spans and its root`,
+        deadlineMs,
+        async () => {
+          const trace = await getTrace(traceId);
+          const isWhole = trace !== undefined && trace.spans.length >= spans && trace.state !== 'IN_PROGRESS';
+          return isWhole ? trace : undefined;
+        },
+        { signal },
+      ),
+    waitForTraces: (experimentId, count, deadlineMs = 60_000) =>
+      waitFor(`there were not ${count} traces in experiment ${experimentId}`, deadlineMs, async () => {
+        const found = await searchTraces(experimentId);
+        return found.length >= count ? found : undefined;
+      }),
+  };
+}
+
+// oxlint-disable-next-line typescript/no-explicit-any -- answers of a foreign program, looked at field by field
+type Json = any;
+
+/** Times and integers of OTLP do not fit a double, and MLflow writes them as JSON numbers. */
+function parseJson(text: string): Json {
+  return JSON.parse(text, keepInteger);
+}
+
+function keepInteger(_key: string, value: unknown, context?: { source?: string }): unknown {
+  const source = context?.source ?? '';
+  return typeof value === 'number' && !Number.isSafeInteger(value) && /^-?\d+$/.test(source)
+    ? BigInt(source)
+    : value;
+}
+
+function toTrace(traceId: string, { trace_info: info, spans = [] }: Json): StoredTrace {
+  return {
+    traceId,
+    experimentId: info.trace_location.mlflow_experiment.experiment_id,
+    state: info.state,
+    tags: info.tags ?? {},
+    spans: spans.map((span: Json) => ({
+      traceId: toHex(span.trace_id),
+      spanId: toHex(span.span_id),
+      parentSpanId: toHex(span.parent_span_id),
+      name: span.name,
+      start: BigInt(span.start_time_unix_nano ?? 0),
+      end: BigInt(span.end_time_unix_nano ?? 0),
+      attributes: toAttributes(span.attributes),
+      events: (span.events ?? []).map((event: Json) => ({
+        name: event.name,
+        time: BigInt(event.time_unix_nano ?? 0),
+        attributes: toAttributes(event.attributes),
+      })),
+      links: (span.links ?? []).map((link: Json) => ({
+        traceId: toHex(link.trace_id),
+        spanId: toHex(link.span_id),
+        attributes: toAttributes(link.attributes),
+      })),
+      status: { code: span.status?.code ?? 'STATUS_CODE_UNSET', message: span.status?.message ?? '' },
+    })),
+  };
+}
+
+function toHex(base64: string | undefined): string {
+  return Buffer.from(base64 ?? '', 'base64').toString('hex');
+}
+
+function toAttributes(pairs: Json): StoredAttributes {
+  return Object.fromEntries((pairs ?? []).map(({ key, value }: Json) => [key, toValue(value ?? {})]));
+}
+
+function toValue(value: Json): StoredValue {
+  if ('array_value' in value) return (value.array_value.values ?? []).map(toValue);
+  if ('kvlist_value' in value) return toAttributes(value.kvlist_value.values);
+  const [plain] = Object.values(value);
+  return (plain ?? null) as StoredValue;
+}

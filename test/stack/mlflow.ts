@@ -1,0 +1,91 @@
+import { chmod, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { OidcProvider } from './oidc-provider.ts';
+import { ADMIN_GROUP, AUDIENCE, GROUP } from './oidc-provider.ts';
+import { freePort, startProcess } from './processes.ts';
+import { pythonEnv } from './python.ts';
+import type { PythonEnvironment } from './python.ts';
+import { createService } from './service.ts';
+import type { Service } from './service.ts';
+
+export type MlflowOptions = {
+  /** Databases, artifacts and log; made if missing. What is there already is used on. */
+  directory: string;
+  python: PythonEnvironment;
+  oidc: Pick<OidcProvider, 'issuer' | 'discoveryUrl'>;
+  /** MLflow as a client of the provider, for people who log in. */
+  browser: { clientId: string; secret: string };
+  /** Signs MLflow's session cookies. */
+  sessionSecret: string;
+  /** A free one unless given. */
+  port?: number;
+  signal?: AbortSignal;
+};
+
+/** Started again, it has the same port and data. */
+export type Mlflow = Service & { readonly url: string; readonly port: number; readonly logFile: string };
+
+const SERVER = ['-m', 'mlflow', 'server', '--app-name', 'oidc-auth', '--host', '127.0.0.1', '--workers', '1'];
+
+/** Where people come back to after the login: by number and by name, as cookies are not shared between them. */
+export function redirectUrisOf(port: number): string[] {
+  return [`http://127.0.0.1:${port}/callback`, `http://localhost:${port}/callback`];
+}
+
+/**
+ * A real MLflow with mlflow-oidc-auth on SQLite and the loopback interface, nothing patched and no path
+ * excluded from authentication. Resolves when it answers.
+ * @throws StackError with the end of its log when it does not
+ */
+export async function startMlflow(options: MlflowOptions): Promise<Mlflow> {
+  const directory = options.directory;
+  const port = options.port ?? (await freePort());
+  const url = `http://127.0.0.1:${port}`;
+  const logFile = join(directory, 'mlflow.log');
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await chmod(directory, 0o700);
+
+  const service = createService({
+    name: 'MLflow',
+    launch: () =>
+      startProcess(options.python.python, [...SERVER, '--port', String(port)], {
+        cwd: directory,
+        env: environment(options),
+        logFile,
+      }),
+    logFile,
+    healthUrl: `${url}/health`,
+    readyDeadlineMs: 180_000,
+    stopDeadlineMs: 10_000,
+    signal: options.signal,
+  });
+  await service.start();
+  return { ...service, url, port, logFile };
+}
+
+function environment({ directory, oidc, browser, sessionSecret }: MlflowOptions): NodeJS.ProcessEnv {
+  const kept = Object.entries(pythonEnv()).filter(([name]) => !/^(MLFLOW|OIDC|UVICORN|GUNICORN)_/.test(name));
+  const tracking = `sqlite:///${join(directory, 'mlflow.db')}`;
+  return {
+    ...Object.fromEntries(kept),
+    // These two have to agree, or MLflow keeps traces in one and looks for them in the other.
+    MLFLOW_BACKEND_STORE_URI: tracking,
+    MLFLOW_TRACKING_URI: tracking,
+    // Seven processes of a job queue, which nothing here uses.
+    MLFLOW_SERVER_ENABLE_JOB_EXECUTION: 'false',
+    MLFLOW_DISABLE_TELEMETRY: 'true',
+    OIDC_USERS_DB_URI: `sqlite:///${join(directory, 'auth.db')}`,
+    OIDC_DISCOVERY_URL: oidc.discoveryUrl,
+    OIDC_ISSUER: oidc.issuer,
+    OIDC_AUDIENCE: AUDIENCE,
+    OIDC_PROVISION_ON_BEARER_AUTH: 'true',
+    OIDC_CLIENT_ID: browser.clientId,
+    OIDC_CLIENT_SECRET: browser.secret,
+    OIDC_GROUP_NAME: GROUP,
+    OIDC_ADMIN_GROUP_NAME: ADMIN_GROUP,
+    OIDC_PROVIDER_DISPLAY_NAME: 'Log in',
+    AUTOMATIC_LOGIN_REDIRECT: 'true',
+    DEFAULT_LANDING_PAGE_IS_PERMISSIONS: 'false',
+    SECRET_KEY: sessionSecret,
+  };
+}

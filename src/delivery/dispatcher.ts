@@ -53,7 +53,6 @@ export function startDelivery(options: DeliveryOptions, deps: DeliveryDeps): Del
 const ABORT_GRACE_MS = 1000;
 
 class Dispatcher {
-  readonly #options: DeliveryOptions;
   readonly #destination: Destination;
   readonly #metrics: DeliveryDeps['metrics'];
   readonly #log: Logger;
@@ -79,7 +78,6 @@ class Dispatcher {
     const { destination, metrics, deadLetters, reader } = deps;
     const log = deps.log.child({ destination: destination.name });
     const stopping = this.#stopping.signal;
-    this.#options = options;
     this.#destination = destination;
     this.#metrics = metrics;
     this.#log = log;
@@ -166,8 +164,7 @@ class Dispatcher {
       const dueAt = this.#retries.nextDueAt();
       if (dueAt !== undefined) waits.push(dueAt - now);
       const readyAt = this.#intake.isAtTail ? this.#window.nextReadyAt() : undefined;
-      // Never longer than a trace waits: the clock may have been set back.
-      if (readyAt !== undefined) waits.push(Math.min(readyAt - Date.now(), this.#options.traceWaitMs));
+      if (readyAt !== undefined) waits.push(readyAt - Date.now());
     }
     if (waits.length === 0) return;
     const wait = Math.max(1, Math.ceil(Math.min(...waits)));

@@ -287,10 +287,12 @@ class Encoder {
     return Buffer.from(digits, 'base64');
   }
 
-  /** `found`: the next value, where it is not given. */
+  /** `found`: the next value, where it is not given; numbers may be written with any number of digits. */
   #misfit(expected: string, found: string = this.#reader.describe()): never {
     const place = this.#path.map((step) => (typeof step === 'number' ? `[${step}]` : `.${step}`)).join('');
-    throw new JsonMisfit(`${place === '' ? '' : `${place.slice(1)}: `}expected ${expected}; found ${found}`);
+    throw new JsonMisfit(
+      `${place === '' ? '' : `${place.slice(1)}: `}expected ${expected}; found ${found.slice(0, 40)}`,
+    );
   }
 }
 

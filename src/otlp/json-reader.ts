@@ -167,7 +167,7 @@ export class JsonReader {
     if (byte === OPEN_ARRAY) return 'an array';
     if (this.takesString()) return describeText(this.text());
     const number = this.takeNumber();
-    if (number !== undefined) return number.slice(0, 40);
+    if (number !== undefined) return number;
     if (this.takesNull()) return 'null';
     return String(this.takeBoolean() ?? this.#fail('a value'));
   }

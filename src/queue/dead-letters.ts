@@ -1,12 +1,14 @@
+import { randomUUID } from 'node:crypto';
 import type { FileSystem } from './filesystem.ts';
+import { LogContent } from './frame.ts';
 import type { DeadLetter, DeadLetters } from './queue.ts';
 import { SegmentLog } from './segment-log.ts';
 import type { LogObserver } from './segment-log.ts';
-import type { Tally } from './segment.ts';
 
-type LetterMeta = Omit<DeadLetter, 'payload'>;
+/** What is written beside a letter's payload. The id names it for good, wherever its bytes are moved. */
+type LetterMeta = Omit<DeadLetter, 'payload'> & { readonly id: string };
 
-/** Dead letters in a log of their own. */
+/** Dead letters in a log of their own. A letter of any size fits while the limit is not reached. */
 export async function openDeadLetters(
   fs: FileSystem,
   directory: string,
@@ -16,14 +18,19 @@ export async function openDeadLetters(
   const log = await SegmentLog.open<LetterMeta>({
     fs,
     directory,
+    content: LogContent.deadLetters,
     maxBytes,
+    mayOvershoot: true,
     idsAbove: 0,
-    count: countByDestination,
+    count: ({ destination, spanCount: spans, receivedAt }, bytes, tally) =>
+      tally.add(destination, destination, { records: 1, spans, bytes }, receivedAt),
     observer,
   });
   return {
     async append(letters) {
-      const outcome = await log.append(letters.map(({ payload, ...meta }) => ({ meta, payload })));
+      const outcome = await log.append(
+        letters.map(({ payload, ...meta }) => ({ meta: { id: randomUUID(), ...meta }, payload })),
+      );
       if (outcome === 'stored') return;
       throw new Error(
         outcome === 'full'
@@ -32,18 +39,14 @@ export async function openDeadLetters(
       );
     },
     status() {
-      const spans: Tally = {};
+      const sums = new Map<string, number>();
       for (const { tally } of log.segments) {
-        for (const [destination, count] of Object.entries(tally)) {
-          spans[destination] = (spans[destination] ?? 0) + count;
+        for (const [destination, { spans }] of tally) {
+          sums.set(destination, (sums.get(destination) ?? 0) + spans);
         }
       }
-      return { spans, bytes: log.bytes };
+      return { spans: Object.fromEntries(sums), bytes: log.bytes };
     },
     close: () => log.close(),
   };
-}
-
-function countByDestination(meta: LetterMeta, tally: Tally): void {
-  tally[meta.destination] = (tally[meta.destination] ?? 0) + meta.spanCount;
 }

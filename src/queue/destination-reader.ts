@@ -1,6 +1,7 @@
 import type { RouteTarget } from '../otlp/record.ts';
 import type { LogCursor, Position, ReadFrame } from './log-cursor.ts';
 import type { Lease, QueueReader } from './queue.ts';
+import type { SegmentLog } from './segment-log.ts';
 
 /** What is written of a record beside its payload. */
 export type RecordMeta = {
@@ -20,35 +21,41 @@ export class DestinationReader implements QueueReader {
   readonly destination: string;
   waitingSpans: number;
   readonly #cursor: LogCursor<RecordMeta>;
-  readonly #advanced: () => Promise<void>;
+  #readUpTo: Position;
+  readonly #log: SegmentLog<RecordMeta>;
   readonly #onReadError: (error: unknown) => void;
-  /** In the order of the log; settled ones in front are dropped. */
-  #open: OpenFrame[] = [];
+  /** In the order of the log. */
+  readonly #open = new Set<OpenFrame>();
   #ready: Lease[] = [];
   #more: Promise<void> = Promise.resolve();
   #closed = false;
 
   constructor(options: {
     destination: string;
-    cursor: LogCursor<RecordMeta>;
+    log: SegmentLog<RecordMeta>;
+    from: Position;
     waitingSpans: number;
-    advanced: () => Promise<void>;
     onReadError: (error: unknown) => void;
   }) {
     this.destination = options.destination;
     this.waitingSpans = options.waitingSpans;
-    this.#cursor = options.cursor;
-    this.#advanced = options.advanced;
+    this.#readUpTo = options.from;
+    this.#cursor = options.log.cursor(options.from, { onSkipped: (metas) => this.#skip(metas) });
+    this.#log = options.log;
     this.#onReadError = options.onReadError;
   }
 
   /** Where a restart would have to begin. */
   get settledUpTo(): Position {
-    return this.#open[0]?.start ?? this.#cursor.position;
+    return this.#oldest?.start ?? this.#readUpTo;
   }
 
   get oldestReceivedAt(): number | undefined {
-    return this.#open[0]?.receivedAt;
+    return this.#oldest?.receivedAt;
+  }
+
+  get #oldest(): OpenFrame | undefined {
+    return this.#open.values().next().value;
   }
 
   async next(): Promise<Lease | undefined> {
@@ -56,10 +63,13 @@ export class DestinationReader implements QueueReader {
       const lease = this.#ready.shift();
       if (lease !== undefined || this.#closed) return lease;
       // Taken before reading: what is appended from here on fulfils it.
-      this.#more = this.#advanced();
+      this.#more = this.#log.advanced;
       try {
         const frame = await this.#cursor.next();
-        if (frame === undefined) return undefined;
+        if (frame === undefined) {
+          this.#readUpTo = this.#cursor.position;
+          return undefined;
+        }
         this.#take(frame);
       } catch (error) {
         if (this.#closed) return undefined;
@@ -86,27 +96,30 @@ export class DestinationReader implements QueueReader {
   }
 
   #take(frame: ReadFrame<RecordMeta>): void {
-    const mine = frame.entries.filter(({ meta }) => meta.route.destinations.includes(this.destination));
+    this.#readUpTo = frame.end;
+    const mine = frame.entries.filter(({ meta }) => this.#isMine(meta));
     const first = mine[0];
     if (first === undefined) return;
     const open: OpenFrame = { start: frame.start, receivedAt: first.meta.receivedAt, unsettled: mine.length };
-    this.#open.push(open);
+    this.#open.add(open);
     for (const { meta, payload } of mine) {
       const { spans, sender, route, receivedAt } = meta;
       let settled = false;
       const settle = () => {
         if (settled) return;
         settled = true;
-        open.unsettled--;
         this.waitingSpans -= spans;
-        this.#dropSettled();
+        if (--open.unsettled === 0) this.#open.delete(open);
       };
       this.#ready.push({ record: { payload, spanCount: spans, sender, route, receivedAt }, settle });
     }
   }
 
-  #dropSettled(): void {
-    const firstOpen = this.#open.findIndex(({ unsettled }) => unsettled > 0);
-    this.#open.splice(0, firstOpen === -1 ? this.#open.length : firstOpen);
+  #skip(metas: readonly RecordMeta[]): void {
+    for (const meta of metas) if (this.#isMine(meta)) this.waitingSpans -= meta.spans;
+  }
+
+  #isMine(meta: RecordMeta): boolean {
+    return meta.route.destinations.includes(this.destination);
   }
 }

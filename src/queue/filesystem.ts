@@ -1,4 +1,4 @@
-import { open, mkdir, readdir, unlink } from 'node:fs/promises';
+import { open, mkdir, readdir, rename, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { constants } from 'node:fs';
 import { dirname } from 'node:path';
@@ -8,13 +8,15 @@ import { dirname } from 'node:path';
  * was not synced, or fails. Paths are absolute. Everything rejects with the error of the system call.
  */
 export interface FileSystem {
-  /** Makes the folder and its parents (mode 0700), durably. */
+  /** Makes the folder and its parents (mode 0700) where they are missing, durably; also after a crash in between. */
   makeDirectory(path: string): Promise<void>;
   list(path: string): Promise<string[]>;
   /** A new file (mode 0600); rejects with EEXIST if there is one. Not durable until `syncDirectory`. */
   create(path: string): Promise<OpenFile>;
   open(path: string): Promise<OpenFile>;
   remove(path: string): Promise<void>;
+  /** Replaces what is there. Not durable until `syncDirectory`. */
+  rename(from: string, to: string): Promise<void>;
   /** Makes created and removed entries of this folder durable. */
   syncDirectory(path: string): Promise<void>;
 }
@@ -33,11 +35,14 @@ export interface OpenFile {
 
 export const realFileSystem: FileSystem = {
   async makeDirectory(path) {
-    const first = await mkdir(path, { recursive: true, mode: 0o700 });
-    if (first === undefined) return;
-    // A new folder is an entry of its parent; so is each parent that was made with it.
+    const first = (await mkdir(path, { recursive: true, mode: 0o700 })) ?? path;
+    // A new folder is an entry of its parent; so is each parent that was made with it. One that is there already
+    // may be the work of a start that was cut off before it had synced.
     for (let made = path; made.length >= first.length; made = dirname(made)) {
-      await this.syncDirectory(dirname(made));
+      await this.syncDirectory(dirname(made)).catch((error: NodeJS.ErrnoException) => {
+        // A folder above ours that may be passed through but not opened was made by somebody else.
+        if (error.code !== 'EACCES' || first !== path) throw error;
+      });
     }
   },
   list: (path) => readdir(path),
@@ -45,6 +50,7 @@ export const realFileSystem: FileSystem = {
     openFile(await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600)),
   open: async (path) => openFile(await open(path, constants.O_RDWR)),
   remove: (path) => unlink(path),
+  rename: (from, to) => rename(from, to),
   async syncDirectory(path) {
     const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
     try {

@@ -5,39 +5,51 @@
  *     segment header (32 bytes)
  *         0  magic "MTRELAY" and a zero byte      8  u32 format version
  *        12  u32 salt, random                    16  u64 segment id
- *        24  u32 zero                            28  u32 CRC-32 of bytes 0 to 27
+ *        24  u32 what is kept (see LogContent)   28  u32 CRC-32 of bytes 0 to 27
  *     frame := prefix, header, payload*
- *     prefix (20 bytes)
- *         0  u32 magic (frame or footer)          4  u32 length of the header
- *         8  u32 length of all payloads          12  u32 CRC-32 of header and payloads
- *        16  u32 CRC-32 of bytes 0 to 15, seeded with the salt and the prefix's own offset in the file
- *     header   := JSON, UTF-8: [{ "bytes": length of the payload, "meta": … }, …]
- *     footer   := a frame with the footer's magic, whose header is the summary of the segment
+ *     prefix (28 bytes)
+ *         0  u32 magic                            4  u32 kind: 0 entries, 1 footer
+ *         8  u32 length of the header            12  u32 length of all payloads
+ *        16  u32 CRC-32 of the header            20  u32 CRC-32 of all payloads
+ *        24  u32 CRC-32 of bytes 0 to 23, seeded with the salt and the prefix's own offset in the file
+ *     header of entries := JSON, UTF-8: [{ "bytes": length of the payload, "meta": … }, …]
+ *     footer   := a frame of kind 1 without payload, whose header is the summary of the segment
  *     trailer (16 bytes, the last of the file)
  *         0  u64 offset of the footer             8  u32 magic
  *        12  u32 CRC-32 of bytes 0 to 11, seeded with the salt
  *
  * Invariants:
- * - One append is one frame: its checksum makes it whole or nothing.
+ * - One append is one frame: its checksums make it whole or nothing.
  * - The prefix has a checksum of its own, so that a damaged payload does not cost the frames behind it, and a
- *   damaged prefix is passed by looking for the next one whose checksum holds. The salt, which no client knows,
- *   and the offset keep bytes that merely look like a frame (inside a payload) from being taken for one.
+ *   damaged prefix is passed by looking for the next one whose checksum holds. The header has one, so that what
+ *   is in a frame is known without its payloads, and when they are damaged. The salt, which no client knows, and
+ *   the offset keep bytes that merely look like a frame (inside a payload) from being taken for one. The salt
+ *   stands in the file's name too: a damaged segment header costs nothing.
+ * - A whole frame of a kind that a reader does not know is passed over: later versions may add some.
  * - A file with a valid trailer is sealed: nothing is ever written to it again.
+ *
+ * An append may rewrite the disk sector that ends with the bytes synced before it. The log counts on a disk that
+ * leaves old or new bytes there when power fails, as ext4, xfs and every database do; what it leaves is checked.
  */
 import { crc32 } from 'node:zlib';
 
 export const FORMAT_VERSION = 1;
 export const SEGMENT_HEADER_SIZE = 32;
-export const PREFIX_SIZE = 20;
+export const PREFIX_SIZE = 28;
 export const TRAILER_SIZE = 16;
+
+/** What a log keeps; a segment that strayed into the folder of another kind is told apart. */
+export const LogContent = { queue: 1, deadLetters: 2 } as const;
+export type LogContent = (typeof LogContent)[keyof typeof LogContent];
 
 /** Longest JSON header of a frame; a guard for readers, far above what a request of many routes needs. */
 export const MAX_FRAME_HEADER = 16 * 1024 * 1024;
 
 const SEGMENT_MAGIC = Buffer.from('MTRELAY\0', 'latin1');
 const FRAME_MAGIC = 0x4652544d; // "MTRF"
-const FOOTER_MAGIC = 0x5a52544d; // "MTRZ"
 const TRAILER_MAGIC = 0x4552544d; // "MTRE"
+const KIND_ENTRIES = 0;
+const KIND_FOOTER = 1;
 
 /** One thing that is kept: bytes, and what has to be known of them without reading them. */
 export type Entry<M> = { readonly meta: M; readonly payload: Uint8Array };
@@ -50,20 +62,27 @@ export type UnplacedFrame = {
 };
 
 export type Prefix = {
-  readonly kind: 'frame' | 'footer';
+  readonly kind: 'entries' | 'footer' | 'unknown';
   readonly headerLength: number;
   readonly payloadLength: number;
-  readonly bodyChecksum: number;
+  readonly headerChecksum: number;
+  readonly payloadChecksum: number;
 };
 
-export type SegmentHeader = { readonly version: number; readonly salt: number; readonly id: number };
+export type SegmentHeader = {
+  readonly version: number;
+  readonly salt: number;
+  readonly id: number;
+  readonly content: number;
+};
 
-export function encodeSegmentHeader(id: number, salt: number): Buffer {
+export function encodeSegmentHeader(id: number, salt: number, content: LogContent): Buffer {
   const bytes = Buffer.alloc(SEGMENT_HEADER_SIZE);
   SEGMENT_MAGIC.copy(bytes);
   bytes.writeUInt32LE(FORMAT_VERSION, 8);
   bytes.writeUInt32LE(salt, 12);
   bytes.writeBigUInt64LE(BigInt(id), 16);
+  bytes.writeUInt32LE(content, 24);
   bytes.writeUInt32LE(crc32(bytes.subarray(0, 28)), 28);
   return bytes;
 }
@@ -76,53 +95,60 @@ export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | undefined {
     version: bytes.readUInt32LE(8),
     salt: bytes.readUInt32LE(12),
     id: Number(bytes.readBigUInt64LE(16)),
+    content: bytes.readUInt32LE(24),
   };
 }
 
 export function encodeFrame<M>(entries: readonly Entry<M>[]): UnplacedFrame {
-  const payloads = entries.map((entry) => entry.payload);
   const header = JSON.stringify(entries.map(({ meta, payload }) => ({ bytes: payload.length, meta })));
-  return unplaced(FRAME_MAGIC, header, payloads);
+  return unplaced(
+    KIND_ENTRIES,
+    header,
+    entries.map((entry) => entry.payload),
+  );
 }
 
 export function encodeFooter(summary: unknown): UnplacedFrame {
-  return unplaced(FOOTER_MAGIC, JSON.stringify(summary), []);
+  return unplaced(KIND_FOOTER, JSON.stringify(summary), []);
 }
 
-function unplaced(magic: number, json: string, payloads: readonly Uint8Array[]): UnplacedFrame {
+/** Throws on what no reader would take back: callers keep far below these limits. */
+function unplaced(kind: number, json: string, payloads: readonly Uint8Array[]): UnplacedFrame {
   const header = Buffer.from(json, 'utf8');
-  const body = [header, ...payloads];
   const payloadLength = payloads.reduce((sum, payload) => sum + payload.length, 0);
+  if (header.length > MAX_FRAME_HEADER || payloadLength >= 2 ** 32) {
+    throw new RangeError(`a frame of ${header.length} and ${payloadLength} bytes is too large for the log`);
+  }
   const prefix = Buffer.allocUnsafe(PREFIX_SIZE);
-  prefix.writeUInt32LE(magic, 0);
-  prefix.writeUInt32LE(header.length, 4);
-  prefix.writeUInt32LE(payloadLength, 8);
+  prefix.writeUInt32LE(FRAME_MAGIC, 0);
+  prefix.writeUInt32LE(kind, 4);
+  prefix.writeUInt32LE(header.length, 8);
+  prefix.writeUInt32LE(payloadLength, 12);
+  prefix.writeUInt32LE(crc32(header), 16);
   prefix.writeUInt32LE(
-    body.reduce((sum, bytes) => crc32(bytes, sum), 0),
-    12,
+    payloads.reduce((sum, bytes) => crc32(bytes, sum), 0),
+    20,
   );
-  return { prefix, body, size: PREFIX_SIZE + header.length + payloadLength };
+  return { prefix, body: [header, ...payloads], size: PREFIX_SIZE + header.length + payloadLength };
 }
 
 /** The bytes to write at `offset` of a segment with this salt. */
 export function placeFrame(frame: UnplacedFrame, salt: number, offset: number): readonly Uint8Array[] {
-  frame.prefix.writeUInt32LE(prefixChecksum(frame.prefix, 0, salt, offset), 16);
+  frame.prefix.writeUInt32LE(prefixChecksum(frame.prefix, 0, salt, offset), 24);
   return [frame.prefix, ...frame.body];
 }
 
 /** The prefix at `at` in `bytes`, which stands at `offset` in the file; `undefined` if there is none. */
 export function decodePrefix(bytes: Buffer, at: number, salt: number, offset: number): Prefix | undefined {
-  if (bytes.length - at < PREFIX_SIZE) return undefined;
-  const magic = bytes.readUInt32LE(at);
-  if (magic !== FRAME_MAGIC && magic !== FOOTER_MAGIC) return undefined;
-  if (bytes.readUInt32LE(at + 16) !== prefixChecksum(bytes, at, salt, offset)) return undefined;
-  const headerLength = bytes.readUInt32LE(at + 4);
-  if (headerLength > MAX_FRAME_HEADER) return undefined;
+  if (bytes.length - at < PREFIX_SIZE || bytes.readUInt32LE(at) !== FRAME_MAGIC) return undefined;
+  if (bytes.readUInt32LE(at + 24) !== prefixChecksum(bytes, at, salt, offset)) return undefined;
+  const kind = bytes.readUInt32LE(at + 4);
   return {
-    kind: magic === FRAME_MAGIC ? 'frame' : 'footer',
-    headerLength,
-    payloadLength: bytes.readUInt32LE(at + 8),
-    bodyChecksum: bytes.readUInt32LE(at + 12),
+    kind: kind === KIND_ENTRIES ? 'entries' : kind === KIND_FOOTER ? 'footer' : 'unknown',
+    headerLength: bytes.readUInt32LE(at + 8),
+    payloadLength: bytes.readUInt32LE(at + 12),
+    headerChecksum: bytes.readUInt32LE(at + 16),
+    payloadChecksum: bytes.readUInt32LE(at + 20),
   };
 }
 
@@ -130,32 +156,36 @@ const place = Buffer.alloc(8);
 function prefixChecksum(bytes: Buffer, at: number, salt: number, offset: number): number {
   place.writeUInt32LE(offset >>> 0, 0);
   place.writeUInt32LE(Math.floor(offset / 2 ** 32), 4);
-  return crc32(bytes.subarray(at, at + 16), crc32(place, salt));
+  return crc32(bytes.subarray(at, at + 24), crc32(place, salt));
 }
 
-/**
- * The entries of a frame's body (header and payloads, without the prefix); `undefined` if its checksum or its
- * lengths do not hold. Payloads are views of `body`.
- */
-export function decodeFrame<M>(prefix: Prefix, body: Buffer): Entry<M>[] | undefined {
-  if (crc32(body) !== prefix.bodyChecksum) return undefined;
-  const header = parseHeader(prefix, body) as { bytes: number; meta: M }[];
-  const entries: Entry<M>[] = [];
-  let at = prefix.headerLength;
-  for (const { bytes, meta } of header) {
-    entries.push({ meta, payload: body.subarray(at, at + bytes) });
-    at += bytes;
-  }
-  return at === body.length ? entries : undefined;
+/** What a frame of entries says of them; `undefined` if the header's checksum or the lengths do not hold. */
+export function decodeHeader<M>(prefix: Prefix, header: Buffer): { bytes: number; meta: M }[] | undefined {
+  const entries = parseHeader(prefix, header) as { bytes: number; meta: M }[] | undefined;
+  const length = entries?.reduce((sum, { bytes }) => sum + bytes, 0);
+  return length === prefix.payloadLength ? entries : undefined;
 }
 
-export function decodeFooter<S>(prefix: Prefix, body: Buffer): S | undefined {
-  return crc32(body) === prefix.bodyChecksum ? (parseHeader(prefix, body) as S) : undefined;
+/** The payload of each entry, as views of `payloads`; `undefined` if their checksum does not hold. */
+export function decodePayloads<M>(
+  prefix: Prefix,
+  header: readonly { bytes: number; meta: M }[],
+  payloads: Buffer,
+): Entry<M>[] | undefined {
+  if (payloads.length !== prefix.payloadLength || crc32(payloads) !== prefix.payloadChecksum)
+    return undefined;
+  let at = 0;
+  return header.map(({ bytes, meta }) => ({ meta, payload: payloads.subarray(at, (at += bytes)) }));
 }
 
-/** Only called behind a checksum that held, so the JSON is the one that was written. */
-function parseHeader(prefix: Prefix, body: Buffer): unknown {
-  return JSON.parse(body.toString('utf8', 0, prefix.headerLength));
+export function decodeFooter<S>(prefix: Prefix, header: Buffer): S | undefined {
+  return parseHeader(prefix, header) as S | undefined;
+}
+
+/** Behind a checksum that held, the JSON is the one that was written. */
+function parseHeader(prefix: Prefix, header: Buffer): unknown {
+  if (header.length !== prefix.headerLength || crc32(header) !== prefix.headerChecksum) return undefined;
+  return JSON.parse(header.toString('utf8'));
 }
 
 export function encodeTrailer(footerOffset: number, salt: number): Buffer {

@@ -2,8 +2,8 @@ import type { FileSystem, OpenFile } from './filesystem.ts';
 import { SEGMENT_HEADER_SIZE } from './frame.ts';
 import type { Entry } from './frame.ts';
 import { FrameReader } from './frame-reader.ts';
-import { putAside } from './recovery.ts';
-import type { Damage } from './recovery.ts';
+import { putAside } from './damage.ts';
+import type { Damage } from './damage.ts';
 import type { Segment } from './segment.ts';
 
 /** A place in a log: a segment's id and an offset in its file. */
@@ -15,22 +15,26 @@ export function comparePositions(a: Position, b: Position): number {
 
 export type ReadFrame<M> = { readonly start: Position; readonly end: Position; readonly entries: Entry<M>[] };
 
-type CursorOptions = {
+type CursorOptions<M> = {
   readonly fs: FileSystem;
   readonly damagedDirectory: string;
   /** The log's own list, which grows at its end and shrinks at its front. */
   readonly segments: readonly Segment[];
   readonly onDamage: (damage: Damage) => void;
   readonly from: Position;
+  /** Told of entries that were passed over because their payload is damaged. */
+  readonly onSkipped?: (metas: readonly M[]) => void;
+  /** Payloads are neither read nor checked, and empty. */
+  readonly headersOnly?: boolean;
 };
 
 /** Reads the synced frames of a log in order, from segment to segment. One call at a time. */
 export class LogCursor<M> {
-  readonly #options: CursorOptions;
+  readonly #options: CursorOptions<M>;
   #position: Position;
   #current: { segment: Segment; file: OpenFile; reader: FrameReader<M> } | undefined;
 
-  constructor(options: CursorOptions) {
+  constructor(options: CursorOptions<M>) {
     this.#options = options;
     this.#position = options.from;
   }
@@ -57,10 +61,11 @@ export class LogCursor<M> {
       }
       this.#position = { segment: segment.id, offset: step.end };
       if (step.kind === 'frame') return { start, end: this.#position, entries: step.entries };
+      const { fs, damagedDirectory, onDamage, onSkipped } = this.#options;
       const bytes = step.end - step.offset;
-      const { fs, damagedDirectory, onDamage } = this.#options;
-      const damage = await putAside(fs, file, segment.path, damagedDirectory, step.offset, bytes);
-      if (damage) onDamage(damage);
+      const place = { segment: segment.path, offset: step.offset, bytes, atEnd: step.end === segment.end };
+      await putAside(fs, file, damagedDirectory, place, onDamage);
+      onSkipped?.(step.metas);
     }
   }
 
@@ -71,11 +76,11 @@ export class LogCursor<M> {
   }
 
   async #open() {
-    const { fs, segments } = this.#options;
+    const { fs, segments, headersOnly } = this.#options;
     const segment = segments.find(({ id }) => id >= this.#position.segment);
     if (segment === undefined) return undefined;
     const offset = segment.id === this.#position.segment ? this.#position.offset : SEGMENT_HEADER_SIZE;
     const file = await fs.open(segment.path);
-    return { segment, file, reader: new FrameReader<M>(file, segment.salt, offset) };
+    return { segment, file, reader: new FrameReader<M>(file, segment.salt, offset, headersOnly) };
   }
 }

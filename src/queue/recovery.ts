@@ -1,123 +1,90 @@
 import { join } from 'node:path';
+import { putAside } from './damage.ts';
+import type { Damage } from './damage.ts';
 import type { FileSystem, OpenFile } from './filesystem.ts';
 import { SEGMENT_HEADER_SIZE } from './frame.ts';
+import type { LogContent } from './frame.ts';
 import { FrameReader } from './frame-reader.ts';
-import { readSealed, readSegmentHeader, sealSegment, segmentIdOf, segmentPath } from './segment.ts';
-import type { Segment, Tally } from './segment.ts';
+import { checkSegmentHeader, parseSegmentName, readSealed, sealSegment } from './segment.ts';
+import type { Segment } from './segment.ts';
+import { Tally } from './tally.ts';
 
-/** Bytes of the log that failed their checksums. */
-export type Damage = {
-  readonly segment: string;
-  readonly offset: number;
-  readonly bytes: number;
-  /** Where they were put aside; undefined if the disk would not take them. */
-  readonly keptIn: string | undefined;
+/** Adds an entry to a segment's tally. */
+export type Count<M> = (meta: M, bytes: number, tally: Tally) => void;
+
+export type RecoveryOptions<M> = {
+  readonly fs: FileSystem;
+  readonly directory: string;
+  readonly damagedDirectory: string;
+  readonly content: LogContent;
+  readonly count: Count<M>;
+  readonly onDamage: (damage: Damage) => void;
+  /** A segment could not be read or sealed for another reason than its content. */
+  readonly onTrouble: (segment: string, error: unknown) => void;
 };
 
-/** Adds what an entry counts for to a segment's tally. */
-export type Count<M> = (meta: M, tally: Tally) => void;
-
 /**
- * What is on disk, oldest first, every segment sealed: a start of the log, in one function.
+ * What is on disk, oldest first: a start of the log, in one function.
  *
  * A sealed segment is known by its footer and is not read. A segment without one was being written when the
  * process or the machine stopped (or its footer is damaged): its frames are checked one by one. What stands
  * behind the last good frame is a write that was cut, and was never acknowledged, or damage; from the bytes
- * one cannot tell, so they are put aside, the file is cut there, and sealed. Nothing here makes the start fail
- * but a log of another format, or a folder that cannot be listed.
+ * one cannot tell, so they are put aside, and only then the file is cut there and sealed. Damage between good
+ * frames is put aside when a reader meets it. A disk that cannot be read or written in places does not make the
+ * start fail: what cannot be read now is left for the readers to try.
  */
-export async function recoverSegments<M>(
-  fs: FileSystem,
-  directory: string,
-  damagedDirectory: string,
-  count: Count<M>,
-  onDamage: (damage: Damage) => void,
-): Promise<Segment[]> {
-  const ids = (await fs.list(directory)).map(segmentIdOf).filter((id) => id !== undefined);
+export async function recoverSegments<M>(options: RecoveryOptions<M>): Promise<Segment[]> {
+  const { fs, directory, damagedDirectory, content, count, onDamage, onTrouble } = options;
   const segments: Segment[] = [];
-  for (const id of ids.toSorted((a, b) => a - b)) {
-    const path = segmentPath(directory, id);
+  for (const fileName of (await fs.list(directory)).toSorted()) {
+    const name = parseSegmentName(fileName);
+    if (name === undefined) continue;
+    const path = join(directory, fileName);
     const file = await fs.open(path);
     try {
-      const salt = await readSegmentHeader(path, id, file);
+      await checkSegmentHeader(path, file, content);
       const size = await file.size();
-      if (salt === undefined) {
-        // A header is synced before the first frame is written: without one there was never a frame, or it
-        // is damaged, and the frames cannot be checked.
-        if (size > 0) await setAside(file, path, 0, size);
-        await fs.remove(path);
+      if (size <= SEGMENT_HEADER_SIZE) {
+        await fs.remove(path); // never got a frame
         continue;
       }
-      const sealed = await readSealed(path, id, salt, file);
-      segments.push(sealed ?? (await scanAndSeal(path, id, salt, size, file)));
+      const unread: Segment = { ...name, path, end: size, size, tally: new Tally() };
+      segments.push((await readSealed(path, name, file)) ?? (await scanAndSeal(unread, file)));
     } finally {
       await file.close();
     }
   }
   return segments;
 
-  async function setAside(file: OpenFile, path: string, offset: number, bytes: number): Promise<boolean> {
-    const damage = await putAside(fs, file, path, damagedDirectory, offset, bytes);
-    if (damage) onDamage(damage);
-    return damage === undefined || damage.keptIn !== undefined;
-  }
-
-  async function scanAndSeal(path: string, id: number, salt: number, size: number, file: OpenFile) {
-    const segment: Segment = { id, path, salt, end: SEGMENT_HEADER_SIZE, size, tally: {} };
-    const reader = new FrameReader<M>(file, salt, SEGMENT_HEADER_SIZE);
-    for (let step = await reader.next(size); ; step = await reader.next(size)) {
-      if (step.kind === 'frame') {
-        for (const entry of step.entries) count(entry.meta, segment.tally);
-        segment.end = step.end;
-      } else if (step.kind === 'end') {
-        size = step.offset; // less than before only where a footer was cut
-        break;
+  async function scanAndSeal(unread: Segment, file: OpenFile): Promise<Segment> {
+    const segment: Segment = { ...unread, end: SEGMENT_HEADER_SIZE, tally: new Tally() };
+    const { path } = segment;
+    let limit = unread.size;
+    try {
+      const reader = new FrameReader<M>(file, segment.salt, SEGMENT_HEADER_SIZE);
+      for (let step = await reader.next(limit); ; step = await reader.next(limit)) {
+        if (step.kind === 'frame') {
+          for (const { meta, payload } of step.entries) count(meta, payload.length, segment.tally);
+          segment.end = step.end;
+        } else if (step.kind === 'end') {
+          limit = step.offset; // less than the size only where a footer was cut
+          break;
+        }
       }
-      // Damage between good frames is put aside when a reader meets it.
+    } catch (error) {
+      onTrouble(path, error);
+      return unread;
     }
-    if (segment.end < size) {
-      const kept = await setAside(file, path, segment.end, size - segment.end);
-      if (!kept) return segment;
+    if (segment.end < limit) {
+      const place = { segment: path, offset: segment.end, bytes: limit - segment.end, atEnd: true };
+      if (!(await putAside(fs, file, damagedDirectory, place, onDamage))) return segment;
     }
     try {
       await file.truncate(segment.end);
       await sealSegment(segment, file);
-    } catch {
-      // A full or failing disk: the segment is as good without a footer, and is scanned again next time.
+    } catch (error) {
+      onTrouble(path, error); // the segment is as good without a footer, and is scanned again next time
     }
     return segment;
-  }
-}
-
-/**
- * Copies damaged bytes into a file of their own, for a person to look at.
- * `undefined` if they were put aside before: each place is told of once.
- */
-export async function putAside(
-  fs: FileSystem,
-  file: OpenFile,
-  path: string,
-  directory: string,
-  offset: number,
-  bytes: number,
-): Promise<Damage | undefined> {
-  const id = /(\d+)\.segment$/.exec(path)?.[1] ?? 'unknown';
-  const target = join(directory, `${id}-${offset}-${bytes}.bytes`);
-  try {
-    const content = Buffer.alloc(bytes);
-    const length = await file.read(content, offset);
-    await fs.makeDirectory(directory);
-    const copy = await fs.create(target);
-    try {
-      await copy.write([content.subarray(0, length)], 0);
-      await copy.sync();
-    } finally {
-      await copy.close();
-    }
-    await fs.syncDirectory(directory);
-    return { segment: path, offset, bytes, keptIn: target };
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return undefined;
-    return { segment: path, offset, bytes, keptIn: undefined };
   }
 }

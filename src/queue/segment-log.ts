@@ -1,13 +1,13 @@
-import { randomInt } from 'node:crypto';
 import { join } from 'node:path';
 import { messageOf } from '../errors.ts';
+import type { Damage } from './damage.ts';
 import type { FileSystem, OpenFile } from './filesystem.ts';
 import { SEGMENT_HEADER_SIZE, encodeFrame, placeFrame } from './frame.ts';
-import type { Entry, UnplacedFrame } from './frame.ts';
-import { LogCursor } from './log-cursor.ts';
+import type { Entry, LogContent, UnplacedFrame } from './frame.ts';
+import { LogCursor, comparePositions } from './log-cursor.ts';
 import type { Position } from './log-cursor.ts';
 import { recoverSegments } from './recovery.ts';
-import type { Count, Damage } from './recovery.ts';
+import type { Count } from './recovery.ts';
 import { createSegment, sealSegment } from './segment.ts';
 import type { Segment } from './segment.ts';
 
@@ -23,7 +23,10 @@ export type LogOptions<M> = {
   readonly fs: FileSystem;
   /** Folder of the segment files; made if it is not there. */
   readonly directory: string;
+  readonly content: LogContent;
   readonly maxBytes: number;
+  /** One append may go over the limit: what is larger than all the room there is can still be kept. */
+  readonly mayOvershoot?: boolean;
   /** Segments get higher ids than this: no position that was ever saved can point into a new one. */
   readonly idsAbove: number;
   readonly count: Count<M>;
@@ -38,9 +41,9 @@ export type LogObserver = {
   recovered(): void;
 };
 
-type Waiting = {
+type Waiting<M> = {
   readonly frame: UnplacedFrame;
-  readonly metas: readonly unknown[];
+  readonly entries: readonly Entry<M>[];
   readonly done: (outcome: 'stored' | 'failed') => void;
 };
 
@@ -65,7 +68,7 @@ export class SegmentLog<M> {
   readonly #segments: Segment[];
   #file: OpenFile | undefined;
   #nextId: number;
-  #waiting: Waiting[] = [];
+  #waiting: Waiting<M>[] = [];
   #waitingBytes = 0;
   #writing: Promise<void> | undefined;
   #failing = false;
@@ -85,15 +88,14 @@ export class SegmentLog<M> {
 
   /** Recovers what is on disk and begins a new segment; a disk that takes no writes does not keep it from opening. */
   static async open<M>(options: LogOptions<M>): Promise<SegmentLog<M>> {
-    const { fs, directory, count, observer } = options;
+    const { fs, directory, observer } = options;
     await fs.makeDirectory(directory);
-    const segments = await recoverSegments(
-      fs,
-      directory,
-      damagedDirectory(directory),
-      count,
-      observer.damaged,
-    );
+    const segments = await recoverSegments<M>({
+      ...options,
+      damagedDirectory: damagedDirectory(directory),
+      onDamage: observer.damaged,
+      onTrouble: (segment, error) => observer.failing(`${segment}: ${messageOf(error)}`),
+    });
     const log = new SegmentLog<M>(options, segments);
     try {
       await log.#begin();
@@ -135,16 +137,21 @@ export class SegmentLog<M> {
   append(entries: readonly Entry<M>[]): Promise<'stored' | 'full' | 'failed'> {
     if (!this.canAppend) return Promise.resolve('failed');
     const frame = encodeFrame(entries);
-    if (this.bytes + frame.size > this.#options.maxBytes) return Promise.resolve('full');
+    const room = this.#options.maxBytes - this.bytes;
+    if (this.#options.mayOvershoot ? room <= 0 : room < frame.size) return Promise.resolve('full');
     const { promise, resolve } = Promise.withResolvers<'stored' | 'failed'>();
-    this.#waiting.push({ frame, metas: entries.map((entry) => entry.meta), done: resolve });
+    this.#waiting.push({ frame, entries, done: resolve });
     this.#waitingBytes += frame.size;
     this.#writing ??= this.#writeWaiting();
     return promise;
   }
 
-  cursor(from: Position): LogCursor<M> {
+  cursor(
+    from: Position,
+    how: { onSkipped?: (metas: readonly M[]) => void; headersOnly?: boolean } = {},
+  ): LogCursor<M> {
     return new LogCursor<M>({
+      ...how,
       fs: this.#options.fs,
       damagedDirectory: damagedDirectory(this.#options.directory),
       segments: this.#segments,
@@ -153,21 +160,21 @@ export class SegmentLog<M> {
     });
   }
 
-  /** Removes the segments in front of this one. */
-  async removeBefore(segmentId: number): Promise<void> {
+  /** Removes the segments of which nothing stands behind this position; never the last one. */
+  async removeBefore(position: Position): Promise<void> {
     const { fs, directory } = this.#options;
     let removed = false;
-    for (let first = this.#segments[0]; first && first.id < segmentId; first = this.#segments[0]) {
-      await fs.remove(first.path);
+    for (;;) {
+      const [first, second] = this.#segments;
+      if (!first || !second || comparePositions({ segment: first.id, offset: first.end }, position) > 0)
+        break;
+      await fs.remove(first.path).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOENT') throw error; // removed, though the disk had said otherwise
+      });
       this.#segments.shift();
       removed = true;
     }
     if (removed) await fs.syncDirectory(directory);
-  }
-
-  /** Seals the segment that is being written and begins another, so that it can be removed once it is read. */
-  roll(): Promise<void> {
-    return this.#exclusively(() => this.#roll());
   }
 
   /** Waits for the appends under way, seals the last segment. */
@@ -181,7 +188,7 @@ export class SegmentLog<M> {
       if (file === undefined || last === undefined) return;
       try {
         if (last.end > SEGMENT_HEADER_SIZE) await sealSegment(last, file);
-        else await this.#removeLast();
+        else await this.#removeLastIfEmpty();
       } finally {
         await file.close();
       }
@@ -205,8 +212,9 @@ export class SegmentLog<M> {
     while (this.#waiting.length > 0) {
       const group = this.#takeGroup();
       try {
-        if ((this.#segments.at(-1)?.end ?? 0) >= this.#segmentSize) await this.#roll();
         await this.#writeGroup(group);
+        group.length = 0; // answered
+        await this.#rollIfLarge();
       } catch (error) {
         this.#fail(error, group);
       }
@@ -214,13 +222,13 @@ export class SegmentLog<M> {
     this.#writing = undefined;
   }
 
-  #takeGroup(): Waiting[] {
+  #takeGroup(): Waiting<M>[] {
     let size = 0;
     const count = this.#waiting.findIndex(({ frame }) => (size += frame.size) > MAX_COMMIT_SIZE);
     return this.#waiting.splice(0, count === -1 ? this.#waiting.length : Math.max(count, 1));
   }
 
-  async #writeGroup(group: readonly Waiting[]): Promise<void> {
+  async #writeGroup(group: readonly Waiting<M>[]): Promise<void> {
     const segment = this.#segments.at(-1);
     if (segment === undefined || this.#file === undefined) throw new Error('the log has no open segment');
     const buffers: Uint8Array[] = [];
@@ -236,34 +244,33 @@ export class SegmentLog<M> {
     this.#waitingBytes -= end - segment.end;
     segment.end = end;
     segment.size = end;
-    for (const { metas, done } of group) {
-      for (const meta of metas) this.#options.count(meta as M, segment.tally);
+    for (const { entries, done } of group) {
+      for (const { meta, payload } of entries) this.#options.count(meta, payload.length, segment.tally);
       done('stored');
     }
     this.#announce();
   }
 
-  async #roll(): Promise<void> {
+  /** Right after the write, so that what is written to is always small, and all else can be removed. */
+  async #rollIfLarge(): Promise<void> {
     const file = this.#file;
     const last = this.#segments.at(-1);
-    if (file === undefined || last === undefined || last.end === SEGMENT_HEADER_SIZE) return;
+    if (file === undefined || last === undefined || last.end < this.#segmentSize) return;
     await sealSegment(last, file);
     await this.#begin();
     await file.close();
-    this.#announce();
   }
 
   async #begin(): Promise<void> {
-    const { fs, directory } = this.#options;
-    const id = this.#nextId++;
-    const { segment, file } = await createSegment(fs, directory, id, randomInt(2 ** 32));
+    const { fs, directory, content } = this.#options;
+    const { segment, file } = await createSegment(fs, directory, this.#nextId++, content);
     this.#segments.push(segment);
     this.#file = file;
     this.#failing = false;
   }
 
   /** Stops taking; what was synced stays readable. Tries with a new segment until the disk takes writes again. */
-  #fail(error: unknown, group: readonly Waiting[] = []): void {
+  #fail(error: unknown, group: readonly Waiting<M>[] = []): void {
     const file = this.#file;
     this.#failing = true;
     this.#file = undefined;
@@ -276,7 +283,7 @@ export class SegmentLog<M> {
     this.#reopenTimer = setTimeout(() => {
       this.#exclusively(async () => {
         if (this.#closed || !this.#failing) return;
-        if (this.#segments.at(-1)?.end === SEGMENT_HEADER_SIZE) await this.#removeLast();
+        await this.#removeLastIfEmpty();
         await this.#begin();
         this.#options.observer.recovered();
       }).catch(() => {}); // has been told to the observer, and the next try is on its way
@@ -284,9 +291,11 @@ export class SegmentLog<M> {
     this.#reopenTimer.unref();
   }
 
-  async #removeLast(): Promise<void> {
-    const last = this.#segments.pop();
-    if (last) await this.#options.fs.remove(last.path);
+  async #removeLastIfEmpty(): Promise<void> {
+    const last = this.#segments.at(-1);
+    if (last?.end !== SEGMENT_HEADER_SIZE) return;
+    await this.#options.fs.remove(last.path);
+    this.#segments.pop();
   }
 
   #announce(): void {

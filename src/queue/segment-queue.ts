@@ -8,14 +8,15 @@ import { DestinationReader } from './destination-reader.ts';
 import type { RecordMeta } from './destination-reader.ts';
 import { realFileSystem } from './filesystem.ts';
 import type { FileSystem } from './filesystem.ts';
+import { LogContent } from './frame.ts';
 import { lockDirectory } from './lock.ts';
 import { comparePositions } from './log-cursor.ts';
 import type { Position } from './log-cursor.ts';
-import { PositionFile } from './positions.ts';
+import { PositionFile, positionPath, savedDestinations } from './positions.ts';
 import type { AppendOutcome, DeadLetters, Queue, QueueReader, QueueStatus } from './queue.ts';
 import { SegmentLog } from './segment-log.ts';
 import type { LogObserver } from './segment-log.ts';
-import { countFrom, countWaiting } from './waiting-spans.ts';
+import { countFrom, countRecord } from './waiting-spans.ts';
 
 /** Positions are saved, and what all are past is removed, about this often; a crash repeats that much. */
 const SAVE_EVERY_MS = 1000;
@@ -100,50 +101,71 @@ class SegmentQueue implements Queue {
     deps: Deps,
   ): Promise<SegmentQueue> {
     const { directory, maxBytes, destinations } = options;
-    const positions = await openPositions(fs, join(directory, 'positions'), destinations);
-    const saved = [...positions.values()].map((file) => file.saved).filter((at) => at !== undefined);
-    for (const name of positions.keys()) {
-      if (destinations.includes(name)) continue;
-      deps.log.warn(
-        { destination: name, file: join(directory, 'positions', name) },
-        'the queue keeps data of a destination that is not in the configuration: name it again, or stop the relay and delete this file to give its data up',
+    const positionsDirectory = join(directory, 'positions');
+    const opened: { close(): Promise<void> }[] = [];
+    const keep = <T extends { close(): Promise<void> }>(closable: T): T => {
+      opened.push(closable);
+      return closable;
+    };
+    try {
+      await fs.makeDirectory(positionsDirectory);
+      const positions = new Map<string, PositionFile>();
+      for (const name of await savedDestinations(fs, positionsDirectory)) {
+        positions.set(name, keep(await PositionFile.open(fs, positionsDirectory, name)));
+        if (!destinations.includes(name))
+          tellVanished(deps.log, name, positionPath(positionsDirectory, name));
+      }
+      await fs.syncDirectory(positionsDirectory); // of a start that was cut off in between
+      const saved = [...positions.values()].map((file) => file.saved).filter((at) => at !== undefined);
+      const log = keep(
+        await SegmentLog.open<RecordMeta>({
+          fs,
+          directory: join(directory, 'segments'),
+          content: LogContent.queue,
+          maxBytes,
+          idsAbove: Math.max(0, ...saved.map((at) => at.segment)),
+          count: countRecord,
+          observer: {
+            ...observe(deps, 'queue'),
+            synced: (seconds) => deps.metrics.queueSyncSeconds.observe(seconds),
+          },
+        }),
       );
-    }
-    const observer = observe(deps, 'queue');
-    const log = await SegmentLog.open<RecordMeta>({
-      fs,
-      directory: join(directory, 'segments'),
-      maxBytes,
-      idsAbove: Math.max(0, ...saved.map((at) => at.segment)),
-      count: countWaiting,
-      observer: { ...observer, synced: (seconds) => deps.metrics.queueSyncSeconds.observe(seconds) },
-    });
-    const readers = new Map<string, DestinationReader>();
-    const recovered: Record<string, number> = {};
-    for (const name of destinations) {
-      const from = positions.get(name)?.saved ?? (saved.length === 0 ? log.start : log.end);
-      const waitingSpans = await countFrom(log, from, name);
-      recovered[name] = waitingSpans;
-      const onReadError = (error: unknown) =>
-        deps.log.error(
-          { destination: name, reason: messageOf(error) },
-          'cannot read the queue; trying again',
+      const startOfNew = positions.size === 0 ? log.start : log.end;
+      const readers = new Map<string, DestinationReader>();
+      const recovered: Record<string, number> = {};
+      for (const name of destinations) {
+        const file =
+          positions.get(name) ?? keep(await PositionFile.create(fs, positionsDirectory, name, startOfNew));
+        positions.set(name, file);
+        if (file.saved === undefined) tellDamaged(deps.log, name, positionPath(positionsDirectory, name));
+        const from = file.saved ?? log.start;
+        const onReadError = (error: unknown) =>
+          deps.log.error(
+            { destination: name, reason: messageOf(error) },
+            'cannot read the queue; trying again',
+          );
+        const waitingSpans = await countFrom(log, from, name).catch((error: unknown) => {
+          onReadError(error);
+          return 0;
+        });
+        recovered[name] = waitingSpans;
+        readers.set(
+          name,
+          keep(new DestinationReader({ destination: name, log, from, waitingSpans, onReadError })),
         );
-      const cursor = log.cursor(from);
-      const advanced = () => log.advanced;
-      readers.set(
-        name,
-        new DestinationReader({ destination: name, cursor, waitingSpans, advanced, onReadError }),
+      }
+      const deadLetters = await openDeadLetters(
+        fs,
+        join(directory, 'dead-letters'),
+        Math.floor(maxBytes / 4),
+        observe(deps, 'dead letters'),
       );
-      await positions.get(name)?.save(from);
+      return new SegmentQueue({ options, deps, unlock, log, deadLetters, positions, readers, recovered });
+    } catch (error) {
+      for (const closable of opened) await closable.close().catch(() => {});
+      throw error;
     }
-    const deadLetters = await openDeadLetters(
-      fs,
-      join(directory, 'dead-letters'),
-      Math.floor(maxBytes / 4),
-      observe(deps, 'dead letters'),
-    );
-    return new SegmentQueue({ options, deps, unlock, log, deadLetters, positions, readers, recovered });
   }
 
   async append(records: readonly TraceRecord[]): Promise<AppendOutcome> {
@@ -190,65 +212,60 @@ class SegmentQueue implements Queue {
   async close(): Promise<void> {
     clearInterval(this.#timer);
     await this.#maintaining;
-    await this.#log.close();
-    await this.#maintain();
-    for (const reader of this.#readers.values()) await reader.close();
-    for (const file of this.#positions.values()) await file.close();
-    await this.deadLetters.close();
-    this.#unlock();
+    try {
+      await this.#log.close();
+      await this.#maintain();
+      const closables = [...this.#readers.values(), ...this.#positions.values(), this.deadLetters];
+      const results = await Promise.allSettled(closables.map((closable) => closable.close()));
+      const failed = results.find((result) => result.status === 'rejected');
+      if (failed) throw failed.reason;
+    } finally {
+      this.#unlock();
+    }
   }
 
   /** Saves how far everything is settled, then removes what all destinations are past. Never rejects. */
   #maintain(): Promise<void> {
-    this.#maintaining ??= this.#saveAndRemove()
-      .catch((error: unknown) => {
+    const attempt = async (what: string, work: Promise<void>) => {
+      await work.catch((error: unknown) =>
         this.#deps.log.error(
           { directory: this.#options.directory, reason: messageOf(error) },
-          'cannot save positions or remove what is settled; trying again',
-        );
-      })
-      .finally(() => {
-        this.#maintaining = undefined;
-      });
+          `cannot ${what}; trying again`,
+        ),
+      );
+    };
+    const maintain = async () => {
+      for (const [name, reader] of this.#readers) {
+        const file = this.#positions.get(name);
+        const at = reader.settledUpTo;
+        if (!file || (file.saved && comparePositions(file.saved, at) === 0)) continue;
+        await attempt(`save the position of ${name}`, file.save(at));
+      }
+      await attempt('remove what is settled', this.#log.removeBefore(this.#oldestSaved()));
+      this.#maintaining = undefined;
+    };
+    this.#maintaining ??= maintain();
     return this.#maintaining;
   }
 
-  async #saveAndRemove(): Promise<void> {
-    for (const [name, reader] of this.#readers) {
-      const file = this.#positions.get(name);
-      const at = reader.settledUpTo;
-      if (file && (!file.saved || comparePositions(file.saved, at) !== 0)) await file.save(at);
-    }
-    const oldest = this.#oldestPosition();
-    // A segment that is still written can't be removed: where it alone fills the queue, another one begins.
-    if (comparePositions(oldest, this.#log.end) >= 0 && this.#log.bytes > this.#options.maxBytes / 4) {
-      await this.#log.roll();
-    }
-    await this.#log.removeBefore(this.#segmentToKeep(oldest));
-  }
-
-  #oldestPosition(): Position {
+  #oldestSaved(): Position {
     const saved = [...this.#positions.values()].map((file) => file.saved ?? this.#log.start);
     return saved.reduce((a, b) => (comparePositions(a, b) <= 0 ? a : b), this.#log.end);
   }
-
-  /** The segment of the position, or the one behind it where nothing of it is left to read. */
-  #segmentToKeep(oldest: Position): number {
-    const segment = this.#log.segments.find(({ id }) => id === oldest.segment);
-    return segment && oldest.offset >= segment.end ? segment.id + 1 : oldest.segment;
-  }
 }
 
-async function openPositions(
-  fs: FileSystem,
-  directory: string,
-  destinations: readonly string[],
-): Promise<Map<string, PositionFile>> {
-  await fs.makeDirectory(directory);
-  const names = new Set([...(await fs.list(directory)), ...destinations]);
-  const positions = new Map<string, PositionFile>();
-  for (const name of names) positions.set(name, await PositionFile.open(fs, directory, name));
-  return positions;
+function tellVanished(log: Logger, destination: string, file: string): void {
+  log.warn(
+    { destination, file },
+    'the queue keeps data of a destination that is not in the configuration: name it again, or stop the relay and delete this file to give its data up',
+  );
+}
+
+function tellDamaged(log: Logger, destination: string, file: string): void {
+  log.error(
+    { destination, file },
+    'the saved position of this destination is damaged: all that is in the queue is delivered to it again',
+  );
 }
 
 function observe({ log, metrics }: Deps, what: string): LogObserver {
@@ -257,7 +274,9 @@ function observe({ log, metrics }: Deps, what: string): LogObserver {
       metrics.queueDamagedBytes.inc(damage.bytes);
       log.error(
         { ...damage },
-        `bytes of the ${what} failed their checksum and were set aside; records in front of and behind them are delivered`,
+        damage.atEnd
+          ? `the last bytes of a segment of the ${what} are no whole record and were set aside: a write that was cut, or damage`
+          : `bytes of the ${what} failed their checksum and were set aside; records in front of and behind them are delivered`,
       );
     },
     failing: (reason) =>

@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import { join } from 'node:path';
 import { RelayError } from '../errors.ts';
 import type { FileSystem, OpenFile } from './filesystem.ts';
@@ -15,9 +16,8 @@ import {
   encodeTrailer,
   placeFrame,
 } from './frame.ts';
-
-/** How much there is of what, by a key that the log's user chooses; small enough to be kept in memory. */
-export type Tally = Record<string, number>;
+import type { LogContent } from './frame.ts';
+import { Tally } from './tally.ts';
 
 /** One file of a log, as it is known in memory. */
 export type Segment = {
@@ -31,16 +31,19 @@ export type Segment = {
   readonly tally: Tally;
 };
 
-const SUFFIX = '.segment';
+/** Id and salt of a segment, both in its file's name. */
+export type SegmentName = { readonly id: number; readonly salt: number };
 
-export function segmentPath(directory: string, id: number): string {
-  return join(directory, String(id).padStart(20, '0') + SUFFIX);
+export function segmentPath(directory: string, { id, salt }: SegmentName): string {
+  return join(directory, `${String(id).padStart(20, '0')}-${salt.toString(16).padStart(8, '0')}.segment`);
 }
 
-/** The id in a segment's file name; `undefined` for any other file. */
-export function segmentIdOf(fileName: string): number | undefined {
-  const match = /^(\d{20})\.segment$/.exec(fileName);
-  return match ? Number(match[1]) : undefined;
+/** `undefined` for any other file. */
+export function parseSegmentName(fileName: string): SegmentName | undefined {
+  const [, id, salt] = /^(\d{20})-([0-9a-f]{8})\.segment$/.exec(fileName) ?? [];
+  return id === undefined || salt === undefined
+    ? undefined
+    : { id: Number(id), salt: Number.parseInt(salt, 16) };
 }
 
 /** A new, empty segment, durable: file, header and directory entry are synced. */
@@ -48,12 +51,13 @@ export async function createSegment(
   fs: FileSystem,
   directory: string,
   id: number,
-  salt: number,
+  content: LogContent,
 ): Promise<{ segment: Segment; file: OpenFile }> {
-  const path = segmentPath(directory, id);
+  const salt = randomInt(2 ** 32);
+  const path = segmentPath(directory, { id, salt });
   const file = await fs.create(path);
   try {
-    await file.write([encodeSegmentHeader(id, salt)], 0);
+    await file.write([encodeSegmentHeader(id, salt, content)], 0);
     await file.sync();
     await fs.syncDirectory(directory);
   } catch (error) {
@@ -61,7 +65,7 @@ export async function createSegment(
     await fs.remove(path).catch(() => {});
     throw error;
   }
-  const segment = { id, path, salt, end: SEGMENT_HEADER_SIZE, size: SEGMENT_HEADER_SIZE, tally: {} };
+  const segment = { id, path, salt, end: SEGMENT_HEADER_SIZE, size: SEGMENT_HEADER_SIZE, tally: new Tally() };
   return { segment, file };
 }
 
@@ -77,45 +81,45 @@ export async function sealSegment(segment: Segment, file: OpenFile): Promise<voi
 }
 
 /**
- * What the first bytes of a segment file say; `undefined` if they are damaged or were never written.
- * @throws RelayError QUEUE_FORMAT if another version of the relay wrote it
+ * Checks that this relay can read the segment. A damaged header is passed over: the file's name says the rest.
+ * @throws RelayError QUEUE_FORMAT if another version of the relay wrote it, or it belongs to another folder
  */
-export async function readSegmentHeader(
-  path: string,
-  id: number,
-  file: OpenFile,
-): Promise<number | undefined> {
+export async function checkSegmentHeader(path: string, file: OpenFile, content: LogContent): Promise<void> {
   const bytes = Buffer.alloc(SEGMENT_HEADER_SIZE);
   await file.read(bytes, 0);
   const header = decodeSegmentHeader(bytes);
-  if (header === undefined || header.id !== id) return undefined;
+  if (header === undefined) return;
   if (header.version !== FORMAT_VERSION) {
     throw new RelayError(
       'QUEUE_FORMAT',
       `${path} has log format ${header.version}, and this relay reads format ${FORMAT_VERSION}: run the version that wrote it until its queue is empty (waiting_spans is 0), then start this one`,
     );
   }
-  return header.salt;
+  if (header.content !== content) {
+    throw new RelayError(
+      'QUEUE_FORMAT',
+      `${path} is a segment of another log (queue and dead letters have a folder each): move it back to where it came from`,
+    );
+  }
 }
 
 /** The segment as its footer describes it; `undefined` if it has none whose checksums hold. */
 export async function readSealed(
   path: string,
-  id: number,
-  salt: number,
+  name: SegmentName,
   file: OpenFile,
 ): Promise<Segment | undefined> {
   const size = await file.size();
-  if (size < SEGMENT_HEADER_SIZE + PREFIX_SIZE + TRAILER_SIZE) return undefined;
+  const trailerOffset = size - TRAILER_SIZE;
+  if (trailerOffset < SEGMENT_HEADER_SIZE + PREFIX_SIZE) return undefined;
   const trailer = Buffer.alloc(TRAILER_SIZE);
-  await file.read(trailer, size - TRAILER_SIZE);
-  const end = decodeTrailer(trailer, salt);
-  if (end === undefined || end < SEGMENT_HEADER_SIZE || end > size - TRAILER_SIZE - PREFIX_SIZE)
-    return undefined;
-  const bytes = Buffer.alloc(size - TRAILER_SIZE - end);
+  await file.read(trailer, trailerOffset);
+  const end = decodeTrailer(trailer, name.salt);
+  if (end === undefined || end < SEGMENT_HEADER_SIZE || end > trailerOffset - PREFIX_SIZE) return undefined;
+  const bytes = Buffer.alloc(trailerOffset - end);
   await file.read(bytes, end);
-  const prefix = decodePrefix(bytes, 0, salt, end);
+  const prefix = decodePrefix(bytes, 0, name.salt, end);
   if (prefix?.kind !== 'footer') return undefined;
-  const summary = decodeFooter<{ tally: Tally }>(prefix, bytes.subarray(PREFIX_SIZE));
-  return summary && { id, path, salt, end, size, tally: summary.tally };
+  const summary = decodeFooter<{ tally: unknown }>(prefix, bytes.subarray(PREFIX_SIZE));
+  return summary && { ...name, path, end, size, tally: Tally.fromJSON(summary.tally) };
 }

@@ -1,43 +1,47 @@
 import type { RecordMeta } from './destination-reader.ts';
 import type { Position } from './log-cursor.ts';
 import type { SegmentLog } from './segment-log.ts';
-import type { Tally } from './segment.ts';
+import type { Tally } from './tally.ts';
 
-/** Spans by the destinations of their route: what a footer has to tell, so that a start need not read records. */
-export function countWaiting(meta: RecordMeta, tally: Tally): void {
-  const key = JSON.stringify([meta.sender, meta.route.name, meta.route.destinations]);
-  tally[key] = (tally[key] ?? 0) + meta.spans;
+/** What a footer tells, so that a start need not read records: how much there is by sender and route. */
+export function countRecord(
+  { spans, sender, receivedAt, route }: RecordMeta,
+  bytes: number,
+  tally: Tally,
+): void {
+  const { name, destinations } = route;
+  const key = JSON.stringify([sender, name, destinations]);
+  const anySender = JSON.stringify([null, name, destinations]);
+  tally.add(key, anySender, { records: 1, spans, bytes }, receivedAt);
 }
 
-function spansFor(tally: Tally, destination: string): number {
-  let spans = 0;
-  for (const [key, count] of Object.entries(tally)) {
-    const [, , destinations] = JSON.parse(key) as [string, string, string[]];
-    if (destinations.includes(destination)) spans += count;
-  }
-  return spans;
-}
-
-/** Spans that wait behind a position; of its own segment the records are read, of the later ones the footers. */
+/** Spans that wait behind a position; of its own segment the headers are read, of the later ones the footers. */
 export async function countFrom(
   log: SegmentLog<RecordMeta>,
   from: Position,
   destination: string,
 ): Promise<number> {
-  let spans = 0;
+  let waiting = 0;
   for (const segment of log.segments) {
-    if (segment.id > from.segment) spans += spansFor(segment.tally, destination);
+    if (segment.id <= from.segment) continue;
+    for (const [key, { spans }] of segment.tally) {
+      const [, , destinations] = JSON.parse(key) as [string | null, string, string[]];
+      if (destinations.includes(destination)) waiting += spans;
+    }
   }
-  const cursor = log.cursor(from);
+  const cursor = log.cursor(from, { headersOnly: true });
   try {
-    for (let frame = await cursor.next(); frame && frame.start.segment === from.segment;) {
+    for (
+      let frame = await cursor.next();
+      frame?.start.segment === from.segment;
+      frame = await cursor.next()
+    ) {
       for (const { meta } of frame.entries) {
-        if (meta.route.destinations.includes(destination)) spans += meta.spans;
+        if (meta.route.destinations.includes(destination)) waiting += meta.spans;
       }
-      frame = await cursor.next();
     }
   } finally {
     await cursor.close();
   }
-  return spans;
+  return waiting;
 }

@@ -1,6 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Transform } from 'node:stream';
 import zlib from 'node:zlib';
+import { messageOf } from '../errors.ts';
+import { endOfZstdFrame } from './zstd-frame.ts';
 
 /**
  * How a body is compressed. `deflate` is the zlib format (RFC 9110, 8.4.1.2), which is what OpenTelemetry
@@ -104,6 +106,11 @@ async function decompress(
   maxSize: number,
   hold: Hold,
 ): Promise<BodyResult> {
+  if (compression === 'zstd') {
+    const end = endOfZstdFrame(input);
+    if (end === undefined) return damaged(compression, 'it is not a whole frame');
+    if (end < input.length) return checkConsumed(input, end, input, compression);
+  }
   const codec = CODECS[compression];
   if (input.length <= IN_PLACE_INPUT) {
     const limit = Math.min(maxSize, IN_PLACE_OUTPUT);
@@ -116,8 +123,8 @@ async function decompress(
       if (!hold.take(buffer.length)) return { ok: false, why: 'busy' };
       return checkConsumed(input, engine.bytesWritten, buffer, compression);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ERR_BUFFER_TOO_LARGE')
-        return damaged(compression, error);
+      const { code, message } = error as NodeJS.ErrnoException;
+      if (code !== 'ERR_BUFFER_TOO_LARGE') return damaged(compression, message);
     }
   }
   return decompressInThreads(input, codec.stream(), compression, maxSize, hold);
@@ -143,7 +150,7 @@ async function decompressInThreads(
       chunks.push(chunk);
     }
   } catch (error) {
-    return damaged(compression, error);
+    return damaged(compression, messageOf(error));
   }
   return checkConsumed(input, decoder.bytesWritten, join(chunks), compression);
 }
@@ -155,13 +162,9 @@ function checkConsumed(input: Buffer, consumed: number, body: Buffer, compressio
   return { ok: false, why: 'damaged', message };
 }
 
-function damaged(compression: Compression, error: unknown): BodyResult {
-  const reason = error instanceof Error ? error.message : String(error);
-  return {
-    ok: false,
-    why: 'damaged',
-    message: `the body cannot be decompressed as ${compression}: ${reason}`,
-  };
+function damaged(compression: Compression, reason: string): BodyResult {
+  const message = `the body cannot be decompressed as ${compression}: ${reason}`;
+  return { ok: false, why: 'damaged', message };
 }
 
 function join(chunks: readonly Buffer[]): Buffer {

@@ -42,11 +42,23 @@ export const RPC_CODE: Readonly<Record<Refusal['status'], number>> = {
   503: STATUS_CODE.UNAVAILABLE,
 };
 
+/** 503 with Retry-After: one of the few answers after which an OTLP client sends the same again. */
+export function unavailable(reason: RefusalReason, message: string, retryAfter: number): Refusal {
+  return { status: 503, reason, message, headers: { 'retry-after': String(retryAfter) } };
+}
+
+/** Headers of a client are a few hundred bytes; proxies add some. Beyond it: 431. */
+export const MAX_HEADER_BYTES = 16 * 1024;
+
 /** What Node's parser and timers say of a request that is none (codes of `clientError`). */
 export function refusalOfClientError(code: string): Refusal {
   switch (code) {
     case 'HPE_HEADER_OVERFLOW':
-      return { status: 431, reason: 'malformed', message: 'the request line and headers are too large' };
+      return {
+        status: 431,
+        reason: 'malformed',
+        message: `the request line and headers have more than ${MAX_HEADER_BYTES} bytes`,
+      };
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return { status: 408, reason: 'malformed', message: 'the request did not arrive in time; send again' };
     default:

@@ -41,7 +41,7 @@ export function createResponder(deps: {
     const started = startedAt.get(raw);
     metrics.requests.inc({ code: status });
     if (started !== undefined) metrics.answerSeconds.observe((performance.now() - started) / 1000);
-    log.debug({ method: request.method, url: request.url, status }, 'answered');
+    log.debug({ method: request.method, path: request.url.split('?', 1)[0], status }, 'answered');
 
     reply.code(status).header('content-type', CONTENT_TYPE[encodingFor(raw)]);
     if (connections.isLastAnswer(raw.socket)) reply.header('connection', 'close');

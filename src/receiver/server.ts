@@ -14,12 +14,12 @@ import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { createAdmission } from './admission.ts';
 import { remoteAddressOf, trackConnections } from './connections.ts';
-import { refusalOfClientError } from './refusal.ts';
+import { MAX_HEADER_BYTES, refusalOfClientError, unavailable } from './refusal.ts';
 import { TRACES_PATH, checkHead } from './request-head.ts';
 import { createResponder } from './responder.ts';
 import { keepTlsFresh, loadTls } from './tls.ts';
 import type { TlsFiles } from './tls.ts';
-import { createTracesRoute, unavailable } from './traces-route.ts';
+import { createTracesRoute } from './traces-route.ts';
 import type { TracesRequest } from './traces-route.ts';
 
 export type ReceiverOptions = {
@@ -50,8 +50,7 @@ export type Receiver = {
 };
 
 const HTTP_OPTIONS: ServerOptions = {
-  /** Headers of a client are a few hundred bytes; proxies add some. Beyond it: 431. */
-  maxHeaderSize: 16 * 1024,
+  maxHeaderSize: MAX_HEADER_BYTES,
   /** Ten seconds for the headers, a minute for the body: 64 MiB over a 10 Mbit/s line. Beyond it: 408. */
   headersTimeout: 10_000,
   requestTimeout: 60_000,
@@ -84,6 +83,10 @@ export async function startReceiver(options: ReceiverOptions, deps: ReceiverDeps
 
   const server = createHttpServer(tls);
   const connections = trackConnections(server, tls !== undefined);
+  const stopWatching =
+    tls === undefined
+      ? undefined
+      : keepTlsFresh(server as SecureServer, tls, { log, onReload: connections.retireAll });
   const responder = createResponder({
     ...deps,
     connections,
@@ -108,11 +111,12 @@ export async function startReceiver(options: ReceiverOptions, deps: ReceiverDeps
     },
     clientErrorHandler: (error, socket) =>
       responder.refuseConnection(socket, refusalOfClientError(error.code ?? error.message)),
-    frameworkErrors(error, request, reply) {
-      // A URL that cannot be decoded; it comes past the hooks.
+    frameworkErrors(_error, request, reply) {
+      // It comes past the hooks.
       const sender = admit(request, reply);
       if (sender === undefined) return;
-      responder.refuse(request, reply, sender, { status: 400, reason: 'malformed', message: error.message });
+      const message = 'the percent-encoding of the URL is malformed';
+      responder.refuse(request, reply, sender, { status: 400, reason: 'malformed', message });
     },
   });
 
@@ -160,10 +164,6 @@ export async function startReceiver(options: ReceiverOptions, deps: ReceiverDeps
     if (reason !== 'ECONNRESET') responder.connectionRefused(reason, remoteAddressOf(socket));
   });
   server.on('drop', (dropped) => responder.connectionRefused('too many connections', dropped?.remoteAddress));
-  const stopWatching =
-    tls === undefined
-      ? undefined
-      : keepTlsFresh(server as SecureServer, tls, { log, onReload: connections.retireAll });
 
   try {
     await listen(server, host, port);
@@ -195,10 +195,9 @@ function createHttpServer(tls: TlsFiles | undefined): Server {
     server.maxConnections = MAX_CONNECTIONS;
     return server;
   }
-  const { expiresAt: _, ...context } = loadTls(tls);
   const server = createSecureServer({
     ...HTTP_OPTIONS,
-    ...context,
+    ...loadTls(tls),
     requestCert: true,
     rejectUnauthorized: true,
     handshakeTimeout: HANDSHAKE_TIMEOUT_MS,

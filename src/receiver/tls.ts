@@ -1,4 +1,4 @@
-import { X509Certificate, createPrivateKey, randomBytes } from 'node:crypto';
+import { X509Certificate, constants, createPrivateKey, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import type { SecureContextOptions, Server } from 'node:tls';
@@ -19,7 +19,7 @@ const SETTLE_MS = 200;
  *
  * @throws RelayError CERTIFICATE_INVALID naming the key of the configuration, the file, and what to do
  */
-export function loadTls(files: TlsFiles): SecureContextOptions & { expiresAt: Date } {
+export function loadTls(files: TlsFiles): SecureContextOptions {
   const cert = read('cert_file', files.certFile);
   const key = read('key_file', files.keyFile);
   const ca = read('client_ca_file', files.clientCaFile);
@@ -41,7 +41,14 @@ export function loadTls(files: TlsFiles): SecureContextOptions & { expiresAt: Da
       'give the key that this certificate was issued for, and put that certificate first in its file',
     );
   }
-  const options = { cert, key, ca, minVersion: 'TLSv1.2' } as const;
+  const options = {
+    cert,
+    key,
+    ca,
+    minVersion: 'TLSv1.2',
+    // Who a client is, is decided once for a connection.
+    secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
+  } as const;
   attempt(
     () => createSecureContext(options),
     'cert_file',
@@ -49,13 +56,13 @@ export function loadTls(files: TlsFiles): SecureContextOptions & { expiresAt: Da
     'cannot be used by OpenSSL',
     'give a certificate with a key of a common kind and size: ECDSA P-256, or RSA with 2048 bits or more',
   );
-  return { ...options, expiresAt: new Date(certificate!.validTo) };
+  return options;
 }
 
 /**
  * Takes up new files when they change. Files that cannot serve are logged and the old ones stay in use.
- * Whatever was agreed under the old CA ends with it: tickets of old sessions are worth nothing any more, and
- * `onReload` has to close the connections.
+ * Whatever was agreed under the old CA ends with it, because neither a connection nor a resumed session is checked
+ * again: tickets of old sessions are worth nothing any more, and `onReload` has to close the connections.
  *
  * @returns ends it
  */
@@ -69,13 +76,9 @@ export function keepTlsFresh(
 
   function reload(): void {
     try {
-      const { expiresAt, ...context } = loadTls(files);
-      server.setSecureContext(context);
+      server.setSecureContext(loadTls(files));
       server.setTicketKeys(randomBytes(TICKET_KEY_BYTES));
-      log.info(
-        { ...files, expiresAt },
-        'new TLS files are in use; connections made with the old ones are closed',
-      );
+      log.info(files, 'new TLS files are in use; connections made with the old ones are closed');
     } catch (error) {
       log.error({ reason: messageOf(error) }, 'new TLS files cannot be used; the old ones stay in use');
       return;

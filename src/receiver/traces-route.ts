@@ -11,6 +11,7 @@ import { createBodyBudget, readBody } from './body.ts';
 import type { BodyResult, Hold } from './body.ts';
 import { tooLarge } from './request-head.ts';
 import type { AcceptedHead } from './request-head.ts';
+import { unavailable } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 import type { Responder } from './responder.ts';
 
@@ -149,9 +150,4 @@ function refusalOfQueue(outcome: 'full' | 'failed'): Refusal {
         'the disk of the relay does not take writes; send again later',
         RETRY_AFTER_TROUBLE,
       );
-}
-
-/** 503 with Retry-After: one of the few answers after which an OTLP client sends the same again. */
-export function unavailable(reason: Refusal['reason'], message: string, retryAfter: number): Refusal {
-  return { status: 503, reason, message, headers: { 'retry-after': String(retryAfter) } };
 }

@@ -77,4 +77,24 @@ describe('stopping', () => {
     await delivery.stop(10_000);
     expect(queue.unread).toBe(1);
   });
+
+  test('a token that is not taken is not replaced any more', async () => {
+    const { queue, destination, delivery } = deliver();
+    queue.append(whole(1));
+    const call = await destination.nextCall();
+    const stopped = delivery.stop(10_000);
+    call.answer({ kind: 'unauthorized', reason: '401' });
+    await stopped;
+    expect(destination.calls).toHaveLength(1);
+    expect(queue.settled).toEqual([]);
+  });
+
+  test('a record that cannot be read stays in the queue unless it is a dead letter', async () => {
+    const { queue, deadLetters, delivery } = deliver();
+    deadLetters.disk = () => Promise.reject(new Error('EIO'));
+    queue.append({ ...whole(1), payload: Uint8Array.of(0x0a, 0x7f) });
+    await quiet();
+    await delivery.stop(10_000);
+    expect(queue.settled).toEqual([]);
+  });
 });

@@ -29,6 +29,16 @@ describe('an upstream that is away', () => {
     ]);
   });
 
+  test('a pause is over in time though a longer wait was under way', async () => {
+    const { queue, destination } = deliver();
+    queue.append(recordOf([{ trace: 1 }]));
+    await quiet();
+    queue.append(whole(2));
+    (await destination.nextCall()).answer({ kind: 'retry', reason: 'busy' });
+    await pass(501);
+    expect(destination.calls.map(({ traces }) => traces)).toEqual([[2], [2]]);
+  });
+
   test('is left alone for as long as it asks', async () => {
     const { queue, destination } = deliver();
     queue.append(whole(1));

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { setImmediate } from 'node:timers/promises';
+import { describe, expect, test, vi } from 'vitest';
 import type { SendOutcome } from '../../src/destinations/destination.ts';
 import { deliver, DELIVERED, pass, quiet, useTimeOfTest, valueOf, whole } from './dispatcher-support.ts';
 import { recordOf } from './support.ts';
@@ -36,6 +37,57 @@ describe('the way of a trace', () => {
     await pass(4990);
     expect(destination.calls).toHaveLength(0);
     await pass(10);
+    expect(destination.calls).toHaveLength(1);
+  });
+
+  test('its time is up by the clock only when all that came is read', async () => {
+    const { queue, destination } = deliver();
+    queue.append(recordOf([{ trace: 1 }]));
+    await quiet();
+    const next = queue.next.bind(queue);
+    const disk = Promise.withResolvers<void>();
+    queue.next = async () => {
+      await disk.promise;
+      return await next();
+    };
+    queue.append(recordOf([{ trace: 1, isRoot: true }]));
+    await pass(5000);
+    expect(destination.calls).toHaveLength(0);
+    disk.resolve();
+    expect((await destination.nextCall()).spans).toHaveLength(2);
+  });
+
+  test('a clock that is set back makes nothing wait longer', async () => {
+    const { queue, destination } = deliver();
+    queue.append(recordOf([{ trace: 1 }]));
+    await quiet();
+    vi.setSystemTime(Date.now() - 3_600_000);
+    queue.append(recordOf([{ trace: 2 }]));
+    await pass(5000);
+    expect(destination.calls.flatMap(({ traces }) => traces)).toEqual([1, 2]);
+  });
+
+  test('reading a backlog lets others have their turn', async () => {
+    const { queue } = deliver({ windowSize: 1e9 });
+    const record = recordOf([{ trace: 1 }]);
+    queue.append(...Array.from({ length: 5000 }, () => record));
+    await setImmediate();
+    await setImmediate();
+    expect(queue.unread).toBeGreaterThan(0);
+    await quiet();
+    expect(queue.unread).toBe(0);
+  });
+
+  test('a queue that cannot be read for a while is read again', async () => {
+    const { queue, destination, lines } = deliver();
+    const next = queue.next.bind(queue);
+    queue.next = () => Promise.reject(new Error('EIO: i/o error, read'));
+    queue.append(whole(1));
+    await quiet();
+    await pass(5000);
+    expect(lines).toMatchObject([{ level: 'error', reason: 'EIO: i/o error, read' }]);
+    queue.next = next;
+    await pass(1000);
     expect(destination.calls).toHaveLength(1);
   });
 

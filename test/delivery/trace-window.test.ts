@@ -4,7 +4,7 @@ import type { Batch } from '../../src/delivery/batch.ts';
 import { TraceWindow } from '../../src/delivery/trace-window.ts';
 import type { WindowLimits } from '../../src/delivery/trace-window.ts';
 import { indexSpans } from '../../src/otlp/wire.ts';
-import { decode, recordOf, traceIdOf } from './support.ts';
+import { decode, encode, recordOf, traceIdOf } from './support.ts';
 import type { SpanSpec } from './support.ts';
 import { step, WindowModel } from './window-model.ts';
 
@@ -73,10 +73,15 @@ describe('when a trace is ready', () => {
   });
 
   test('the window is full: the oldest, and as many as make a request', () => {
-    const { window, add, take } = windowOf({ windowSize: 5000, maxBatchSpans: 3 });
+    const { window, add, take } = windowOf({ windowSize: 10_000, maxBatchSpans: 3 });
     for (let trace = 0; !window.isFull; trace++) add(`${trace}`, trace, [{ trace }]);
-    expect(tracesOf(take())).toEqual([0, 1, 2]);
-    expect(tracesOf(take())).toEqual([3, 4, 5]);
+    const batches = [take(), take()] as Batch<string>[];
+    expect(batches.map(tracesOf)).toEqual([
+      [0, 1, 2],
+      [3, 4, 5],
+    ]);
+    for (const batch of batches) window.release(batch);
+    expect(take()).toBeUndefined();
   });
 
   test('a clock that was set back keeps nothing waiting, and does not end the waiting of all', () => {
@@ -100,6 +105,19 @@ describe('what a batch is made of', () => {
     expect(batch?.sources).toEqual([{ handle: 'a', spanCount: 3 }]);
     expect(window.release(batch as Batch<string>)).toEqual(['a']);
     expect(window.bytes).toBe(0);
+  });
+
+  test('even with a scope in it that has no spans', () => {
+    const { window } = windowOf();
+    const spans = [{ id: 1, trace: 1, isRoot: true }];
+    const scopes = [
+      { name: 'empty', spans: [] },
+      { name: 'lib', spans },
+    ];
+    const payload = encode([{ name: 'agent', scopes }]);
+    const target = { key: 'a', description: 'a' };
+    window.add({ handle: 'a', target, payload, spans: indexSpans(payload), receivedAt: START });
+    expect(window.take({ now: START, atTail: false })?.parts).toEqual([payload]);
   });
 
   test('spans of several traces from one record make one part; parts come in the order of arrival', () => {

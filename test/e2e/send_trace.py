@@ -112,7 +112,7 @@ def build(tracer):
 
 
 def attributes(values):
-    return {key: value for key, value in (values or {}).items()}
+    return dict(values or {})
 
 
 def describe(span):
@@ -144,7 +144,9 @@ def describe(span):
 def main(seed):
     exporter = Recording()
     provider = TracerProvider(
-        resource=Resource.create({"service.name": "python-sender", "deployment.environment.name": "test"}),
+        resource=Resource.create(
+            {"service.name": "python-sender", "service.instance.id": "1", "deployment.environment.name": "test"}
+        ),
         id_generator=SeededIds(seed),
     )
     provider.add_span_processor(BatchSpanProcessor(exporter))

@@ -217,6 +217,10 @@ describe('errors name the place, what is expected and what was found', () => {
       `${SPAN_PATH}.status.code: expected the number of an enum value; found 2147483648`,
     ],
     [inSpan({ flags: -1 }), `${SPAN_PATH}.flags: expected an unsigned 32-bit integer; found -1`],
+    [
+      rawSpan(`"flags":${'9'.repeat(500)}`),
+      `${SPAN_PATH}.flags: expected an unsigned 32-bit integer; found ${'9'.repeat(40)}`,
+    ],
     [inSpan({ flags: 2 ** 32 }), `${SPAN_PATH}.flags: expected an unsigned 32-bit integer; found 4294967296`],
     [
       inSpan({ droppedEventsCount: 0.5 }),

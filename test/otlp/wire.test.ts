@@ -32,6 +32,8 @@ describe('framing', () => {
     ['a varint of 11 bytes', hex(`a001${NINE}ff01`), false],
     ['a varint of 10 bytes beyond 64 bits (Google drops bits, Go refuses)', hex(`a001${NINE}02`), false],
     ['a varint that is cut off', hex('a001ff'), false],
+    ['a varint that leaves its message', hex('0a03a001ff 0a00'), false],
+    ['32 bits that leave their message', hex('0a03a50100 0a00 0a00'), false],
     ['64 bits cut off', hex('a101 00000000000000'), false],
     ['32 bits cut off', hex('a501 000000'), false],
     ['field number 0', hex('0001'), false],

@@ -10,16 +10,16 @@ test('SIGKILL: every record that was answered stored is there afterwards, and th
   const directory = await temporaryDirectory();
   const stored = new Set<string>();
   for (let round = 0; round < 5; round++) {
-    const process_ = spawn(process.execPath, [child, directory, `${round}`], {
+    const appender = spawn(process.execPath, [child, directory, `${round}`], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
-    const lines = createInterface({ input: process_.stdout });
-    const ended = once(process_, 'exit');
+    const lines = createInterface({ input: appender.stdout });
+    const ended = once(appender, 'exit');
     const linesClosed = once(lines, 'close');
     const killAfter = 50 + Math.floor(Math.random() * 300);
     lines.on('line', (line) => {
       stored.add(line);
-      if (stored.size % 400 === killAfter) process_.kill('SIGKILL');
+      if (stored.size % 400 === killAfter) appender.kill('SIGKILL');
     });
     const [, signal] = await ended;
     await linesClosed;

@@ -1,4 +1,4 @@
-import { stat, writeFile } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { open, readAll, record, segmentFiles, temporaryDirectory, textOf } from './helpers.ts';
@@ -16,7 +16,8 @@ test('what was stored is read in order, once, and gone after it was settled', as
   const second = await open(directory);
   expect(await readAll(second.queue.reader('mlflow'))).toEqual([]);
   expect(second.queue.status().destinations['mlflow']).toMatchObject({ waitingSpans: 0, recoveredSpans: 0 });
-  expect(await segmentFiles(directory)).toHaveLength(1); // the one that this open began
+  // In the end only the one that this open began.
+  await expect.poll(() => segmentFiles(directory), { timeout: 10_000 }).toHaveLength(1);
 });
 
 test('what is not settled comes again after a restart, from the first such record on', async () => {
@@ -120,6 +121,29 @@ test('segments are removed from the front while the queue runs', async () => {
   expect(queue.status().bytes).toBeLessThan(1024 * 1024);
 });
 
+test('an idle queue keeps the segment that it writes to', async () => {
+  const directory = await temporaryDirectory();
+  // Each save of a position is followed by the removal of what is settled: await some of both.
+  let listed = 0;
+  const { queue, close } = await open(directory);
+  for (const text of ['a', 'b', 'c']) {
+    expect(await queue.append([record(text)])).toBe('stored');
+    const [lease] = await readAll(queue.reader('mlflow'));
+    lease!.settle();
+    const positions = join(directory, 'positions', 'mlflow.position');
+    const before = (await readFile(positions)).toString('hex');
+    await expect
+      .poll(async () => (await readFile(positions)).toString('hex'), { timeout: 10_000 })
+      .not.toBe(before);
+    listed = (await segmentFiles(directory)).length;
+    expect(listed).toBe(1);
+  }
+  expect(await queue.append([record('kept')])).toBe('stored');
+  await close();
+  const again = await open(directory);
+  expect((await readAll(again.queue.reader('mlflow'))).map(textOf)).toEqual(['kept']);
+});
+
 test('files and folders are closed to others', async () => {
   const directory = join(await temporaryDirectory(), 'deep', 'queue');
   const { queue } = await open(directory);
@@ -127,7 +151,7 @@ test('files and folders are closed to others', async () => {
   const [segment] = await segmentFiles(directory);
   expect((await stat(directory)).mode & 0o777).toBe(0o700);
   expect((await stat(join(directory, 'segments', segment!))).mode & 0o777).toBe(0o600);
-  expect((await stat(join(directory, 'positions', 'mlflow'))).mode & 0o777).toBe(0o600);
+  expect((await stat(join(directory, 'positions', 'mlflow.position'))).mode & 0o777).toBe(0o600);
 });
 
 test('a second relay is told who holds the queue', async () => {

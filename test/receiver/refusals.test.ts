@@ -52,8 +52,8 @@ describe('a Status with every refusal, in the encoding of the request', () => {
     ['405', { method: 'GET' }, 405, 12, /GET.*POST \/v1\/traces/],
     ['405 of a DELETE', { method: 'DELETE' }, 405, 12, /DELETE/],
     ['415 by encoding', { headers: { 'content-encoding': 'br' } }, 415, 3, /"br".*gzip, deflate, zstd/],
-    ['bad URL', { path: '/v1/%zz' }, 400, 3, /%zz/],
-    ['bad URL of the route', { path: '/v1/traces%' }, 400, 3, /traces%/],
+    ['bad URL', { path: '/v1/%zz' }, 400, 3, /URL/],
+    ['bad URL of the route', { path: '/v1/traces%' }, 400, 3, /URL/],
   ] as const;
   for (const contentType of ['application/x-protobuf', 'application/json']) {
     test.each(cases)(`${contentType}: %s`, async (_, options, status, code, message) => {

@@ -1,0 +1,53 @@
+import { basename, join } from 'node:path';
+import type { FileSystem, OpenFile } from './filesystem.ts';
+
+/** Bytes of the log that failed their checksums. */
+export type Damage = {
+  readonly segment: string;
+  readonly offset: number;
+  readonly bytes: number;
+  /** Nothing good follows: it may be a write that was cut, and never acknowledged. From the bytes one cannot tell. */
+  readonly atEnd: boolean;
+  /** Where they were put aside; undefined if the disk would not take or give them. */
+  readonly keptIn: string | undefined;
+};
+
+export type DamagedPlace = Omit<Damage, 'keptIn'>;
+
+/**
+ * Copies damaged bytes into a file of their own, for a person to look at, and tells of it; each place once, also
+ * across restarts.
+ * @returns whether the copy is on stable storage; only then the original may go
+ */
+export async function putAside(
+  fs: FileSystem,
+  file: OpenFile,
+  directory: string,
+  place: DamagedPlace,
+  onDamage: (damage: Damage) => void,
+): Promise<boolean> {
+  const { segment, offset, bytes } = place;
+  const target = join(directory, `${basename(segment)}-${offset}-${bytes}.bytes`);
+  try {
+    await fs.makeDirectory(directory);
+    if ((await fs.list(directory)).includes(basename(target))) return true;
+    const content = Buffer.alloc(bytes);
+    const length = await file.read(content, offset);
+    const partial = `${target}.partial`;
+    await fs.remove(partial).catch(() => {}); // of a try that was cut off
+    const copy = await fs.create(partial);
+    try {
+      await copy.write([content.subarray(0, length)], 0);
+      await copy.sync();
+    } finally {
+      await copy.close();
+    }
+    await fs.rename(partial, target);
+    await fs.syncDirectory(directory);
+    onDamage({ ...place, keptIn: target });
+    return true;
+  } catch {
+    onDamage({ ...place, keptIn: undefined });
+    return false;
+  }
+}

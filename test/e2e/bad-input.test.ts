@@ -1,0 +1,101 @@
+import { deflateSync, gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Status } from '../../src/otlp/schema.ts';
+import { expectStored } from './support/compare.ts';
+import {
+  accountOf,
+  clientFiles,
+  expectBalanced,
+  isReady,
+  metric,
+  startTestRelay,
+  waitUntilDelivered,
+} from './support/relay.ts';
+import { beginRequest } from './support/slow-request.ts';
+import { useSharedStack } from './support/stack.ts';
+import type { Stack } from './support/stack.ts';
+import { makeTrace, requestOf, toProtobuf } from './support/traces.ts';
+
+let stack: Stack;
+beforeAll(async () => {
+  stack = await useSharedStack();
+});
+afterAll(() => stack.stop());
+
+const LIMIT = 64 * 1024;
+const PROTOBUF = toProtobuf(requestOf(makeTrace(4).spans));
+const JSON_BODY = JSON.stringify(requestOf(makeTrace(4).spans));
+const AS_JSON = { 'content-type': 'application/json' };
+const AS_GZIP = { 'content-encoding': 'gzip' };
+const HALF = PROTOBUF.subarray(0, PROTOBUF.length / 2);
+const TOO_LARGE = toProtobuf(requestOf(makeTrace(1, { attributes: { text: 'x'.repeat(LIMIT) } }).spans));
+
+/** What is sent, with which headers; the answer's status, and what its message must say. */
+const CASES: Record<string, [Uint8Array | string, Record<string, string>, number, RegExp]> = {
+  'text in place of protobuf': ['this is no protobuf', {}, 400, /offset/],
+  'random bytes': [Buffer.from('ff00ff00ff00ff00', 'hex'), {}, 400, /offset/],
+  'protobuf cut off': [HALF, {}, 400, /offset/],
+  'protobuf in place of JSON': [PROTOBUF, AS_JSON, 400, /JSON/],
+  'JSON cut off': [JSON_BODY.slice(0, -10), AS_JSON, 400, /JSON/],
+  'JSON of something else': ['{"resourceSpans": 7}', AS_JSON, 400, /resourceSpans/],
+  'JSON in place of protobuf': [JSON_BODY, {}, 400, /./],
+  'gzip that is none': [PROTOBUF, AS_GZIP, 400, /gzip/],
+  'gzip cut off': [gzipSync(PROTOBUF).subarray(0, -12), AS_GZIP, 400, /gzip/],
+  'gzip of something else': [gzipSync('no protobuf'), AS_GZIP, 400, /offset/],
+  'deflate in place of gzip': [deflateSync(PROTOBUF), AS_GZIP, 400, /gzip/],
+  'text/plain': [PROTOBUF, { 'content-type': 'text/plain' }, 415, /application\/x-protobuf/],
+  'an unknown content encoding': [PROTOBUF, { 'content-encoding': 'br' }, 415, /br/],
+  'a body over the limit': [TOO_LARGE, {}, 413, /65536|64 ?KiB/],
+  'a body over the limit once it is unpacked': [gzipSync(TOO_LARGE), AS_GZIP, 413, /65536|64 ?KiB/],
+  'a very small body that unpacks to 256 MiB': [gzipSync(Buffer.alloc(2 ** 28)), AS_GZIP, 413, /./],
+};
+
+test('what is no OTLP is answered with words; the relay stays up and loses nothing', async () => {
+  const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
+  const relay = await startTestRelay(stack, {
+    experiment: { id: experiment },
+    more: { receiver: { max_request_body_size: '64KiB' } },
+  });
+  const pid = relay.pid();
+  const good = [makeTrace(), makeTrace()] as const;
+  await relay.sender.send(requestOf(good[0].spans));
+  for (const [name, [body, headers, status, words]] of Object.entries(CASES)) {
+    const answer = await relay.sender.post(body, headers);
+    expect(answer.status, name).toBe(status);
+    const isJson = headers['content-type'] === 'application/json';
+    expect(answer.headers['content-type'], name).toBe(isJson ? 'application/json' : 'application/x-protobuf');
+    const error = isJson ? JSON.parse(answer.body.toString()) : Status.toObject(Status.decode(answer.body));
+    expect(error.message, name).toMatch(words);
+  }
+  const abandoned = await beginRequest(relay.url, clientFiles(stack), PROTOBUF);
+  abandoned.abandon();
+
+  expect(await isReady(relay)).toBe(true);
+  await relay.sender.send(requestOf(good[1].spans));
+  await waitUntilDelivered(relay);
+  expect(relay.pid()).toBe(pid);
+  const account = await accountOf(relay);
+  expect(account).toMatchObject({ accepted: 4, deadLetters: 0 });
+  expectBalanced(account);
+  const byStatus = Object.values(CASES).filter(([, , status]) => status === 400).length;
+  expect(await metric(relay, 'requests_total{code="400"}')).toBe(byStatus);
+  expect(await relay.logLines()).toContainEqual(
+    expect.objectContaining({ msg: 'request refused', status: 400, reason: 'undecodable' }) as object,
+  );
+  await expectStored(stack.mlflow, experiment, good);
+});
+
+test('of a request with impossible ids the good spans are taken, and the others counted', async () => {
+  const relay = await startTestRelay(stack);
+  const [good, bad] = [makeTrace(2), makeTrace(1)];
+  const badSpan = { ...bad.spans[0]!, spanId: '0000000000000000' };
+  const body = JSON.stringify(requestOf([badSpan, ...good.spans]));
+  const answer = await relay.sender.post(body, AS_JSON);
+  expect(answer.status).toBe(200);
+  const { partialSuccess } = JSON.parse(answer.body.toString());
+  expect(partialSuccess).toMatchObject({ rejectedSpans: '1', errorMessage: expect.stringMatching(/span.?id/i) });
+  expect(await metric(relay, 'refused_spans_total{reason="invalid_span"}')).toBe(1);
+  const stored = await stack.mlflow.waitForTrace(good.traceId, { spans: 2 });
+  await expectStored(stack.mlflow, stored.experimentId, [good]);
+  expectBalanced(await accountOf(relay));
+});

@@ -1,0 +1,127 @@
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { writeKeyPair } from '../stack/certificates.ts';
+import { waitFor } from '../stack/processes.ts';
+import { expectStored } from './support/compare.ts';
+import {
+  DEADLINE_MS,
+  accountOf,
+  clientFiles,
+  expectBalanced,
+  metric,
+  startTestRelay,
+  temporaryFolder,
+  waitUntilDelivered,
+} from './support/relay.ts';
+import { createSender } from './support/sender.ts';
+import type { Sender } from './support/sender.ts';
+import { useSharedStack } from './support/stack.ts';
+import type { Stack } from './support/stack.ts';
+import { tapInto } from './support/tap.ts';
+import { makeTrace, requestOf, toRequest } from './support/traces.ts';
+
+let stack: Stack;
+beforeAll(async () => {
+  stack = await useSharedStack();
+});
+afterAll(() => stack.stop());
+
+async function senderNamed(url: string, name: string): Promise<Sender> {
+  const directory = await temporaryFolder();
+  const files = { certFile: join(directory, 'client.crt'), keyFile: join(directory, 'client.key') };
+  const uris = [`spiffe://e2e.example/ns/test/sa/${name}`];
+  const pair = await stack.certificates.ca.issue({ commonName: name, uris, usage: 'client' });
+  await writeKeyPair(files.certFile, files.keyFile, pair);
+  const sender = await createSender(url, { ...clientFiles(stack), ...files });
+  onTestFinished(() => sender.close());
+  return sender;
+}
+
+test('traces whose spans come from several senders, mixed and with the root last, arrive whole and once', async () => {
+  const tap = await tapInto(stack.mlflowUrl);
+  const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
+  const relay = await startTestRelay({ ...stack, mlflowUrl: tap.url }, {
+    experiment: { id: experiment },
+    // Longer than the test: only roots make traces ready.
+    more: { delivery: { trace_wait: '5m' } },
+  });
+  const names = ['gateway', 'agent', 'tool'];
+  const senders = await Promise.all(names.map((name) => senderNamed(relay.url, name)));
+  const traces = Array.from({ length: 12 }, () => makeTrace(6));
+
+  // In each round, each sender has one span of every trace: the deepest first, the roots in the last request of all.
+  for (const round of [0, 3]) {
+    for (const [index, sender] of senders.entries()) {
+      const spans = traces.map((trace) => trace.spans[round + index]!);
+      const [first, second] = [spans.filter((_, i) => i % 2 === 0), spans.filter((_, i) => i % 2 === 1)];
+      await sender.send(
+        toRequest(
+          { resource: { 'service.name': names[index]!, part: 1 }, spans: first },
+          { resource: { 'service.name': names[index]!, part: 2 }, spans: second },
+        ),
+      );
+      if (round === 0) expect(tap.requests).toHaveLength(0);
+    }
+  }
+  await waitUntilDelivered(relay);
+
+  expect(tap.requests.map(({ status }) => status)).toEqual(tap.requests.map(() => 200));
+  const spansOf = tap.requests.flatMap(({ spansByTrace }) => [...spansByTrace]);
+  expect(spansOf.toSorted()).toEqual(traces.map(({ traceId }) => [traceId, 6]).toSorted());
+  expect(tap.overlapping).toEqual(new Set());
+  await expectStored(stack.mlflow, experiment, traces);
+  expectBalanced(await accountOf(relay));
+});
+
+test('a trace whose root never comes is sent when its time is up; late spans follow it', async () => {
+  const relay = await startTestRelay(stack, { more: { delivery: { trace_wait: '500ms' } } });
+  const trace = makeTrace(3);
+  const [leaf, middle, root] = trace.spans as [never, never, never];
+  await relay.sender.send(requestOf([leaf]));
+  await waitUntilDelivered(relay);
+  expect(await stack.mlflow.getTrace(trace.traceId)).toMatchObject({ state: 'IN_PROGRESS', spans: { length: 1 } });
+  await relay.sender.send(requestOf([middle, root]));
+  const stored = await stack.mlflow.waitForTrace(trace.traceId, { spans: 3 });
+  await expectStored(stack.mlflow, stored.experimentId, [trace]);
+});
+
+test('the account of spans holds while of one request a part is delivered and the rest waits', async () => {
+  const relay = await startTestRelay(stack, { more: { delivery: { trace_wait: '5m' } } });
+  const [whole, partial] = [makeTrace(2), makeTrace(3)];
+  await relay.sender.send(requestOf([...whole.spans, ...partial.spans.slice(0, 2)]));
+  await stack.mlflow.waitForTrace(whole.traceId, { spans: 2 });
+  await waitFor('the whole trace was not counted as delivered', DEADLINE_MS, async () =>
+    (await accountOf(relay)).delivered === 2 ? true : undefined,
+  );
+  expectBalanced(await accountOf(relay));
+  await relay.sender.send(requestOf(partial.spans.slice(2)));
+  await waitUntilDelivered(relay);
+  expectBalanced(await accountOf(relay));
+});
+
+test('spans that MLflow refuses for good end as dead letters, and the relay goes on, after a restart too', async () => {
+  const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
+  const relay = await startTestRelay(stack, { experiment: { id: experiment } });
+  const [first, second, third] = [makeTrace(), makeTrace(), makeTrace()] as const;
+  const refused = makeTrace(2, { attributes: { 'session.id': 'x'.repeat(300) } });
+  for (const { spans } of [first, refused, second]) {
+    await relay.sender.send(requestOf(spans));
+    // Not in one request with the next: what is refused takes its whole request with it.
+    await waitUntilDelivered(relay);
+  }
+  const account = await accountOf(relay);
+  expect(account).toEqual({ accepted: 6, recovered: 0, delivered: 4, rejected: 0, waiting: 0, deadLetters: 2 });
+  expectBalanced(account);
+  expect(await metric(relay, 'upstream_state{destination="mlflow",state="up"}')).toBe(1);
+  const letter = (await relay.logLines()).find(({ msg }) => msg.includes('dead letters'));
+  expect(letter).toMatchObject({ level: 'warn', spans: 2, reason: expect.stringContaining('Session ID') as string });
+
+  expect(await relay.stop()).toEqual({ code: 0, signal: null });
+  await relay.start();
+  await relay.sender.send(requestOf(third.spans));
+  await waitUntilDelivered(relay);
+  const afterwards = await accountOf(relay);
+  expect(afterwards).toEqual({ accepted: 2, recovered: 0, delivered: 2, rejected: 0, waiting: 0, deadLetters: 2 });
+  expectBalanced(afterwards, account.deadLetters);
+  await expectStored(stack.mlflow, experiment, [first, second, third]);
+});

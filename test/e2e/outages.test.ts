@@ -1,0 +1,121 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { waitFor } from '../stack/processes.ts';
+import { expectStored } from './support/compare.ts';
+import {
+  DEADLINE_MS,
+  accountOf,
+  destinationStatus,
+  expectBalanced,
+  isReady,
+  metric,
+  startTestRelay,
+  waitForDestination,
+  waitUntilDelivered,
+} from './support/relay.ts';
+import { streamTraces } from './support/sender.ts';
+import { startOwnStack } from './support/stack.ts';
+import type { OwnStack } from './support/stack.ts';
+import { makeTrace, requestOf } from './support/traces.ts';
+
+let stack: OwnStack;
+beforeAll(async () => {
+  stack = await startOwnStack();
+});
+afterAll(() => stack?.stop());
+
+// A test that fails half-way must not take the others with it.
+beforeEach(async () => {
+  await stack.oidc.start();
+  if (stack.server.pid() === undefined) await stack.server.start();
+});
+
+test('what was answered 200 is stored in the end, while MLflow, the issuer and the relay go away in turns', async () => {
+  const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
+  const relay = await startTestRelay(stack, { experiment: { id: experiment } });
+  const stream = streamTraces(relay.sender);
+  await stream.acknowledge(5);
+  await stack.mlflow.waitForTraces(experiment, 1);
+
+  await stack.server.stop();
+  await stream.acknowledge(5);
+  await waitForDestination(relay, 'retrying', ({ state }) => state === 'retrying');
+  expect(await isReady(relay)).toBe(true);
+
+  await stack.oidc.stop();
+  await stream.acknowledge(5);
+  expect(await isReady(relay)).toBe(true);
+
+  await relay.stop('SIGKILL');
+  await relay.start();
+  const recovered = await accountOf(relay);
+  expect(recovered.recovered).toBeGreaterThan(0);
+  expectBalanced(recovered);
+  await stream.acknowledge(5);
+  const words = await waitForDestination(relay, 'retrying', ({ state }) => state === 'retrying');
+  expect(words.reason).toContain(new URL(stack.issuer).host);
+  expect(await isReady(relay)).toBe(true);
+
+  await stack.oidc.start();
+  await waitForDestination(relay, 'with a token', (status) => status.token_expires_at !== undefined);
+  expect((await accountOf(relay)).delivered).toBe(0);
+  await stack.server.start();
+  await waitFor('nothing of the backlog went', DEADLINE_MS, async () =>
+    (await accountOf(relay)).delivered > 0 ? true : undefined,
+  );
+
+  await relay.stop('SIGKILL');
+  await relay.start();
+  await stream.acknowledge(5);
+  await stream.stop();
+  await waitUntilDelivered(relay);
+  expect(await destinationStatus(relay)).toMatchObject({ state: 'up' });
+  const account = await accountOf(relay);
+  expect(account).toMatchObject({ deadLetters: 0, rejected: 0, waiting: 0 });
+  expectBalanced(account);
+  expect(stream.acknowledged.length).toBeGreaterThanOrEqual(25);
+  await expectStored(stack.mlflow, experiment, stream.acknowledged);
+});
+
+test('tokens of 5 seconds are fetched about once a lifetime, and the traces of several arrive', async () => {
+  const lifetimeSeconds = 5;
+  stack.oidc.setTokenLifetime(lifetimeSeconds);
+  const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
+  const relay = await startTestRelay(stack, { experiment: { id: experiment } });
+  const stream = streamTraces(relay.sender, 3, 150);
+  await stream.acknowledge(1);
+  await waitForDestination(relay, 'with a token', (status) => status.token_expires_at !== undefined);
+
+  // Nothing but the relay asks for tokens here.
+  const before = stack.oidc.tokenRequests();
+  const begin = performance.now();
+  await waitFor('five more tokens were not asked for', DEADLINE_MS, async () =>
+    stack.oidc.tokenRequests() - before >= 5 ? true : undefined,
+  );
+  const lifetimes = (performance.now() - begin) / 1000 / lifetimeSeconds;
+  expect(lifetimes).toBeGreaterThan(2.5);
+  await stream.stop();
+  await waitUntilDelivered(relay);
+  await expectStored(stack.mlflow, experiment, stream.acknowledged);
+  expectBalanced(await accountOf(relay));
+});
+
+test('a token that MLflow does not take any more is replaced, and the same traces go again', async () => {
+  stack.oidc.setTokenLifetime(300);
+  const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
+  const relay = await startTestRelay(stack, { experiment: { id: experiment } });
+  const traces = [makeTrace(), makeTrace()] as const;
+  await relay.sender.send(requestOf(traces[0].spans));
+  await stack.mlflow.waitForTrace(traces[0].traceId);
+  const unauthorized = 'upstream_request_duration_seconds_count{destination="mlflow",outcome="unauthorized"}';
+  const tokens = 'token_requests_total{destination="mlflow",result="token"}';
+  expect(await metric(relay, unauthorized)).toBe(0);
+  expect(await metric(relay, tokens)).toBe(1);
+
+  await stack.rotateSigningKey();
+  await relay.sender.send(requestOf(traces[1].spans));
+  await waitUntilDelivered(relay);
+  expect(await metric(relay, unauthorized)).toBe(1);
+  expect(await metric(relay, tokens)).toBe(2);
+  expectBalanced(await accountOf(relay));
+  await expectStored(stack.mlflow, experiment, traces);
+});

@@ -1,0 +1,164 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished } from 'vitest';
+import type { ClientFiles } from '../../stack/otlp-client.ts';
+import { waitFor } from '../../stack/processes.ts';
+import { startRelayProcess } from '../../stack/relay-process.ts';
+import type { RelayOptions, RelayProcess } from '../../stack/relay-process.ts';
+import { findSecrets, pemSecrets } from './secrets.ts';
+import type { Secrets } from './secrets.ts';
+import { createSender } from './sender.ts';
+import type { Sender } from './sender.ts';
+import type { Stack } from './stack.ts';
+
+/** What a test says of its relay; the rest comes from the stack. */
+export type TestRelayOptions = Partial<
+  Pick<RelayOptions, 'experiment' | 'client' | 'allowedClients' | 'more' | 'receiverPort' | 'adminPort'>
+> & {
+  /** Of an earlier relay, whose queue is used on. */
+  directory?: string;
+};
+
+export type TestRelay = RelayProcess & {
+  readonly directory: string;
+  /** With the client certificate of the stack. */
+  readonly sender: Sender;
+};
+
+export type DestinationStatus = {
+  state: 'up' | 'retrying' | 'blocked';
+  reason?: string;
+  waiting_spans: number;
+  token_expires_at?: string;
+};
+
+/** The longest that anything is waited for; far above what it takes. */
+export const DEADLINE_MS = 60_000;
+
+/** A folder that is gone after the test. */
+export async function temporaryFolder(): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'relay-e2e-'));
+  onTestFinished(() => rm(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+/**
+ * The built relay, between the client certificates and the MLflow of the stack. When the test is over it is stopped,
+ * and all that it has said is searched for secrets: a find fails the test.
+ */
+export async function startTestRelay(stack: Stack, options: TestRelayOptions = {}): Promise<TestRelay> {
+  const directory = options.directory ?? (await temporaryFolder());
+  const relay = await startRelayProcess({
+    certificates: stack.certificates,
+    mlflowUrl: stack.mlflowUrl,
+    issuer: stack.issuer,
+    client: stack.client,
+    experiment: { name: stack.experimentName() },
+    ...options,
+    directory,
+  });
+  const sender = await createSender(relay.url, clientFiles(stack));
+  onTestFinished(async () => {
+    await sender.close();
+    const outputs = await outputsOf(relay);
+    await relay.stop();
+    outputs['the log'] = await readFile(relay.logFile, 'utf8');
+    expect(findSecrets(outputs, await secretsOf(relay, stack))).toEqual([]);
+  });
+  return { ...relay, directory, sender };
+}
+
+export function clientFiles({ certificates }: Stack): Required<ClientFiles> {
+  const { caFile, clientCertFile, clientKeyFile } = certificates;
+  return { caFile, certFile: clientCertFile, keyFile: clientKeyFile };
+}
+
+async function outputsOf(relay: RelayProcess): Promise<Record<string, string>> {
+  const outputs: Record<string, string> = {};
+  if (relay.pid() === undefined) return outputs;
+  for (const path of ['/metrics', '/status', '/readyz', '/livez']) {
+    outputs[path] = await (await fetch(relay.adminUrl + path)).text();
+  }
+  return outputs;
+}
+
+async function secretsOf(relay: RelayProcess, { client, certificates }: Stack): Promise<Secrets> {
+  return {
+    'the client secret': client.secret,
+    'the secret in the file': await readFile(relay.secretFile, 'utf8'),
+    ...pemSecrets('the key of the relay', await readFile(certificates.keyFile, 'utf8')),
+    ...pemSecrets('the key of the client', await readFile(certificates.clientKeyFile, 'utf8')),
+  };
+}
+
+export async function destinationStatus(relay: RelayProcess): Promise<DestinationStatus> {
+  const status = (await relay.status()) as { destinations: { mlflow: DestinationStatus } };
+  return status.destinations.mlflow;
+}
+
+/** Asks for the status until the destination is as wanted. */
+export function waitForDestination(
+  relay: RelayProcess,
+  what: string,
+  isWanted: (status: DestinationStatus) => boolean,
+): Promise<DestinationStatus> {
+  let last: DestinationStatus | undefined;
+  return waitFor(`the destination was not ${what}`, DEADLINE_MS, async () => {
+    last = await destinationStatus(relay);
+    return isWanted(last) ? last : undefined;
+  }).catch((error: unknown) => {
+    throw new Error(`${String(error)}; it is ${JSON.stringify(last)}`, { cause: error });
+  });
+}
+
+/** Until nothing waits in the queue. */
+export async function waitUntilDelivered(relay: RelayProcess): Promise<void> {
+  await waitForDestination(relay, 'without waiting spans', (status) => status.waiting_spans === 0);
+}
+
+export async function isReady(relay: RelayProcess): Promise<boolean> {
+  return (await fetch(`${relay.adminUrl}/readyz`)).status === 200;
+}
+
+/** The account of spans of a run, by the metrics. */
+export type Account = {
+  accepted: number;
+  recovered: number;
+  delivered: number;
+  rejected: number;
+  waiting: number;
+  /** On disk, of earlier runs too. */
+  deadLetters: number;
+};
+
+export async function accountOf(relay: RelayProcess): Promise<Account> {
+  const metrics = await relay.metrics();
+  const sample = (name: string) => {
+    const value = metrics.get(`mlflow_trace_relay_${name}`);
+    if (value === undefined) throw new Error(`there is no metric ${name}`);
+    return value;
+  };
+  const ofDestination = (name: string) => sample(`${name}{destination="mlflow"}`);
+  return {
+    accepted: sample('accepted_spans_total'),
+    recovered: ofDestination('recovered_spans_total'),
+    delivered: ofDestination('delivered_spans_total'),
+    rejected: ofDestination('rejected_spans_total'),
+    waiting: ofDestination('waiting_spans'),
+    deadLetters: ofDestination('dead_letter_spans'),
+  };
+}
+
+/** accepted + recovered = delivered + rejected + waiting + dead letters of this run. */
+export function expectBalanced(account: Account, deadLettersBefore = 0): void {
+  const { accepted, recovered, delivered, rejected, waiting, deadLetters } = account;
+  expect(delivered + rejected + waiting + deadLetters - deadLettersBefore, JSON.stringify(account)).toBe(
+    accepted + recovered,
+  );
+}
+
+/** A counter or gauge of the relay; 0 for labels that were not seen yet. */
+export async function metric(relay: RelayProcess, sample: string): Promise<number> {
+  return (await relay.metrics()).get(`mlflow_trace_relay_${sample}`) ?? 0;
+}

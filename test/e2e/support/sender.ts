@@ -1,0 +1,110 @@
+import { readFile } from 'node:fs/promises';
+import { setTimeout as pause } from 'node:timers/promises';
+import { Agent, request } from 'undici';
+import { onTestFinished } from 'vitest';
+import type { ClientFiles, OtlpAnswer } from '../../stack/otlp-client.ts';
+import { makeTrace, requestOf, toProtobuf } from './traces.ts';
+import type { OtlpRequest, TestTrace } from './traces.ts';
+
+/** A client that keeps its connections, as exporters do. */
+export type Sender = {
+  /** @param headers content-type is application/x-protobuf unless given */
+  post(body: Uint8Array | string, headers?: Record<string, string>): Promise<OtlpAnswer>;
+  /** Sends the request, and throws unless it is answered 200. */
+  send(request: OtlpRequest): Promise<void>;
+  close(): Promise<void>;
+};
+
+export async function createSender(url: string, files: ClientFiles): Promise<Sender> {
+  const { caFile, certFile, keyFile } = files;
+  const agent = new Agent({
+    connect: {
+      ca: await readFile(caFile),
+      ...(certFile !== undefined && { cert: await readFile(certFile) }),
+      ...(keyFile !== undefined && { key: await readFile(keyFile) }),
+    },
+  });
+
+  async function post(body: Uint8Array | string, headers: Record<string, string> = {}): Promise<OtlpAnswer> {
+    const answer = await request(`${url}/v1/traces`, {
+      dispatcher: agent,
+      method: 'POST',
+      headers: { 'content-type': 'application/x-protobuf', ...headers },
+      body,
+    });
+    return {
+      status: answer.statusCode,
+      headers: answer.headers,
+      body: Buffer.from(await answer.body.arrayBuffer()),
+    };
+  }
+
+  return {
+    post,
+    async send(otlp) {
+      const { status, body } = await post(toProtobuf(otlp));
+      if (status !== 200) throw new Error(`answered ${status}: ${body.toString('utf8')}`);
+    },
+    close: () => agent.destroy(),
+  };
+}
+
+export type Stream = {
+  /** Traces that were answered 200, in that order. */
+  readonly acknowledged: readonly TestTrace[];
+  /** Resolves when `count` more than at this moment are. */
+  acknowledge(count: number): Promise<void>;
+  /** The trace in hand is sent until it is taken; rejects if there was an answer that no client should get. */
+  stop(): Promise<void>;
+};
+
+/**
+ * Traces one after the other, until stopped. Each is sent until it is answered 200, as an exporter does that never
+ * gives up: a lost connection and 503 are tried again, anything else is an error.
+ */
+export function streamTraces(sender: Sender, spansPerTrace = 3, everyMs = 50): Stream {
+  const acknowledged: TestTrace[] = [];
+  let progress = Promise.withResolvers<void>();
+  let stopping = false;
+  let isTestOver = false;
+  onTestFinished(() => {
+    isTestOver = true;
+  });
+
+  async function sendUntilTaken(trace: TestTrace): Promise<void> {
+    const body = toProtobuf(requestOf(trace.spans));
+    while (!isTestOver) {
+      const status = await sender.post(body).then((answer) => answer.status, () => 'no answer' as const);
+      if (status === 200) return;
+      if (status !== 'no answer' && status !== 503) throw new Error(`a trace was answered ${status}`);
+      await pause(20);
+    }
+    throw new Error('a trace was not taken before the test was over');
+  }
+
+  async function run(): Promise<void> {
+    while (!stopping && !isTestOver) {
+      const trace = makeTrace(spansPerTrace);
+      await sendUntilTaken(trace);
+      acknowledged.push(trace);
+      progress.resolve();
+      progress = Promise.withResolvers();
+      await pause(everyMs);
+    }
+  }
+
+  const running = run();
+  // Whoever waits for progress gets the error as well.
+  running.catch((error: unknown) => progress.reject(error));
+  return {
+    acknowledged,
+    async acknowledge(count) {
+      const wanted = acknowledged.length + count;
+      while (acknowledged.length < wanted) await progress.promise;
+    },
+    stop() {
+      stopping = true;
+      return running;
+    },
+  };
+}

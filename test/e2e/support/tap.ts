@@ -1,0 +1,71 @@
+import { createServer, request as forward } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { buffer } from 'node:stream/consumers';
+import { gunzipSync } from 'node:zlib';
+import { onTestFinished } from 'vitest';
+import { ExportTraceServiceRequest } from '../../../src/otlp/schema.ts';
+
+/** A request to /v1/traces that MLflow has answered. */
+export type TappedRequest = {
+  status: number;
+  /** For each trace in it, in hex, how many spans. */
+  spansByTrace: Map<string, number>;
+};
+
+export type Tap = {
+  readonly url: string;
+  readonly requests: readonly TappedRequest[];
+  /** Traces that were in two requests at the same time; there should be none. */
+  readonly overlapping: ReadonlySet<string>;
+};
+
+/** Listens between the relay and MLflow, and changes nothing of what passes. Ends with the test. */
+export async function tapInto(mlflowUrl: string): Promise<Tap> {
+  const requests: TappedRequest[] = [];
+  const overlapping = new Set<string>();
+  const underWay = new Set<string>();
+
+  async function pass(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const body = await buffer(request);
+    const isTraces = request.url === '/v1/traces';
+    const spansByTrace = isTraces ? readTraces(request, body) : new Map<string, number>();
+    for (const traceId of spansByTrace.keys()) {
+      if (underWay.has(traceId)) overlapping.add(traceId);
+      underWay.add(traceId);
+    }
+    const { method, headers, url = '' } = request;
+    const outgoing = forward(new URL(url, mlflowUrl), { ...(method && { method }), headers });
+    outgoing.end(body);
+    const [answer] = (await once(outgoing, 'response')) as [IncomingMessage];
+    const answerBody = await buffer(answer);
+    for (const traceId of spansByTrace.keys()) underWay.delete(traceId);
+    const status = answer.statusCode ?? 0;
+    if (isTraces) requests.push({ status, spansByTrace });
+    response.writeHead(status, answer.headers).end(answerBody);
+  }
+
+  const server = createServer((request, response) => {
+    pass(request, response).catch(() => response.destroy());
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  onTestFinished(async () => {
+    server.closeAllConnections();
+    await once(server.close(), 'close');
+  });
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, requests, overlapping };
+}
+
+type Decoded = { resourceSpans: { scopeSpans: { spans: { traceId: Uint8Array }[] }[] }[] };
+
+function readTraces({ headers }: IncomingMessage, body: Buffer): Map<string, number> {
+  const plain = headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body;
+  const { resourceSpans } = ExportTraceServiceRequest.decode(plain) as unknown as Decoded;
+  const counts = new Map<string, number>();
+  for (const { traceId } of resourceSpans.flatMap((part) => part.scopeSpans).flatMap(({ spans }) => spans)) {
+    const hex = Buffer.from(traceId).toString('hex');
+    counts.set(hex, (counts.get(hex) ?? 0) + 1);
+  }
+  return counts;
+}

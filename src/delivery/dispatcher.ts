@@ -272,6 +272,7 @@ class Dispatcher {
   }
 
   #settle(batch: Batch<Lease>): void {
+    for (const { handle: lease, spanCount } of batch.sources) lease.done(spanCount);
     for (const lease of this.#window.release(batch)) lease.settle();
     this.#intake.wake();
   }

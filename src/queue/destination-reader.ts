@@ -104,14 +104,19 @@ export class DestinationReader implements QueueReader {
     this.#open.add(open);
     for (const { meta, payload } of mine) {
       const { spans, sender, route, receivedAt } = meta;
+      let waiting = spans;
       let settled = false;
+      const done = (count: number) => {
+        this.waitingSpans -= Math.min(count, waiting);
+        waiting -= Math.min(count, waiting);
+      };
       const settle = () => {
         if (settled) return;
         settled = true;
-        this.waitingSpans -= spans;
+        done(waiting);
         if (--open.unsettled === 0) this.#open.delete(open);
       };
-      this.#ready.push({ record: { payload, spanCount: spans, sender, route, receivedAt }, settle });
+      this.#ready.push({ record: { payload, spanCount: spans, sender, route, receivedAt }, done, settle });
     }
   }
 

@@ -30,6 +30,8 @@ export interface QueueReader {
 /** A record on loan. What is not settled comes again after a restart. */
 export type Lease = {
   readonly record: TraceRecord;
+  /** So many of its spans wait no more. Told as it happens, for the account; a restart forgets it. */
+  done(spans: number): void;
   /** To be called once, when every span of the record is delivered, dead-lettered or rejected upstream. */
   settle(): void;
 };

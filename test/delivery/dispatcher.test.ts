@@ -118,9 +118,11 @@ describe('the way of a trace', () => {
     (await destination.nextCall()).answer(DELIVERED);
     await quiet();
     expect(queue.settled).toEqual([b]);
+    expect(queue.doneSpans).toBe(2); // one of the record that is not settled yet
     first.answer(DELIVERED);
     await quiet();
     expect(queue.settled).toEqual([b, a]);
+    expect(queue.doneSpans).toBe(3);
   });
 
   test('a partial success settles, is counted, and is said once a minute', async () => {

@@ -93,6 +93,8 @@ export function routeOf(name: string): RouteTarget {
 /** A queue in memory. */
 export class MemoryQueue implements QueueReader {
   readonly settled: TraceRecord[] = [];
+  /** Spans that were told to be done. */
+  doneSpans = 0;
   readonly #records: TraceRecord[] = [];
   #more = Promise.withResolvers<void>();
 
@@ -108,7 +110,11 @@ export class MemoryQueue implements QueueReader {
 
   async next(): Promise<Lease | undefined> {
     const record = this.#records.shift();
-    return record && { record, settle: () => this.settled.push(record) };
+    if (record === undefined) return undefined;
+    const done = (spans: number) => {
+      this.doneSpans += spans;
+    };
+    return { record, done, settle: () => this.settled.push(record) };
   }
 
   async waitForMore(signal?: AbortSignal): Promise<void> {

@@ -44,6 +44,22 @@ test('settling twice counts once', async () => {
   expect(queue.status().destinations['mlflow']?.waitingSpans).toBe(5);
 });
 
+test('what is done of a record waits no more, and the record comes again until it is settled', async () => {
+  const directory = await temporaryDirectory();
+  const first = await open(directory);
+  await first.queue.append([record('a', { spans: 5 })]);
+  const [lease] = await readAll(first.queue.reader('mlflow'));
+  lease!.done(2);
+  expect(first.queue.status().destinations['mlflow']?.waitingSpans).toBe(3);
+  await first.close();
+  const second = await open(directory);
+  const [again] = await readAll(second.queue.reader('mlflow'));
+  expect(second.queue.status().destinations['mlflow']?.waitingSpans).toBe(5);
+  again!.done(5);
+  again!.settle();
+  expect(second.queue.status().destinations['mlflow']?.waitingSpans).toBe(0);
+});
+
 test('one append is one frame: records of several routes go to their destinations', async () => {
   const directory = await temporaryDirectory();
   const { queue } = await open(directory, { destinations: ['mlflow', 'phoenix'] });

@@ -52,6 +52,9 @@ export function startDelivery(options: DeliveryOptions, deps: DeliveryDeps): Del
 /** How long after the deadline of a stop aborted requests may take to come back. */
 const ABORT_GRACE_MS = 1000;
 
+/** Requests that a batch gets before a refusal is believed that may as well be a passing fault of the upstream. */
+const DOUBTFUL_ATTEMPTS = 4;
+
 class Dispatcher {
   readonly #destination: Destination;
   readonly #metrics: DeliveryDeps['metrics'];
@@ -192,6 +195,14 @@ class Dispatcher {
     if (outcome.kind === 'delivered') {
       this.#count(batch, outcome);
       this.#settle(batch);
+    } else if (outcome.doubtful === true && attempts < DOUBTFUL_ATTEMPTS) {
+      const failure = {
+        now: performance.now(),
+        condition: 'retrying',
+        after: 0,
+        answers: this.#answers,
+      } as const;
+      this.#retries.push(consignment, failure);
     } else {
       // All of the batch: to find the spans that are to blame, and to deliver the others, would be done here.
       void this.#bury(batch, outcome.reason, attempts);

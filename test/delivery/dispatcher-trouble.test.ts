@@ -171,6 +171,28 @@ describe('an upstream that is set up wrong', () => {
 });
 
 describe('what the upstream refuses', () => {
+  test('is tried again first where the refusal may be a passing fault, and holds up nobody', async () => {
+    const { queue, destination, deadLetters, delivery } = deliver();
+    queue.append(whole(1));
+    const doubtful = { kind: 'refused', reason: '422: Failed to log', doubtful: true } as const;
+    (await destination.nextCall()).answer(doubtful);
+    await quiet();
+    expect(delivery.state().state).toBe('up');
+    queue.append(whole(2));
+    const other = await destination.nextCall();
+    expect(other.traces).toEqual([2]);
+    other.answer(DELIVERED);
+    for (let attempt = 2; attempt <= 4; attempt++) {
+      expect(deadLetters.letters).toEqual([]);
+      await pass(31_000);
+      expect(destination.calls.at(-1)?.traces).toEqual([1]);
+      destination.calls.at(-1)?.answer(doubtful);
+      await quiet();
+    }
+    expect(deadLetters.letters).toMatchObject([{ attempts: 4, reason: '422: Failed to log' }]);
+    expect(queue.settled).toHaveLength(2);
+  });
+
   test('is a dead letter for each sender, durable before it is settled', async () => {
     const { queue, destination, deadLetters, lines, metrics, delivery } = deliver();
     const disk = Promise.withResolvers<void>();

@@ -4,7 +4,7 @@ import { Agent, request } from 'undici';
 import { messageOf } from '../errors.ts';
 import { IssuerProblem, explainDiscovery, explainGrant } from './issuer-words.ts';
 import type { IssuerAnswer } from './issuer-words.ts';
-import { bareUrl, networkWords, quote } from './network-words.ts';
+import { bareUrl, networkWords, quote } from '../network-words.ts';
 
 /** More than any issuer has to say. */
 const LONGEST_ANSWER = 1024 * 1024;

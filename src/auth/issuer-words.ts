@@ -1,5 +1,5 @@
 import { messageOf } from '../errors.ts';
-import { bareUrl, quote } from './network-words.ts';
+import { bareUrl, quote } from '../network-words.ts';
 
 /* What an issuer's answer means for a person. Pure. */
 

@@ -1,4 +1,4 @@
-import { quote } from '../auth/network-words.ts';
+import { quote } from '../network-words.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { SendOutcome } from './destination.ts';
 import type { HttpResult } from './http-client.ts';

@@ -3,7 +3,7 @@ import { createSecureContext } from 'node:tls';
 import { promisify } from 'node:util';
 import { unzip } from 'node:zlib';
 import { Agent, request } from 'undici';
-import { networkWords, quote } from '../auth/network-words.ts';
+import { networkWords, quote } from '../network-words.ts';
 import { watchFiles } from '../config/watch.ts';
 import { RelayError, messageOf } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';

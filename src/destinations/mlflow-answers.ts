@@ -1,4 +1,4 @@
-import { bareUrl, quote } from '../auth/network-words.ts';
+import { bareUrl, quote } from '../network-words.ts';
 import { readExportResponse } from '../otlp/response.ts';
 import type { SendOutcome } from './destination.ts';
 import type { HttpAnswer, HttpResult } from './http-client.ts';

@@ -1,4 +1,4 @@
-import { quote } from '../auth/network-words.ts';
+import { quote } from '../network-words.ts';
 
 /** An error that MLflow itself wrote, not something between. `message` is fit for a log line. */
 export type MlflowError = {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
-import { bareUrl } from '../auth/network-words.ts';
+import { bareUrl } from '../network-words.ts';
 import type { TokenSource } from '../auth/token-source.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Destination, ResolvedTarget, SendOutcome } from './destination.ts';

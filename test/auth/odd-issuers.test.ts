@@ -1,7 +1,7 @@
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createClientCredentials } from '../../src/auth/client-credentials.ts';
 import type { ClientCredentialsOptions } from '../../src/auth/client-credentials.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
@@ -10,6 +10,9 @@ import { memoryLog, sendHtml, sendJson, startIssuer, startServer } from './suppo
 import type { IssuerBehaviour } from './support.ts';
 
 /* Issuers that answer what a good one does not. */
+
+// Above the deadlines of what is polled for.
+vi.setConfig({ testTimeout: 60_000 });
 
 const ends: (() => Promise<void>)[] = [];
 
@@ -149,7 +152,7 @@ describe('discovery', () => {
       path = '/token2';
     }
     expect(asked.metadata).toBe(1);
-    await expect.poll(() => tokens.token(), { timeout: 10_000 }).toMatchObject({ kind: 'token' });
+    await expect.poll(() => tokens.token(), { timeout: 30_000 }).toMatchObject({ kind: 'token' });
     expect(asked.metadata).toBe(2);
   });
 });
@@ -341,7 +344,7 @@ it('trusts the CA of ca_file, read at each request', async () => {
   const { tokens } = source(url, { caFile });
   expect(await tokens.token()).toMatchObject({ kind: 'unavailable' });
   await writeFile(caFile, ca.certPem);
-  await expect.poll(() => tokens.token(), { timeout: 10_000 }).toMatchObject({ kind: 'token' });
+  await expect.poll(() => tokens.token(), { timeout: 30_000 }).toMatchObject({ kind: 'token' });
 
   expect(await source(url, { caFile: `${caFile}.missing` }).tokens.token()).toMatchObject({
     kind: 'rejected',

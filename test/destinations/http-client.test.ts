@@ -6,13 +6,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import { gzipSync } from 'node:zlib';
-import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createHttpClient } from '../../src/destinations/http-client.ts';
 import type { HttpClientOptions, HttpResult } from '../../src/destinations/http-client.ts';
 import { RelayError } from '../../src/errors.ts';
 import { memoryLog, startServer } from '../auth/support.ts';
 import { createCertificateAuthority } from '../stack/certificates.ts';
 import type { CertificateAuthority, KeyPair } from '../stack/certificates.ts';
+
+// Above the deadlines of what is polled for.
+vi.setConfig({ testTimeout: 60_000 });
 
 const ends: (() => Promise<unknown>)[] = [];
 const never = new AbortController().signal;
@@ -310,11 +313,11 @@ describe('TLS', () => {
     // For a moment the key is that of another certificate: the pair in use stays.
     await write('client.key', second.keyPem);
     await expect
-      .poll(() => lines.map(({ msg }) => msg), { timeout: 10_000 })
+      .poll(() => lines.map(({ msg }) => msg), { timeout: 30_000 })
       .toEqual([expect.stringContaining('the old ones stay')]);
     expect(await whoAmI()).toBe('first');
     await write('client.crt', second.certPem);
-    await expect.poll(whoAmI, { timeout: 10_000 }).toBe('second');
+    await expect.poll(whoAmI, { timeout: 30_000 }).toBe('second');
     expect(lines.at(-1)).toMatchObject({
       level: 30,
       msg: expect.stringContaining('new connections use them'),

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { bareUrl, networkWords, quote } from '../../src/auth/network-words.ts';
+import { bareUrl, networkWords, quote } from '../src/network-words.ts';
 
 describe('quote', () => {
   it.each([

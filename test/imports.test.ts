@@ -43,8 +43,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   routing: [],
   queue: [],
   delivery: ['otlp/wire.ts', 'queue/queue.ts', 'destinations/destination.ts'],
-  destinations: ['otlp/response.ts', 'auth/token-source.ts', 'config/watch.ts'],
-  auth: ['config/watch.ts'],
+  destinations: ['network-words.ts', 'otlp/response.ts', 'auth/token-source.ts', 'config/watch.ts'],
+  auth: ['network-words.ts', 'config/watch.ts'],
 };
 
 /** Commands show that a configuration is wrong without loading what could fail to load. */

@@ -7,16 +7,23 @@ import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { StoredSpan } from '../stack/mlflow-client.ts';
 import { clientFiles, startTestRelay, temporaryFolder } from './support/relay.ts';
+import type { TestRelay } from './support/relay.ts';
 import { useSharedStack } from './support/stack.ts';
 import type { Stack } from './support/stack.ts';
 import { asStored, inOrder, makeTrace, requestOf, toProtobuf } from './support/traces.ts';
 import type { TestTrace } from './support/traces.ts';
 
 let stack: Stack;
+let relay: TestRelay;
+const cleanUps: (() => Promise<void>)[] = [];
 beforeAll(async () => {
   stack = await useSharedStack();
+  cleanUps.push(() => stack.stop());
+  relay = await startTestRelay(stack, {}, (finish) => cleanUps.push(finish));
 });
-afterAll(() => stack.stop());
+afterAll(async () => {
+  for (const cleanUp of cleanUps.toReversed()) await cleanUp();
+});
 
 function traceWithEverything(): TestTrace {
   const other = { traceId: randomBytes(16).toString('hex'), spanId: randomBytes(8).toString('hex') };
@@ -50,7 +57,6 @@ const ENCODINGS = [
 for (const [name, contentType, encode] of ENCODINGS) {
   for (const compression of ['plain', 'gzip'] as const) {
     test(`curl sends ${name}, ${compression}`, async () => {
-      const relay = await startTestRelay(stack);
       const trace = traceWithEverything();
       const plain = encode(requestOf(trace.spans));
       const directory = await temporaryFolder();
@@ -58,15 +64,18 @@ for (const [name, contentType, encode] of ENCODINGS) {
       await writeFile(files.body, compression === 'gzip' ? gzipSync(plain) : plain);
 
       const { caFile, certFile, keyFile } = clientFiles(stack);
-      const { stdout } = await promisify(execFile)('curl', [
-        ...['--silent', '--show-error', '--max-time', '30'],
-        ...['--cacert', caFile, '--cert', certFile, '--key', keyFile],
-        ...['--header', `content-type: ${contentType}`],
-        ...(compression === 'gzip' ? ['--header', 'content-encoding: gzip'] : []),
-        ...['--data-binary', `@${files.body}`, '--output', files.answer],
-        ...['--write-out', '%{http_code} %{content_type} %{size_download}'],
-        `${relay.url}/v1/traces`,
-      ]);
+      const { stdout } = await promisify(execFile)(
+        'curl',
+        [
+          '--silent --show-error --max-time 30'.split(' '),
+          ['--cacert', caFile, '--cert', certFile, '--key', keyFile],
+          ['--header', `content-type: ${contentType}`],
+          compression === 'gzip' ? ['--header', 'content-encoding: gzip'] : [],
+          ['--data-binary', `@${files.body}`, '--output', files.answer],
+          ['--write-out', '%{http_code} %{content_type} %{size_download}'],
+          `${relay.url}/v1/traces`,
+        ].flat(),
+      );
 
       // An ExportTraceServiceResponse without partial_success: empty, or {} in JSON.
       expect(stdout).toBe(`200 ${contentType} ${name === 'JSON' ? 2 : 0}`);

@@ -32,7 +32,7 @@ beforeEach(async () => {
 test('what was answered 200 is stored in the end, while MLflow, the issuer and the relay go away in turns', async () => {
   const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
   const relay = await startTestRelay(stack, { experiment: { id: experiment } });
-  const stream = streamTraces(relay.sender);
+  const stream = streamTraces(relay.sender, 200);
   await stream.acknowledge(5);
   await stack.mlflow.waitForTraces(experiment, 1);
 
@@ -81,7 +81,7 @@ test('tokens of 5 seconds are fetched about once a lifetime, and the traces of s
   stack.oidc.setTokenLifetime(lifetimeSeconds);
   const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
   const relay = await startTestRelay(stack, { experiment: { id: experiment } });
-  const stream = streamTraces(relay.sender, 3, 150);
+  const stream = streamTraces(relay.sender, 300);
   await stream.acknowledge(1);
   await waitForDestination(relay, 'with a token', (status) => status.token_expires_at !== undefined);
 

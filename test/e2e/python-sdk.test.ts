@@ -15,7 +15,10 @@ afterAll(() => stack.stop());
 /** What MLflow 3.17 makes of two of the attributes, with or without the relay. */
 const MLFLOW_SHOWS = { 'text.json': { looks: 'like JSON' }, bytes: String.raw`b'\x00\xff bytes'` };
 
-async function sendThroughRelay(seed: string, more: Record<string, string> = {}): Promise<[StoredSpan[], StoredTrace]> {
+async function sendThroughRelay(
+  seed: string,
+  more: Record<string, string> = {},
+): Promise<[StoredSpan[], StoredTrace]> {
   const relay = await startTestRelay(stack);
   const { caFile, certFile, keyFile } = clientFiles(stack);
   const spans = await sendFromPython(stack.python, seed, {
@@ -61,7 +64,10 @@ test('all that the Python SDK puts into spans arrives through the relay as it do
 
   // Guards against a script that sends less than this test is about.
   expect(relayed.state).toBe('OK');
-  expect(relayed.tags).toMatchObject({ 'service.name': 'python-sender', 'deployment.environment.name': 'test' });
+  expect(relayed.tags).toMatchObject({
+    'service.name': 'python-sender',
+    'deployment.environment.name': 'test',
+  });
   expect(new Set(sent.map(({ status }) => status.code)).size).toBe(3);
   expect(sent.flatMap(({ events }) => events)).toHaveLength(3);
   expect(sent.flatMap(({ links }) => links)).toHaveLength(2);

@@ -68,7 +68,10 @@ test('a request that is not in hand when SIGTERM comes is not taken', async () =
   const late = toProtobuf(requestOf(makeTrace().spans));
   const answers = await Promise.all(
     [relay.sender.post(late), relay.sender.post(late)].map((answer) =>
-      answer.then(({ status }) => status, () => 'refused'),
+      answer.then(
+        ({ status }) => status,
+        () => 'refused',
+      ),
     ),
   );
   for (const answer of answers) expect([503, 'refused']).toContain(answer);

@@ -5,7 +5,16 @@
 //   node test/stack/bootstrap.mjs test [options of vitest]
 //   node test/stack/bootstrap.mjs npm <arguments>          npm itself, with that Node first on the PATH
 import { spawn } from 'node:child_process';
-import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { constants } from 'node:os';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -49,15 +58,15 @@ class Problem extends Error {}
 const [task = '', ...rest] = process.argv.slice(2);
 const args = rest[0] === '--' ? rest.slice(1) : rest;
 
-/** The one child of the moment, which signals are passed on to. */
-let child;
+/** Signals are passed on to them, and to their own children. */
+const children = new Set();
 let signalled;
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.on(name, () => {
     // A Ctrl-C comes from the terminal and once more from npm.
     if (signalled === name) return;
     signalled = name;
-    child?.kill(name);
+    for (const child of children) signalGroup(child, name);
   });
 }
 
@@ -72,6 +81,8 @@ try {
   } else {
     throw error;
   }
+} finally {
+  for (const child of children) signalGroup(child, 'SIGTERM');
 }
 
 async function main() {
@@ -86,7 +97,9 @@ async function main() {
   if (task === 'test') {
     await prepare(node);
     const vitest = join(ROOT, 'node_modules/vitest/vitest.mjs');
-    return run([node, vitest], ['run', ...args], node, { stdio: ['ignore', 'inherit', 'inherit'] });
+    return run([node, vitest], ['run', ...(await chosenTests(node)), ...args], node, {
+      stdio: ['ignore', 'inherit', 'inherit'],
+    });
   }
   if (task === 'quickstart') {
     await (isHelp ? installDependencies(node) : prepare(node));
@@ -101,9 +114,46 @@ async function main() {
   throw new Problem('usage: node test/stack/bootstrap.mjs quickstart | test | npm [arguments]');
 }
 
+/** Without Python, the tests that need no MLflow; where CI is set, all of them, to fail there. */
+async function chosenTests(node) {
+  if (process.env.CI || args.some((arg) => arg.startsWith('--project'))) return [];
+  const look =
+    "import { MISSING_PYTHON, findPython } from './test/stack/python.ts';" +
+    'if (!(await findPython())) { process.stdout.write(MISSING_PYTHON); process.exitCode = 2; }';
+  const command = [node, '--disable-warning=ExperimentalWarning', '--input-type=module'];
+  let words = '';
+  const code = await run(command, ['--eval', look], node, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    onOutput: (chunk) => (words += chunk),
+  });
+  if (code === 0) return [];
+  process.stdout.write(`\nThe end-to-end tests are skipped: ${words.trim()}\n`);
+  return ['--project', 'unit'];
+}
+
 async function prepare(node) {
+  if (!isInstalled()) prefetchPython(node);
   await installDependencies(node);
+  if (task === 'quickstart' && isBuilt()) return;
   await step('build', () => logged('build', npm(node), ['run', 'build'], node, 'The build failed'));
+}
+
+/** Begins with what takes longest. Whoever needs it waits for it, and tells what fails. */
+function prefetchPython(node) {
+  const code = `import { ensurePythonEnvironment } from './test/stack/python.ts'; await ensurePythonEnvironment(${JSON.stringify(CACHE)})`;
+  run([node, '--input-type=module'], ['--eval', code], node, { stdio: 'ignore' }).catch(() => {});
+}
+
+function isBuilt() {
+  try {
+    const built = statSync(join(ROOT, 'dist/main.js')).mtimeMs;
+    const sources = readdirSync(join(ROOT, 'src'), { recursive: true }).map((file) => join('src', file));
+    return sources
+      .concat('tsconfig.json', 'package-lock.json')
+      .every((file) => statSync(join(ROOT, file)).mtimeMs < built);
+  } catch {
+    return false;
+  }
 }
 
 /** The path of a Node that is new enough, from npm, kept in .cache. */
@@ -142,10 +192,13 @@ async function fetchNode() {
   return node;
 }
 
-/** `npm ci`, unless exactly what the lockfile says is there. */
+/**
+ * What the lockfile says, unless it is there. Not `npm ci`, which refuses a lockfile without the builds of native
+ * packages for other platforms; the lockfile is followed and left as it is all the same.
+ */
 async function installDependencies(node) {
   if (isInstalled()) return;
-  const install = ['ci', '--no-audit', '--no-fund'];
+  const install = ['install', '--no-save', '--ignore-scripts', '--no-audit', '--no-fund'];
   await step('dependencies from npm', () =>
     logged('npm', npm(node), install, node, 'The dependencies could not be installed'),
   );
@@ -186,24 +239,38 @@ async function logged(log, command, commandArgs, node, failure) {
 function run([command, ...first], commandArgs, node, { stdio, onOutput }) {
   if (signalled !== undefined) return Promise.reject(new Problem('interrupted'));
   return new Promise((resolve, reject) => {
-    child = spawn(command, [...first, ...commandArgs], {
+    const child = spawn(command, [...first, ...commandArgs], {
       cwd: ROOT,
       env: { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH}` },
       stdio,
       detached: true,
     });
-    child.stdout?.on('data', onOutput);
-    child.stderr?.on('data', onOutput);
-    child.once('error', (error) => reject(new Problem(`${command} cannot be started: ${error.message}`)));
+    children.add(child);
+    if (onOutput !== undefined) {
+      child.stdout.on('data', onOutput);
+      child.stderr.on('data', onOutput);
+    }
+    child.once('error', (error) => {
+      children.delete(child);
+      reject(new Problem(`${command} cannot be started: ${error.message}`));
+    });
     child.once('close', (code, signal) => {
-      child = undefined;
+      children.delete(child);
       if (code === null) resolve(128 + constants.signals[signal]);
       else resolve(code);
     });
   });
 }
 
+function signalGroup(child, signal) {
+  try {
+    process.kill(-child.pid, signal);
+  } catch {
+    // It has ended.
+  }
+}
+
 function isNodeGood(version) {
   const [major = 0, minor = 0] = version.split('.').map(Number);
-  return major > MIN_NODE[0] || (major === MIN_NODE[0] && minor >= MIN_NODE[1]);
+  return major >= 24 || (major === MIN_NODE[0] && minor >= MIN_NODE[1]);
 }

@@ -52,6 +52,9 @@ export type MlflowClient = {
   waitForTraces(experimentId: string, count: number, deadlineMs?: number): Promise<string[]>;
 };
 
+/** Asking takes from the one worker of MLflow what storing needs. */
+const POLL_MS = 500;
+
 /** MLflow's REST API as the user whose token is given; `token` is called for each request. */
 export function createMlflowClient(url: string, token: () => Promise<string>): MlflowClient {
   async function request(
@@ -64,6 +67,8 @@ export function createMlflowClient(url: string, token: () => Promise<string>): M
       redirect: 'error',
       headers: {
         authorization: `Bearer ${await token()}`,
+        // MLflow may be stopped between two requests, and cuts idle connections.
+        connection: 'close',
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
@@ -136,13 +141,18 @@ export function createMlflowClient(url: string, token: () => Promise<string>): M
           const isWhole = trace !== undefined && trace.spans.length >= spans && trace.state !== 'IN_PROGRESS';
           return isWhole ? trace : undefined;
         },
-        { signal },
+        { everyMs: POLL_MS, signal },
       ),
     waitForTraces: (experimentId, count, deadlineMs = 60_000) =>
-      waitFor(`there were not ${count} traces in experiment ${experimentId}`, deadlineMs, async () => {
-        const found = await searchTraces(experimentId);
-        return found.length >= count ? found : undefined;
-      }),
+      waitFor(
+        `there were not ${count} traces in experiment ${experimentId}`,
+        deadlineMs,
+        async () => {
+          const found = await searchTraces(experimentId);
+          return found.length >= count ? found : undefined;
+        },
+        { everyMs: POLL_MS },
+      ),
   };
 }
 

@@ -74,6 +74,8 @@ function environment({ directory, oidc, browser, sessionSecret }: MlflowOptions)
     // Seven processes of a job queue, which nothing here uses.
     MLFLOW_SERVER_ENABLE_JOB_EXECUTION: 'false',
     MLFLOW_DISABLE_TELEMETRY: 'true',
+    // Prices of models, which it would fetch from the internet while the first span with tokens waits.
+    MLFLOW_MODEL_CATALOG_URI: '',
     OIDC_USERS_DB_URI: `sqlite:///${join(directory, 'auth.db')}`,
     OIDC_DISCOVERY_URL: oidc.discoveryUrl,
     OIDC_ISSUER: oidc.issuer,

@@ -223,6 +223,8 @@ async function requestToken(endpoint: string, service: ServiceClient | undefined
     method: 'POST',
     headers: {
       authorization: `Basic ${Buffer.from(`${service.clientId}:${service.secret}`).toString('base64')}`,
+      // Not on a connection that an earlier stop has cut.
+      connection: 'close',
     },
     body: new URLSearchParams({ grant_type: 'client_credentials' }),
   });

@@ -79,7 +79,7 @@ export function startProcess(
 
 /** A shell that waits for the end of a pipe from this process, which comes when this process does, and then kills the group. */
 function guardGroup(group: number): ChildProcess {
-  const guard = spawn('sh', ['-c', 'read -r _; kill -KILL -- "-$1" 2>/dev/null', 'sh', String(group)], {
+  const guard = spawn('sh', ['-c', 'read -r _; kill -KILL "-$1" 2>/dev/null', 'sh', String(group)], {
     stdio: ['pipe', 'ignore', 'ignore'],
     detached: true,
   });

@@ -181,16 +181,20 @@ async function readSecrets(file: string): Promise<Secrets> {
   try {
     return JSON.parse(await readFile(file, 'utf8')) as Secrets;
   } catch {
-    const random = () => randomBytes(24).toString('base64url');
     const secrets = {
-      relay: random(),
-      mlflow: random(),
-      session: random(),
+      relay: randomSecret(),
+      mlflow: randomSecret(),
+      session: randomSecret(),
+      // For a person to type, on the loopback interface.
       password: randomBytes(6).toString('hex'),
     };
     await writeFile(file, JSON.stringify(secrets, undefined, 2), { mode: 0o600 });
     return secrets;
   }
+}
+
+function randomSecret(): string {
+  return randomBytes(24).toString('base64url');
 }
 
 async function send(url: string, files: DevelopmentCertificates, body: string): Promise<void> {
@@ -204,7 +208,6 @@ async function send(url: string, files: DevelopmentCertificates, body: string): 
 }
 
 function summary({ trace, mlflowUrl, relay, person, certificates }: Shown): string {
-  const path = (file: string) => relative(process.cwd(), file) || '.';
   const { caFile, clientCertFile, clientKeyFile } = certificates;
   return `${spanTree(trace.spans).join('\n')}
 
@@ -218,10 +221,16 @@ Send more from any OpenTelemetry SDK or Collector, with
   export OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE=${clientCertFile}
   export OTEL_EXPORTER_OTLP_CLIENT_KEY=${clientKeyFile}
 or by hand, with
-  curl --cacert ${path(caFile)} --cert ${path(clientCertFile)} --key ${path(clientKeyFile)} -H 'content-type: application/json' -d '{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"'$(openssl rand -hex 16)'","spanId":"'$(openssl rand -hex 8)'","name":"hello","startTimeUnixNano":"'$(date +%s)000000000'","endTimeUnixNano":"'$(date +%s)500000000'"}]}]}]}' ${relay.url}/v1/traces
+  curl --cacert ${shown(caFile)} --cert ${shown(clientCertFile)} --key ${shown(clientKeyFile)} -H 'content-type: application/json' -d '{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"'$(openssl rand -hex 16)'","spanId":"'$(openssl rand -hex 8)'","name":"hello","startTimeUnixNano":"'$(date +%s)000000000'","endTimeUnixNano":"'$(date +%s)500000000'"}]}]}]}' ${relay.url}/v1/traces
 
-The relay   ${path(relay.configFile)}, its log beside it; ${relay.adminUrl}/status and /metrics
+The relay   ${shown(relay.configFile)}, its log beside it; ${relay.adminUrl}/status and /metrics
 `;
+}
+
+/** Relative to where the command was typed, if that is shorter. */
+function shown(file: string): string {
+  const path = relative(process.cwd(), file);
+  return path.startsWith('..') ? file : path;
 }
 
 function untilAborted(signal: AbortSignal): Promise<void> {

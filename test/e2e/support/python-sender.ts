@@ -26,12 +26,16 @@ export async function sendFromPython(
   const { stdout, stderr } = await promisify(execFile)(python, [SCRIPT, seed], { env, timeout: 60_000 });
   const { exported, spans } = JSON.parse(stdout, keepInteger) as { exported: boolean; spans: StoredSpan[] };
   if (!exported) throw new Error(`the SDK could not export: ${stderr}`);
-  return spans.map((span) => ({
-    ...span,
-    start: BigInt(span.start),
-    end: BigInt(span.end),
-    events: span.events.map((event) => ({ ...event, time: BigInt(event.time) })),
-  }));
+  return spans.map(withBigTimes);
+}
+
+/** Times come as texts. */
+function withBigTimes({ start, end, events, ...rest }: StoredSpan): StoredSpan {
+  return { ...rest, start: BigInt(start), end: BigInt(end), events: events.map(withBigTime) };
+}
+
+function withBigTime({ name, time, attributes }: StoredSpan['events'][number]): StoredSpan['events'][number] {
+  return { name, time: BigInt(time), attributes };
 }
 
 /** Python writes integers of any size. */

@@ -37,18 +37,25 @@ export type DestinationStatus = {
 export const DEADLINE_MS = 60_000;
 
 /** A folder that is gone after the test. */
-export async function temporaryFolder(): Promise<string> {
+export async function temporaryFolder(
+  whenOver: (finish: () => Promise<void>) => void = onTestFinished,
+): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'relay-e2e-'));
-  onTestFinished(() => rm(directory, { recursive: true, force: true }));
+  whenOver(() => rm(directory, { recursive: true, force: true }));
   return directory;
 }
 
 /**
  * The built relay, between the client certificates and the MLflow of the stack. When the test is over it is stopped,
  * and all that it has said is searched for secrets: a find fails the test.
+ * @param whenOver given what is to be done then, for a relay of several tests
  */
-export async function startTestRelay(stack: Stack, options: TestRelayOptions = {}): Promise<TestRelay> {
-  const directory = options.directory ?? (await temporaryFolder());
+export async function startTestRelay(
+  stack: Stack,
+  options: TestRelayOptions = {},
+  whenOver: (finish: () => Promise<void>) => void = onTestFinished,
+): Promise<TestRelay> {
+  const directory = options.directory ?? (await temporaryFolder(whenOver));
   const relay = await startRelayProcess({
     certificates: stack.certificates,
     mlflowUrl: stack.mlflowUrl,
@@ -59,7 +66,7 @@ export async function startTestRelay(stack: Stack, options: TestRelayOptions = {
     directory,
   });
   const sender = await createSender(relay.url, clientFiles(stack));
-  onTestFinished(async () => {
+  whenOver(async () => {
     await sender.close();
     const outputs = await outputsOf(relay);
     await relay.stop();
@@ -153,9 +160,8 @@ export async function accountOf(relay: RelayProcess): Promise<Account> {
 /** accepted + recovered = delivered + rejected + waiting + dead letters of this run. */
 export function expectBalanced(account: Account, deadLettersBefore = 0): void {
   const { accepted, recovered, delivered, rejected, waiting, deadLetters } = account;
-  expect(delivered + rejected + waiting + deadLetters - deadLettersBefore, JSON.stringify(account)).toBe(
-    accepted + recovered,
-  );
+  const sum = delivered + rejected + waiting + deadLetters - deadLettersBefore;
+  expect({ ...account, sum }).toEqual({ ...account, sum: accepted + recovered });
 }
 
 /** A counter or gauge of the relay; 0 for labels that were not seen yet. */

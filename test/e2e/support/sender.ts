@@ -60,31 +60,33 @@ export type Stream = {
 
 /**
  * Traces one after the other, until stopped. Each is sent until it is answered 200, as an exporter does that never
- * gives up: a lost connection and 503 are tried again, anything else is an error.
+ * gives up. Only a lost connection is tried again: no relay here is stopped in order or full, so that it could have
+ * reason to refuse.
  */
-export function streamTraces(sender: Sender, spansPerTrace = 3, everyMs = 50): Stream {
+export function streamTraces(sender: Sender, everyMs: number): Stream {
   const acknowledged: TestTrace[] = [];
   let progress = Promise.withResolvers<void>();
-  let stopping = false;
-  let isTestOver = false;
-  onTestFinished(() => {
-    isTestOver = true;
-  });
+  const stopping = new AbortController();
+  const testOver = new AbortController();
+  onTestFinished(() => testOver.abort());
 
   async function sendUntilTaken(trace: TestTrace): Promise<void> {
     const body = toProtobuf(requestOf(trace.spans));
-    while (!isTestOver) {
-      const status = await sender.post(body).then((answer) => answer.status, () => 'no answer' as const);
+    while (!testOver.signal.aborted) {
+      const status = await sender.post(body).then(
+        (answer) => answer.status,
+        () => 'no answer' as const,
+      );
       if (status === 200) return;
-      if (status !== 'no answer' && status !== 503) throw new Error(`a trace was answered ${status}`);
+      if (status !== 'no answer') throw new Error(`a trace was answered ${status}`);
       await pause(20);
     }
     throw new Error('a trace was not taken before the test was over');
   }
 
   async function run(): Promise<void> {
-    while (!stopping && !isTestOver) {
-      const trace = makeTrace(spansPerTrace);
+    while (!stopping.signal.aborted && !testOver.signal.aborted) {
+      const trace = makeTrace(3);
       await sendUntilTaken(trace);
       acknowledged.push(trace);
       progress.resolve();
@@ -103,7 +105,7 @@ export function streamTraces(sender: Sender, spansPerTrace = 3, everyMs = 50): S
       while (acknowledged.length < wanted) await progress.promise;
     },
     stop() {
-      stopping = true;
+      stopping.abort();
       return running;
     },
   };

@@ -30,16 +30,19 @@ export async function beginRequest(
       expect: '100-continue',
     },
   });
+  // From here on, so that an end of the connection is not missed; heard of by whoever finishes the request.
+  const response = once(outgoing, 'response') as Promise<[IncomingMessage]>;
+  response.catch(() => {});
+  outgoing.on('error', () => {});
   outgoing.flushHeaders();
   await once(outgoing, 'continue');
   return {
     async finish() {
       outgoing.end(body);
-      const [answer] = (await once(outgoing, 'response')) as [IncomingMessage];
+      const [answer] = await response;
       return { status: answer.statusCode ?? 0, headers: answer.headers, body: await buffer(answer) };
     },
     abandon() {
-      outgoing.on('error', () => {});
       outgoing.write(body.subarray(0, body.length / 2), () => outgoing.destroy());
     },
   };

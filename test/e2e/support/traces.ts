@@ -19,7 +19,7 @@ const BEGIN = 1_700_000_000_000_000_000n;
 export function makeTrace(spanCount = 2, more: Partial<StoredSpan> = {}): TestTrace {
   const traceId = randomBytes(16).toString('hex');
   const ids = Array.from({ length: spanCount }, () => randomBytes(8).toString('hex'));
-  const spans = ids.map((spanId, depth): StoredSpan => ({
+  const toSpan = (spanId: string, depth: number): StoredSpan => ({
     traceId,
     spanId,
     parentSpanId: ids[depth - 1] ?? '',
@@ -31,8 +31,8 @@ export function makeTrace(spanCount = 2, more: Partial<StoredSpan> = {}): TestTr
     links: [],
     status: { code: 'STATUS_CODE_UNSET', message: '' },
     ...more,
-  }));
-  return { traceId, spans: spans.toReversed() };
+  });
+  return { traceId, spans: ids.map(toSpan).toReversed() };
 }
 
 export function toRequest(...groups: readonly ResourceSpans[]): OtlpRequest {
@@ -131,6 +131,8 @@ function toAnyValue(value: StoredValue): Record<string, unknown> {
 /** In OTLP/JSON ids are hex, where protobuf's own JSON has base64. */
 function idsToBase64(value: unknown): Record<string, unknown> {
   return JSON.parse(JSON.stringify(value), (key, inner: unknown) =>
-    /^(traceId|spanId|parentSpanId)$/.test(key) ? Buffer.from(String(inner), 'hex').toString('base64') : inner,
+    /^(traceId|spanId|parentSpanId)$/.test(key)
+      ? Buffer.from(String(inner), 'hex').toString('base64')
+      : inner,
   ) as Record<string, unknown>;
 }

@@ -9,6 +9,9 @@ export default defineConfig({
           name: 'unit',
           include: ['test/**/*.test.ts'],
           exclude: ['test/e2e/**'],
+          // A limit for what hangs, not a measure: machines are slow at times.
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
         },
       },
       {

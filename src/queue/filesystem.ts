@@ -35,15 +35,20 @@ export interface OpenFile {
 
 export const realFileSystem: FileSystem = {
   async makeDirectory(path) {
-    const first = (await mkdir(path, { recursive: true, mode: 0o700 })) ?? path;
-    // A new folder is an entry of its parent; so is each parent that was made with it. One that is there already
-    // may be the work of a start that was cut off before it had synced.
-    for (let made = path; made.length >= first.length; made = dirname(made)) {
-      await this.syncDirectory(dirname(made)).catch((error: NodeJS.ErrnoException) => {
-        // A folder above ours that may be passed through but not opened was made by somebody else.
-        if (error.code !== 'EACCES' || first !== path) throw error;
-      });
-    }
+    // Not by mkdir's own recursion: in /proc, Node's never ends.
+    let isNew = true;
+    await mkdir(path, { mode: 0o700 }).catch(async (error: NodeJS.ErrnoException) => {
+      isNew = error.code === 'ENOENT' && dirname(path) !== path;
+      if (error.code === 'EEXIST') return;
+      if (!isNew) throw error;
+      await this.makeDirectory(dirname(path));
+      await mkdir(path, { mode: 0o700 });
+    });
+    // One that is there already may be the work of a start that was cut off before it had synced.
+    await this.syncDirectory(dirname(path)).catch((error: NodeJS.ErrnoException) => {
+      // Or a folder above ours was made by somebody else, and may be passed through but not opened.
+      if (error.code !== 'EACCES' || isNew) throw error;
+    });
   },
   list: (path) => readdir(path),
   create: async (path) =>

@@ -188,6 +188,7 @@ test('a folder that cannot be used is named', async () => {
     code: 'QUEUE_UNUSABLE',
     message: expect.stringContaining(`${file}/queue (key queue.directory)`),
   });
+  await expect(open('/proc/nowhere/queue')).rejects.toMatchObject({ code: 'QUEUE_UNUSABLE' });
 });
 
 test('dead letters are counted by destination, across restarts', async () => {

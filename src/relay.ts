@@ -72,6 +72,7 @@ export async function startRelay(
       { log, metrics },
     );
     running.queue = queue;
+    countFromStart(metrics, queue, log);
 
     const { upstreams } = running;
     for (const [name, destination] of Object.entries(config.destinations)) {
@@ -81,7 +82,7 @@ export async function startRelay(
     const admin = await startAdminServer(config.admin.listen, {
       metrics,
       log,
-      status: () => statusOf(queue, upstreams, stopping !== undefined),
+      status: () => statusOf(queue, upstreams, running.receiver !== undefined && stopping === undefined),
       beforeScrape: () => fillGauges(metrics, queue, upstreams),
     });
     running.admin = admin;
@@ -101,11 +102,6 @@ export async function startRelay(
     );
     running.receiver = receiver;
 
-    metrics.queueMaxBytes.set(config.queue.max_size);
-    for (const [name, { recoveredSpans }] of Object.entries(queue.status().destinations)) {
-      metrics.recoveredSpans.inc({ destination: name }, recoveredSpans);
-      if (recoveredSpans > 0) log.info({ destination: name, spans: recoveredSpans }, 'found spans waiting');
-    }
     log.info({ receiver_port: receiver.port, admin_port: admin.port }, 'relay started');
     return { receiverPort: receiver.port, adminPort: admin.port, stop };
   } catch (error) {
@@ -202,11 +198,17 @@ async function stopAll(running: Running, deadlineMs: number, log: Logger): Promi
   log.info('relay stopped');
 }
 
-function statusOf(queue: Queue, upstreams: readonly Upstream[], isStopping: boolean): RelayStatus {
+function statusOf(
+  queue: Queue & { readonly deadLetters: DeadLetters },
+  upstreams: readonly Upstream[],
+  isListening: boolean,
+): RelayStatus {
   const { destinations, canAppend, ...rest } = queue.status();
+  const letters = queue.deadLetters.status();
   return {
-    ready: canAppend && !isStopping,
+    ready: canAppend && isListening,
     queue: { can_append: canAppend, bytes: rest.bytes, max_bytes: rest.maxBytes, segments: rest.segments },
+    dead_letters: { bytes: letters.bytes, max_bytes: letters.maxBytes },
     destinations: Object.fromEntries(
       upstreams.map(({ name, delivery, tokens }) => {
         const { state, reason, since } = delivery.state();
@@ -218,6 +220,7 @@ function statusOf(queue: Queue, upstreams: readonly Upstream[], isStopping: bool
             reason,
             since: iso(since),
             waiting_spans: waitingSpans,
+            dead_letter_spans: letters.spans[name] ?? 0,
             oldest_received_at: iso(oldestReceivedAt),
             token_expires_at: iso(tokens?.expiresAt()),
           },
@@ -227,19 +230,36 @@ function statusOf(queue: Queue, upstreams: readonly Upstream[], isStopping: bool
   };
 }
 
+/** What is there from the start, so that a first increase is seen as one. */
+function countFromStart(
+  metrics: Metrics,
+  queue: Queue & { readonly deadLetters: DeadLetters },
+  log: Logger,
+): void {
+  const { maxBytes, destinations } = queue.status();
+  metrics.queueMaxBytes.set(maxBytes);
+  metrics.deadLetterMaxBytes.set(queue.deadLetters.status().maxBytes);
+  for (const [destination, { recoveredSpans }] of Object.entries(destinations)) {
+    metrics.discardedSpans.inc({ destination }, 0);
+    metrics.recoveredSpans.inc({ destination }, recoveredSpans);
+    if (recoveredSpans > 0) log.info({ destination, spans: recoveredSpans }, 'found spans waiting');
+  }
+}
+
 function fillGauges(
   metrics: Metrics,
   queue: Queue & { readonly deadLetters: DeadLetters },
   upstreams: readonly Upstream[],
 ): void {
   const { bytes, segments, destinations } = queue.status();
-  const letters = queue.deadLetters.status().spans;
+  const letters = queue.deadLetters.status();
   metrics.queueBytes.set(bytes);
   metrics.queueSegments.set(segments);
+  metrics.deadLetterBytes.set(letters.bytes);
   for (const { name: destination, tokens } of upstreams) {
     const { waitingSpans = 0, oldestReceivedAt } = destinations[destination] ?? {};
     metrics.waitingSpans.set({ destination }, waitingSpans);
-    metrics.deadLetterSpans.set({ destination }, letters[destination] ?? 0);
+    metrics.deadLetterSpans.set({ destination }, letters.spans[destination] ?? 0);
     const age = oldestReceivedAt === undefined ? 0 : (Date.now() - oldestReceivedAt) / 1000;
     metrics.oldestWaitingSeconds.set({ destination }, Math.max(age, 0));
     metrics.tokenExpiry.set({ destination }, (tokens?.expiresAt() ?? 0) / 1000);

@@ -6,6 +6,7 @@ import type { Batch } from './batch.ts';
 import { Notice } from './notice.ts';
 import { backoff } from './pacing.ts';
 import { pause } from './pause.ts';
+import type { UpstreamState } from './upstream.ts';
 
 /** Writes dead letters, one append after the other, and does not give up while the relay runs. */
 export class Burial {
@@ -15,11 +16,17 @@ export class Burial {
   readonly #appends = new PQueue({ concurrency: 1 });
   readonly #buried = new Notice();
   readonly #failed = new Notice();
+  #trouble: UpstreamState | undefined;
 
   constructor(deps: { deadLetters: DeadLetters; log: Logger; stopping: AbortSignal }) {
     this.#deadLetters = deps.deadLetters;
     this.#log = deps.log;
     this.#stopping = deps.stopping;
+  }
+
+  /** Why refused spans, and in the end all behind them, have to wait; undefined while letters can be written. */
+  get trouble(): UpstreamState | undefined {
+    return this.#trouble;
   }
 
   /** True once the letters are on stable storage; false if the relay stopped before that. */
@@ -36,9 +43,12 @@ export class Burial {
     for (let failures = 1; ; failures++) {
       try {
         await this.#deadLetters.append(letters);
+        this.#trouble = undefined;
         this.#tell(letters);
         return true;
       } catch (error) {
+        const reason = `dead letters cannot be written: ${messageOf(error)}`;
+        this.#trouble = { state: 'blocked', reason, since: this.#trouble?.since ?? Date.now() };
         const times = this.#failed.due(performance.now());
         if (times !== undefined) {
           this.#log.error(

@@ -52,8 +52,8 @@ export function startDelivery(options: DeliveryOptions, deps: DeliveryDeps): Del
 /** How long after the deadline of a stop aborted requests may take to come back. */
 const ABORT_GRACE_MS = 1000;
 
-/** Requests that a batch gets before a refusal is believed that may as well be a passing fault of the upstream. */
-const DOUBTFUL_ATTEMPTS = 4;
+/** Times that a batch must be refused where each refusal may as well be a passing fault of the upstream. */
+const DOUBTS_TO_BELIEVE = 2;
 
 class Dispatcher {
   readonly #destination: Destination;
@@ -73,6 +73,7 @@ class Dispatcher {
   readonly #retries = new RetryLine(Math.random);
   #isTurnOfRetries = true;
   #answers = 0;
+  #deliveries = 0;
   #timer: { readonly handle: NodeJS.Timeout; readonly at: number } | undefined;
   #reading: Promise<void> = Promise.resolve();
   #stopped: Promise<void> | undefined;
@@ -102,7 +103,7 @@ class Dispatcher {
   }
 
   get state(): UpstreamState {
-    return this.#upstream.state;
+    return this.#burial.trouble ?? this.#upstream.state;
   }
 
   start(): void {
@@ -189,20 +190,17 @@ class Dispatcher {
       this.#failed(consignment, ticket, outcome);
       return;
     }
+    if (outcome.kind === 'refused' && outcome.doubtful === true && !this.#isBelieved(consignment)) {
+      this.#failed(consignment, ticket, { kind: 'retry', reason: outcome.reason });
+      return;
+    }
     this.#answers++;
     this.#pacing.answered(ticket, !this.#retries.isEmpty || this.#window.hasFullBatch);
     if (this.#pacing.condition === 'up') this.#upstream.isUp();
     if (outcome.kind === 'delivered') {
+      this.#deliveries++;
       this.#count(batch, outcome);
       this.#settle(batch);
-    } else if (outcome.doubtful === true && attempts < DOUBTFUL_ATTEMPTS) {
-      const failure = {
-        now: performance.now(),
-        condition: 'retrying',
-        after: 0,
-        answers: this.#answers,
-      } as const;
-      this.#retries.push(consignment, failure);
     } else {
       // All of the batch: to find the spans that are to blame, and to deliver the others, would be done here.
       void this.#bury(batch, outcome.reason, attempts);
@@ -240,6 +238,17 @@ class Dispatcher {
       'request',
     );
     return outcome;
+  }
+
+  /**
+   * An upstream with a fault says of every batch what it says of a bad one: a refusal that may be either is believed
+   * only when it has come again, and others were delivered in between.
+   */
+  #isBelieved(consignment: Consignment): boolean {
+    consignment.doubts ??= { times: 0, deliveriesBefore: this.#deliveries };
+    consignment.doubts.times++;
+    const { times, deliveriesBefore } = consignment.doubts;
+    return times >= DOUBTS_TO_BELIEVE && this.#deliveries > deliveriesBefore;
   }
 
   /** Keeps the batch as it is, its traces busy: the upstream may still be at work on them. It goes again, later. */

@@ -12,10 +12,12 @@ export type Consignment = {
   /** Answers that the upstream had given when this one failed last. */
   answersBefore: number | undefined;
   notBefore: number;
+  /** Refusals that may have been passing faults, and what had been delivered of others when the first one came. */
+  doubts: { times: number; readonly deliveriesBefore: number } | undefined;
 };
 
 export function newConsignment(batch: Batch<Lease>): Consignment {
-  return { batch, attempts: 0, failuresAlone: 0, answersBefore: undefined, notBefore: 0 };
+  return { batch, attempts: 0, failuresAlone: 0, answersBefore: undefined, notBefore: 0, doubts: undefined };
 }
 
 /**

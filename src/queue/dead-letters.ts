@@ -45,7 +45,7 @@ export async function openDeadLetters(
           sums.set(destination, (sums.get(destination) ?? 0) + spans);
         }
       }
-      return { spans: Object.fromEntries(sums), bytes: log.bytes };
+      return { spans: Object.fromEntries(sums), bytes: log.bytes, maxBytes };
     },
     close: () => log.close(),
   };

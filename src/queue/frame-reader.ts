@@ -9,8 +9,8 @@ export type Step<M> =
   | { readonly kind: 'frame'; readonly offset: number; readonly end: number; readonly entries: Entry<M>[] }
   /** Bytes without a frame whose checksums hold, and what is known of the entries that were there. */
   | { readonly kind: 'damage'; readonly offset: number; readonly end: number; readonly metas: readonly M[] }
-  /** Nothing more before the limit, or a footer. */
-  | { readonly kind: 'end'; readonly offset: number };
+  /** Nothing more before the limit; or a footer, behind which nothing comes. */
+  | { readonly kind: 'end'; readonly offset: number; readonly isFooter: boolean };
 
 /** Reads the frames of one segment in order, each checked, and passes over what is damaged. */
 export class FrameReader<M> {
@@ -34,10 +34,10 @@ export class FrameReader<M> {
   async next(limit: number): Promise<Step<M>> {
     for (;;) {
       const offset = this.#offset;
-      if (offset >= limit) return { kind: 'end', offset };
+      if (offset >= limit) return { kind: 'end', offset, isFooter: false };
       const prefix = decodePrefix(await this.#bytes(offset, PREFIX_SIZE, limit), 0, this.#salt, offset);
       if (prefix === undefined) return this.#damage(await this.#findPrefix(offset + 1, limit));
-      if (prefix.kind === 'footer') return { kind: 'end', offset };
+      if (prefix.kind === 'footer') return { kind: 'end', offset, isFooter: true };
       const payloadOffset = offset + PREFIX_SIZE + prefix.headerLength;
       const end = payloadOffset + prefix.payloadLength;
       if (end > limit) return this.#damage(limit);

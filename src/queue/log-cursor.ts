@@ -53,7 +53,7 @@ export class LogCursor<M> {
       const step = await reader.next(segment.end);
       const start = { segment: segment.id, offset: step.offset };
       if (step.kind === 'end') {
-        if (step.offset < segment.end) continue; // grew while it was read
+        if (step.offset < segment.end && !step.isFooter) continue; // grew while it was read
         if (segment === this.#options.segments.at(-1)) return undefined;
         await this.close();
         this.#position = { segment: segment.id + 1, offset: SEGMENT_HEADER_SIZE };

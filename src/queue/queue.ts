@@ -61,7 +61,12 @@ export type QueueStatus = {
 export interface DeadLetters {
   /** Resolves when the letters are on stable storage; rejects when the disk fails. */
   append(letters: readonly DeadLetter[]): Promise<void>;
-  status(): { readonly spans: Readonly<Record<string, number>>; readonly bytes: number };
+  status(): {
+    /** By destination. */
+    readonly spans: Readonly<Record<string, number>>;
+    readonly bytes: number;
+    readonly maxBytes: number;
+  };
   close(): Promise<void>;
 }
 

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { RelayError } from '../errors.ts';
 import { putAside } from './damage.ts';
 import type { Damage } from './damage.ts';
 import type { FileSystem, OpenFile } from './filesystem.ts';
@@ -42,38 +43,44 @@ export async function recoverSegments<M>(options: RecoveryOptions<M>): Promise<S
     const path = join(directory, fileName);
     const file = await fs.open(path);
     try {
-      await checkSegmentHeader(path, file, content);
       const size = await file.size();
       if (size <= SEGMENT_HEADER_SIZE) {
+        await checkSegmentHeader(path, file, content);
         await fs.remove(path); // never got a frame
         continue;
       }
       const unread: Segment = { ...name, path, end: size, size, tally: new Tally() };
-      segments.push((await readSealed(path, name, file)) ?? (await scanAndSeal(unread, file)));
+      segments.push(await recover(unread, file));
     } finally {
       await file.close();
     }
   }
   return segments;
 
+  async function recover(unread: Segment, file: OpenFile): Promise<Segment> {
+    try {
+      await checkSegmentHeader(unread.path, file, content);
+      return (await readSealed(unread.path, unread, file)) ?? (await scanAndSeal(unread, file));
+    } catch (error) {
+      if (error instanceof RelayError) throw error;
+      onTrouble(unread.path, error);
+      return unread;
+    }
+  }
+
   async function scanAndSeal(unread: Segment, file: OpenFile): Promise<Segment> {
     const segment: Segment = { ...unread, end: SEGMENT_HEADER_SIZE, tally: new Tally() };
     const { path } = segment;
     let limit = unread.size;
-    try {
-      const reader = new FrameReader<M>(file, segment.salt, SEGMENT_HEADER_SIZE);
-      for (let step = await reader.next(limit); ; step = await reader.next(limit)) {
-        if (step.kind === 'frame') {
-          for (const { meta, payload } of step.entries) count(meta, payload.length, segment.tally);
-          segment.end = step.end;
-        } else if (step.kind === 'end') {
-          limit = step.offset; // less than the size only where a footer was cut
-          break;
-        }
+    const reader = new FrameReader<M>(file, segment.salt, SEGMENT_HEADER_SIZE);
+    for (let step = await reader.next(limit); ; step = await reader.next(limit)) {
+      if (step.kind === 'frame') {
+        for (const { meta, payload } of step.entries) count(meta, payload.length, segment.tally);
+        segment.end = step.end;
+      } else if (step.kind === 'end') {
+        limit = step.offset; // less than the size only where a footer was cut
+        break;
       }
-    } catch (error) {
-      onTrouble(path, error);
-      return unread;
     }
     if (segment.end < limit) {
       const place = { segment: path, offset: segment.end, bytes: limit - segment.end, atEnd: true };

@@ -37,6 +37,8 @@ export type LogOptions<M> = {
 export type LogObserver = {
   synced?(seconds: number): void;
   damaged(damage: Damage): void;
+  /** A segment of before could not be read or sealed at the start. */
+  unread(segment: string, reason: string): void;
   failing(reason: string): void;
   recovered(): void;
 };
@@ -72,6 +74,8 @@ export class SegmentLog<M> {
   #waitingBytes = 0;
   #writing: Promise<void> | undefined;
   #failing = false;
+  /** The last one told, so that a lasting one is told once. */
+  #failureReason: string | undefined;
   #closed = false;
   #reopenTimer: NodeJS.Timeout | undefined;
   #advance = Promise.withResolvers<void>();
@@ -94,7 +98,7 @@ export class SegmentLog<M> {
       ...options,
       damagedDirectory: damagedDirectory(directory),
       onDamage: observer.damaged,
-      onTrouble: (segment, error) => observer.failing(`${segment}: ${messageOf(error)}`),
+      onTrouble: (segment, error) => observer.unread(segment, messageOf(error)),
     });
     const log = new SegmentLog<M>(options, segments);
     try {
@@ -278,13 +282,16 @@ export class SegmentLog<M> {
     for (const { done } of [...group, ...this.#waiting.splice(0)]) done('failed');
     this.#waitingBytes = 0;
     this.#announce();
-    this.#options.observer.failing(messageOf(error));
+    const reason = messageOf(error);
+    if (reason !== this.#failureReason) this.#options.observer.failing(reason);
+    this.#failureReason = reason;
     if (this.#closed) return;
     this.#reopenTimer = setTimeout(() => {
       this.#exclusively(async () => {
         if (this.#closed || !this.#failing) return;
         await this.#removeLastIfEmpty();
         await this.#begin();
+        this.#failureReason = undefined;
         this.#options.observer.recovered();
       }).catch(() => {}); // has been told to the observer, and the next try is on its way
     }, REOPEN_AFTER_MS);

@@ -279,6 +279,11 @@ function observe({ log, metrics }: Deps, what: string): LogObserver {
           : `bytes of the ${what} failed their checksum and were set aside; records in front of and behind them are delivered`,
       );
     },
+    unread: (segment, reason) =>
+      log.error(
+        { segment, reason },
+        `a segment of the ${what} could not be read or sealed at the start; its records are tried when their turn comes`,
+      ),
     failing: (reason) =>
       log.error(
         { reason },

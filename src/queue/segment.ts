@@ -121,5 +121,5 @@ export async function readSealed(
   const prefix = decodePrefix(bytes, 0, name.salt, end);
   if (prefix?.kind !== 'footer') return undefined;
   const summary = decodeFooter<{ tally: unknown }>(prefix, bytes.subarray(PREFIX_SIZE));
-  return summary && { ...name, path, end, size, tally: Tally.fromJSON(summary.tally) };
+  return summary && { id: name.id, salt: name.salt, path, end, size, tally: Tally.fromJSON(summary.tally) };
 }

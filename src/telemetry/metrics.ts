@@ -64,6 +64,8 @@ export function createMetrics() {
     deadLetterSpans: gauge('dead_letter_spans', 'Spans that the upstream refused for good, kept on disk.', [
       'destination',
     ]),
+    deadLetterBytes: gauge('dead_letter_bytes', 'Bytes of the dead letters on disk.'),
+    deadLetterMaxBytes: gauge('dead_letter_max_bytes', 'Bytes that the dead letters may take on disk.'),
     oldestWaitingSeconds: gauge('oldest_waiting_seconds', 'Age of the oldest record that is not settled.', [
       'destination',
     ]),

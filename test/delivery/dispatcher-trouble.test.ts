@@ -171,26 +171,56 @@ describe('an upstream that is set up wrong', () => {
 });
 
 describe('what the upstream refuses', () => {
-  test('is tried again first where the refusal may be a passing fault, and holds up nobody', async () => {
-    const { queue, destination, deadLetters, delivery } = deliver();
+  const DOUBTFUL = { kind: 'refused', reason: '422: Failed to log', doubtful: true } as const;
+
+  test('is believed at the second doubtful refusal, when others were delivered in between', async () => {
+    const { queue, destination, deadLetters } = deliver();
     queue.append(whole(1));
-    const doubtful = { kind: 'refused', reason: '422: Failed to log', doubtful: true } as const;
-    (await destination.nextCall()).answer(doubtful);
+    (await destination.nextCall()).answer(DOUBTFUL);
     await quiet();
-    expect(delivery.state().state).toBe('up');
+    expect(deadLetters.letters).toEqual([]);
     queue.append(whole(2));
-    const other = await destination.nextCall();
-    expect(other.traces).toEqual([2]);
-    other.answer(DELIVERED);
-    for (let attempt = 2; attempt <= 4; attempt++) {
-      expect(deadLetters.letters).toEqual([]);
-      await pass(31_000);
-      expect(destination.calls.at(-1)?.traces).toEqual([1]);
-      destination.calls.at(-1)?.answer(doubtful);
+    for (let second = 0; second < 60 && queue.settled.length < 2; second++) {
+      await pass(1000);
+      for (const call of destination.inFlight) call.answer(call.traces.includes(1) ? DOUBTFUL : DELIVERED);
       await quiet();
     }
-    expect(deadLetters.letters).toMatchObject([{ attempts: 4, reason: '422: Failed to log' }]);
     expect(queue.settled).toHaveLength(2);
+    expect(deadLetters.letters).toMatchObject([{ reason: '422: Failed to log' }]);
+  });
+
+  test('is nothing at all while everything is refused in the same doubtful way', async () => {
+    const { queue, destination, deadLetters, delivery } = deliver({ maxBatchSpans: 2 });
+    for (let trace = 0; trace < 10; trace++) queue.append(whole(trace));
+    for (let second = 0; second < 600; second++) {
+      await pass(1000);
+      for (const call of destination.inFlight) call.answer(DOUBTFUL);
+    }
+    await quiet();
+    expect(deadLetters.letters).toEqual([]);
+    expect(delivery.state()).toMatchObject({ state: 'retrying', reason: '422: Failed to log' });
+    for (let second = 0; second < 120 && queue.settled.length < 10; second++) {
+      for (const call of destination.inFlight) call.answer(DELIVERED);
+      await pass(1000);
+    }
+    expect(queue.settled).toHaveLength(10);
+    expect(deadLetters.letters).toEqual([]);
+  });
+
+  test('shows in the state while its dead letters cannot be written', async () => {
+    const { queue, destination, deadLetters, delivery } = deliver();
+    deadLetters.disk = () => Promise.reject(new Error('the dead letters have reached their limit'));
+    queue.append(whole(1));
+    (await destination.nextCall()).answer({ kind: 'refused', reason: '400' });
+    await quiet();
+    expect(delivery.state()).toMatchObject({
+      state: 'blocked',
+      reason: expect.stringContaining('the dead letters have reached their limit'),
+    });
+    deadLetters.disk = () => Promise.resolve();
+    await pass(31_000);
+    expect(delivery.state().state).toBe('up');
+    expect(queue.settled).toHaveLength(1);
   });
 
   test('is a dead letter for each sender, durable before it is settled', async () => {

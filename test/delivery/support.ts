@@ -135,7 +135,7 @@ export class MemoryDeadLetters implements DeadLetters {
   }
 
   status() {
-    return { spans: {}, bytes: 0 };
+    return { spans: {}, bytes: 0, maxBytes: 0 };
   }
 
   async close(): Promise<void> {}

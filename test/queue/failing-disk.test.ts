@@ -95,3 +95,31 @@ test('a disk that takes no writes at the start does not keep the queue from read
   full = false;
   await expect.poll(() => queue.status().canAppend, { timeout: 10_000 }).toBe(true);
 });
+
+test('a segment that cannot be read at the start is read when the disk gives it again', async () => {
+  const directory = await temporaryDirectory();
+  const first = await open(directory);
+  for (const text of ['a', 'b']) await first.queue.append([record(text)]);
+  await first.close();
+  let failing = true;
+  const fs: FileSystem = {
+    ...realFileSystem,
+    async open(path) {
+      const file = await realFileSystem.open(path);
+      if (!path.endsWith('.segment')) return file;
+      const read: OpenFile['read'] = (into, position) =>
+        failing
+          ? Promise.reject(Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' }))
+          : file.read(into, position);
+      return { ...file, read };
+    },
+  };
+  const { queue } = await open(directory, { fs });
+  expect(await readAll(queue.reader('mlflow'))).toEqual([]);
+  failing = false;
+  await queue.reader('mlflow').waitForMore();
+  // The footer of the segment is not taken for data, and reading ends.
+  expect((await readAll(queue.reader('mlflow'))).map(textOf)).toEqual(['a', 'b']);
+  expect(await queue.append([record('c')])).toBe('stored');
+  expect((await readAll(queue.reader('mlflow'))).map(textOf)).toEqual(['c']);
+});

@@ -192,13 +192,10 @@ async function fetchNode() {
   return node;
 }
 
-/**
- * What the lockfile says, unless it is there. Not `npm ci`, which refuses a lockfile without the builds of native
- * packages for other platforms; the lockfile is followed and left as it is all the same.
- */
+/** `npm ci`, unless exactly what the lockfile says is there. */
 async function installDependencies(node) {
   if (isInstalled()) return;
-  const install = ['install', '--no-save', '--ignore-scripts', '--no-audit', '--no-fund'];
+  const install = ['ci', '--ignore-scripts', '--no-audit', '--no-fund'];
   await step('dependencies from npm', () =>
     logged('npm', npm(node), install, node, 'The dependencies could not be installed'),
   );

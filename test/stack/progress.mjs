@@ -10,7 +10,7 @@
 export async function step(title, work) {
   const begin = Date.now();
   const line = (mark) =>
-    `  ${mark} ${title.padEnd(48)} ${((Date.now() - begin) / 1000).toFixed(1).padStart(5)} s`;
+    `  ${mark} ${title.padEnd(52)} ${((Date.now() - begin) / 1000).toFixed(1).padStart(5)} s`;
   const isTerminal = process.stdout.isTTY === true;
   const draw = () => process.stdout.write(`\r${line('·')}`);
   const timer = isTerminal ? setInterval(draw, 100) : undefined;

@@ -1,6 +1,5 @@
 /** Stable codes of the errors that a person can meet; documented in the README. */
 export type ErrorCode =
-  | 'NODE_TOO_OLD'
   | 'CONFIG_INVALID'
   | 'CONFIG_UNREADABLE'
   | 'CERTIFICATE_INVALID'

@@ -1,5 +1,6 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import * as z from 'zod';
+import { isLoopback } from '../loopback.ts';
 import {
   DURATION_PATTERN,
   SIZE_PATTERN,
@@ -168,12 +169,6 @@ export function httpsUnlessAllowed<T extends z.ZodObject>(schema: T, key: string
         'is http:// to another machine, where tokens and traces can be read on the way: ' +
         'use https://, or say allow_http: true beside it',
     },
-  );
-}
-
-function isLoopback(hostname: string): boolean {
-  return (
-    hostname === 'localhost' || hostname === '[::1]' || (isIPv4(hostname) && hostname.startsWith('127.'))
   );
 }
 

@@ -74,7 +74,7 @@ const queue = section(
     max_size: size('1MiB', '65536GiB')
       .prefault('4GiB')
       .describe(
-        'Disk space of the queue; when it is full, clients get 503 and try again (1MiB to 65536GiB).',
+        'Disk space of waiting traces; when it is full, clients get 503 and try again. Dead letters may take a quarter of it on top (1MiB to 65536GiB).',
       ),
   },
   'a map such as {directory: /var/lib/mlflow-trace-relay}',

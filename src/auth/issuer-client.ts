@@ -1,7 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import * as oauth from 'openid-client';
 import { Agent, request } from 'undici';
+import { parseCertificates } from '../certificates.ts';
 import { messageOf } from '../errors.ts';
+import { isLoopback } from '../loopback.ts';
 import { IssuerProblem, explainDiscovery, explainGrant } from './issuer-words.ts';
 import type { IssuerAnswer } from './issuer-words.ts';
 import { bareUrl, networkWords, quote } from '../network-words.ts';
@@ -20,7 +22,7 @@ export type IssuerOptions = {
   readonly resource: string | undefined;
   /** PEM; takes the place of the CAs that are trusted by default. */
   readonly caFile: string | undefined;
-  /** Whether the secret may go over http:// to any host; over http:// to the configured host it always may. */
+  /** Whether requests, and the secret with them, may go over http:// to other machines than this one. */
   readonly allowHttp: boolean;
   /** For each request, from connecting to the last byte of the answer. */
   readonly timeoutMs: number;
@@ -42,7 +44,6 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
     const url = metadataUrl(options);
     const metadata = await ask(
       signal,
-      url,
       async (fetch) => {
         const config = await oauth.discovery(url, options.clientId, undefined, oauth.None(), {
           [oauth.customFetch]: fetch,
@@ -63,7 +64,6 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
     const authentication = clientAuthentication(metadata, secret);
     const answer = await ask(
       signal,
-      metadataUrl(options),
       async (fetch) => {
         const config = new oauth.Configuration(metadata, options.clientId, undefined, authentication);
         config[oauth.customFetch] = fetch;
@@ -81,7 +81,6 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
   /** One request of openid-client, over undici; its failure in words. */
   async function ask<T>(
     signal: AbortSignal,
-    configured: URL,
     step: (fetch: oauth.CustomFetch) => Promise<T>,
     explain: (answer: IssuerAnswer, error: unknown) => IssuerProblem,
   ): Promise<T> {
@@ -97,7 +96,7 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
     // Not `fetch`: `request` does not decompress, so that the limit holds, nor follow redirects.
     const overUndici: oauth.CustomFetch = async (target, init) => {
       const url = new URL(target);
-      if (url.protocol === 'http:' && !options.allowHttp && url.hostname !== configured.hostname) {
+      if (url.protocol === 'http:' && !options.allowHttp && !isLoopback(url.hostname)) {
         problem = new IssuerProblem(
           'refusal',
           `the issuer names ${bareUrl(url)}, to which nothing goes unencrypted: correct the issuer's addresses, or set allow_http`,
@@ -156,11 +155,18 @@ function metadataUrl({ issuer, discoveryUrl }: IssuerOptions): URL {
 
 async function trustedCa(caFile: string | undefined): Promise<{ ca?: Buffer }> {
   if (caFile === undefined) return {};
+  let ca: Buffer;
   try {
-    return { ca: await readFile(caFile) };
+    ca = await readFile(caFile);
   } catch (error) {
     throw new IssuerProblem('refusal', `ca_file of the issuer cannot be read: ${messageOf(error)}`);
   }
+  try {
+    parseCertificates(ca.toString('latin1'));
+  } catch (error) {
+    throw new IssuerProblem('refusal', `ca_file of the issuer: ${caFile} ${messageOf(error)}`);
+  }
+  return { ca };
 }
 
 /**

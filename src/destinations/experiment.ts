@@ -73,7 +73,7 @@ export function createExperimentResolver(
    */
   async function checkId(id: string, call: RestCall): Promise<Resolved> {
     const url = endpoint('get', { experiment_id: id });
-    const read = readExperiment(await call('GET', url), url, choice);
+    const read = readExperiment(await call('GET', url), askedOf(url));
     if (read.kind === 'found') return checkAlive(read, url);
     if (read.kind !== 'failed') {
       return blocked(
@@ -88,7 +88,7 @@ export function createExperimentResolver(
     if (first !== 'missing') return first;
 
     const url = endpoint('create', {});
-    const read = readExperiment(await call('POST', url, { name }), url, choice);
+    const read = readExperiment(await call('POST', url, { name }), askedOf(url));
     switch (read.kind) {
       case 'found':
         log.info({ experimentId: read.id, experiment: name }, 'created the experiment in MLflow');
@@ -108,7 +108,7 @@ export function createExperimentResolver(
 
   async function find(name: string, call: RestCall): Promise<Resolved | 'missing'> {
     const url = endpoint('get-by-name', { experiment_name: name });
-    const read = readExperiment(await call('GET', url), url, choice);
+    const read = readExperiment(await call('GET', url), askedOf(url));
     switch (read.kind) {
       case 'found':
         return checkAlive(read, url);
@@ -127,6 +127,10 @@ export function createExperimentResolver(
           `${experimentWords(choice)} is deleted in MLflow at ${url.origin}, which would answer 200 and hide the traces: restore it, or configure another`,
         )
       : { ok: true, id: found.id };
+  }
+
+  function askedOf(url: URL): Asked {
+    return { url, experiment: experimentWords(choice), now: Date.now() };
   }
 
   function endpoint(name: string, query: Record<string, string>): URL {
@@ -148,10 +152,9 @@ type Read =
   | { readonly kind: 'missing' | 'exists' | 'invalid'; readonly reason: string }
   | { readonly kind: 'failed'; readonly outcome: SendOutcome };
 
-/** The table of answers of the three endpoints. */
-function readExperiment(result: HttpResult, url: URL, choice: ExperimentChoice): Read {
+/** The table of answers of the three endpoints. Pure. */
+function readExperiment(result: HttpResult, asked: Asked): Read {
   if (result.kind !== 'answer') return { kind: 'failed', outcome: withoutAnswer(result) };
-  const asked: Asked = { url, experiment: experimentWords(choice), now: Date.now() };
   const error = readMlflowError(result.contentType, result.body);
   const reason = sentence(result, asked);
   if (error?.code === 'RESOURCE_ALREADY_EXISTS') return { kind: 'exists', reason };

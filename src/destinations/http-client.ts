@@ -4,6 +4,7 @@ import { promisify } from 'node:util';
 import { unzip } from 'node:zlib';
 import { Agent, request } from 'undici';
 import { networkWords, quote } from '../network-words.ts';
+import { parseCertificates } from '../certificates.ts';
 import { watchFiles } from '../config/watch.ts';
 import { RelayError, messageOf } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -14,6 +15,8 @@ const unzipAsync = promisify(unzip);
 export type TlsFiles = { readonly caFile?: string; readonly certFile?: string; readonly keyFile?: string };
 
 export type HttpClientOptions = {
+  /** Of the destination, below which the keys of its TLS files stand. */
+  readonly name: string;
   readonly tls: TlsFiles;
   /** For a whole request, from connecting to the last byte of the answer. */
   readonly timeoutMs: number;
@@ -66,7 +69,7 @@ export function createHttpClient(options: HttpClientOptions, log: Logger): HttpC
 
   function createAgent(): Agent {
     return new Agent({
-      connect: { ...readTls(options.tls), timeout: timeoutMs },
+      connect: { ...readTls(options), timeout: timeoutMs },
       // One deadline covers all, set for each request.
       headersTimeout: 0,
       bodyTimeout: 0,
@@ -157,23 +160,34 @@ async function decode(
   }
 }
 
-function readTls({ caFile, certFile, keyFile }: TlsFiles): { ca?: Buffer; cert?: Buffer; key?: Buffer } {
+function readTls({ name, tls }: HttpClientOptions): { ca?: Buffer; cert?: Buffer; key?: Buffer } {
+  const keys = `destinations.${name}.tls`;
+  const ca = readPem(`${keys}.ca_file`, tls.caFile);
+  const cert = readPem(`${keys}.cert_file`, tls.certFile);
+  const key = readPem(`${keys}.key_file`, tls.keyFile);
+  if (ca !== undefined) {
+    attempt(() => parseCertificates(ca.toString('latin1')), `${keys}.ca_file: ${tls.caFile}`);
+  }
+  const material = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
+  // Says at once what connections would say one by one: no PEM, or a key of another certificate.
+  attempt(
+    () => createSecureContext(material),
+    `${keys}.cert_file and key_file: ${tls.certFile} and ${tls.keyFile} cannot be used:`,
+  );
+  return material;
+}
+
+function readPem(key: string, file: string | undefined): Buffer | undefined {
+  return file === undefined
+    ? undefined
+    : attempt(() => readFileSync(file), `${key}: ${file} cannot be read:`);
+}
+
+function attempt<T>(action: () => T, problem: string): T {
   try {
-    const material = {
-      ...(caFile === undefined ? {} : { ca: readFileSync(caFile) }),
-      ...(certFile === undefined ? {} : { cert: readFileSync(certFile) }),
-      ...(keyFile === undefined ? {} : { key: readFileSync(keyFile) }),
-    };
-    // Says at once what connections would say one by one: no PEM, or a key of another certificate.
-    createSecureContext(material);
-    return material;
+    return action();
   } catch (cause) {
-    const names = [caFile, certFile, keyFile].filter((file) => file !== undefined).join(', ');
-    throw new RelayError(
-      'CERTIFICATE_INVALID',
-      `TLS files of the upstream (${names}): ${quote(messageOf(cause))}`,
-      { cause },
-    );
+    throw new RelayError('CERTIFICATE_INVALID', `${problem} ${quote(messageOf(cause))}`, { cause });
   }
 }
 

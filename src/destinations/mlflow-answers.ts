@@ -2,7 +2,7 @@ import { bareUrl, quote } from '../network-words.ts';
 import { readExportResponse } from '../otlp/response.ts';
 import type { SendOutcome } from './destination.ts';
 import type { HttpAnswer, HttpResult } from './http-client.ts';
-import { isPassing, readMlflowError } from './mlflow-error.ts';
+import { isAboutStore, isAboutTarget, isDoubtful, isPassing, readMlflowError } from './mlflow-error.ts';
 import type { MlflowError } from './mlflow-error.ts';
 
 /* The table of answers to POST /v1/traces, as MLflow 3.17 and what stands before it give them. Pure. */
@@ -38,11 +38,10 @@ export function readTracesAnswer(result: HttpResult, asked: Asked): SendOutcome 
           : `${sentence(result, asked)}: check the path of url, and that MLflow is 3.6 or newer with a server that takes OTLP (uvicorn)`,
       );
     case 413:
-      // Whoever says it means the size of these bytes: smaller requests pass, so nothing else is held back.
-      return {
-        kind: 'refused',
-        reason: `${sentence(result, asked)}: raise the limit there (nginx: client_max_body_size), or lower max_batch_size`,
-      };
+      // The word of a proxy about its own limit, which people can change: no trace is given up for it.
+      return blocked(
+        `${sentence(result, asked)}: raise the limit there (nginx: client_max_body_size), or lower delivery.max_batch_size`,
+      );
     case 501:
       return blocked(`${sentence(result, asked)}: MLflow needs a store in a database (--backend-store-uri)`);
     case 400:
@@ -128,12 +127,13 @@ function byMlflow(error: MlflowError, answer: HttpAnswer, asked: Asked): SendOut
   if (/^(Invalid Content-Type|Unsupported Content-Encoding|Failed to decompress)/.test(error.message)) {
     return blocked(`${reason}: something on the way changes the request, or this MLflow is too old for gzip`);
   }
-  if (/\b(experiment id|workspaces?)\b/i.test(error.message)) {
-    return blocked(`${reason}: check experiment and workspace`);
+  if (isAboutTarget(error)) return blocked(`${reason}: check experiment and workspace`);
+  if (isAboutStore(error)) {
+    return blocked(`${reason}: MLflow's database does not take writes; check its rights and schema`);
   }
   // FastAPI's handler of an unexpected error, in a plugin before MLflow: nothing about these bytes.
   if (answer.status === 500 && error.code === undefined) return { kind: 'retry', reason };
-  return answer.status === 500 || error.message === 'Failed to log OpenTelemetry spans'
+  return answer.status === 500 || isDoubtful(error)
     ? { kind: 'refused', reason, doubtful: true }
     : { kind: 'refused', reason };
 }

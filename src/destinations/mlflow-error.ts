@@ -63,6 +63,47 @@ export function isPassing({ code, message }: MlflowError): boolean {
   return PASSING.test(message) || (/IntegrityError/.test(message) && !LASTING_INTEGRITY.test(message));
 }
 
+/**
+ * What MLflow begins with where it refuses the experiment or the workspace (utils/validation.py,
+ * store/workspace_aware_mixin.py, store/workspace, server/workspace_helpers.py). Only the beginning is MLflow's
+ * own: further on it quotes what users wrote.
+ */
+const ABOUT_TARGET =
+  /^(INVALID_PARAMETER_VALUE: (Invalid experiment ID\b|Active workspace is required|Workspace (name|URI)\b)|FEATURE_DISABLED: Workspace)/;
+
+/** Whether it is the experiment or the workspace that MLflow does not take. */
+export function isAboutTarget({ message }: MlflowError): boolean {
+  return ABOUT_TARGET.test(message);
+}
+
+/** SQLAlchemy begins with the class of the driver's error; psycopg names it after PostgreSQL's condition. */
+function isOfClass({ message }: MlflowError, names: string): boolean {
+  return new RegExp(`^(BAD_REQUEST|INTERNAL_ERROR): \\((\\w+\\.)*(${names})\\)`).test(message);
+}
+
+/** Whether MLflow's database refuses the relay's requests, whatever is in them. */
+export function isAboutStore(error: MlflowError): boolean {
+  return isOfClass(
+    error,
+    'ReadOnlySqlTransaction|InsufficientPrivilege|Undefined(Table|Column)|InvalidSchemaName',
+  );
+}
+
+/**
+ * Whether the refusal may be about something else than the spans. MLflow answers BAD_REQUEST to every error of
+ * SQLAlchemy (store/db/utils.py); of these only a few kinds are about the data.
+ */
+export function isDoubtful(error: MlflowError): boolean {
+  if (error.message === 'Failed to log OpenTelemetry spans') return true;
+  return (
+    error.code === 'BAD_REQUEST' &&
+    !isOfClass(
+      error,
+      'DataError|IntegrityError|NotNullViolation|CheckViolation|StringDataRightTruncation|NumericValueOutOfRange',
+    )
+  );
+}
+
 /** SQLAlchemy appends the statement and its parameters, which are users' data. */
 function withoutSql(message: string): string {
   return message.split('[SQL:')[0] ?? '';

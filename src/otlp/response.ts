@@ -20,7 +20,6 @@ export const STATUS_CODE = {
   UNIMPLEMENTED: 12,
   INTERNAL: 13,
   UNAVAILABLE: 14,
-  UNAUTHENTICATED: 16,
 } as const;
 
 /**

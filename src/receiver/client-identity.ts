@@ -64,20 +64,41 @@ function commonNameOf(subject: Certificate['tbsCertificate']['subject']): string
  */
 export function createClientCheck(patterns: readonly string[]): (identity: ClientIdentity) => boolean {
   if (patterns.length === 0) return () => true;
-  const uriPatterns: RegExp[] = [];
-  const dnsPatterns: RegExp[] = [];
+  const uriPatterns: Matcher[] = [];
+  const dnsPatterns: Matcher[] = [];
   for (const pattern of patterns) {
-    if (pattern.includes(':')) uriPatterns.push(compile(pattern, '[^/?#]+'));
-    else dnsPatterns.push(compile(pattern.toLowerCase(), '[^.]+'));
+    if (pattern.includes(':')) uriPatterns.push(compile(pattern, /([/?#])/));
+    else dnsPatterns.push(compile(pattern.toLowerCase(), /(\.)/));
   }
   return ({ uris, dnsNames }) =>
-    uris.some((uri) => uriPatterns.some((pattern) => pattern.test(uri))) ||
-    dnsNames.some((name) => dnsPatterns.some((pattern) => pattern.test(name)));
+    uris.some((uri) => uriPatterns.some((matches) => matches(uri))) ||
+    dnsNames.some((name) => dnsPatterns.some((matches) => matches(name)));
 }
 
-function compile(pattern: string, anything: string): RegExp {
-  const literals = pattern.split(/\*+/).map((text) => text.replaceAll(/[\\^$.*+?()[\]{}|/]/g, '\\$&'));
-  return new RegExp(`^${literals.join(anything)}$`);
+type Matcher = (name: string) => boolean;
+
+/** No regular expression of the pattern: with several `*` it tries every way to share a client's name among them. */
+function compile(pattern: string, separator: RegExp): Matcher {
+  // Its group keeps the separators, which have to be the same ones.
+  const globs = pattern.split(separator).map((segment) => segment.split(/\*+/));
+  return (name) => {
+    const segments = name.split(separator);
+    return segments.length === globs.length && segments.every((text, at) => matchesGlob(text, globs[at]!));
+  };
+}
+
+/** Whether the text is these literals with one or more characters between each two, each taken where it comes first. */
+function matchesGlob(text: string, [first = '', ...others]: readonly string[]): boolean {
+  const last = others.pop();
+  if (last === undefined) return text === first;
+  if (!text.startsWith(first) || !text.endsWith(last)) return false;
+  let end = first.length;
+  for (const literal of others) {
+    const start = text.indexOf(literal, end + 1);
+    if (start === -1) return false;
+    end = start + literal.length;
+  }
+  return end + 1 <= text.length - last.length;
 }
 
 /** The names of an identity in one line, for the client's and the operator's eyes. */

@@ -60,7 +60,12 @@ export function refusalOfClientError(code: string): Refusal {
         message: `the request line and headers have more than ${MAX_HEADER_BYTES} bytes`,
       };
     case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return { status: 408, reason: 'malformed', message: 'the request did not arrive in time; send again' };
+      // OTLP clients do not send again after it: whoever is that slow would be so the next time.
+      return {
+        status: 408,
+        reason: 'malformed',
+        message: 'the request did not arrive in time; look at the network between, or send smaller requests',
+      };
     default:
       return { status: 400, reason: 'malformed', message: `not a well-formed HTTP/1.1 request (${code})` };
   }

@@ -81,12 +81,23 @@ export async function startReceiver(options: ReceiverOptions, deps: ReceiverDeps
   const { host, port, tls, maxRequestBodySize } = options;
   const { log } = deps;
 
-  const server = createHttpServer(tls);
-  const connections = trackConnections(server, tls !== undefined);
+  // Watched before they are read, so that no change is missed; the first change is told of later than all this.
   const stopWatching =
     tls === undefined
       ? undefined
-      : keepTlsFresh(server as SecureServer, tls, { log, onReload: connections.retireAll });
+      : keepTlsFresh(tls, {
+          server: () => server as SecureServer,
+          log,
+          onReload: () => connections.retireAll(),
+        });
+  let server: Server;
+  try {
+    server = createHttpServer(tls);
+  } catch (error) {
+    stopWatching?.();
+    throw error;
+  }
+  const connections = trackConnections(server, tls !== undefined);
   const responder = createResponder({
     ...deps,
     connections,

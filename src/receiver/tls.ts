@@ -1,7 +1,9 @@
-import { X509Certificate, constants, createPrivateKey, randomBytes } from 'node:crypto';
+import { constants, createPrivateKey, randomBytes } from 'node:crypto';
+import type { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import type { SecureContextOptions, Server } from 'node:tls';
+import { parseCertificates } from '../certificates.ts';
 import { watchFiles } from '../config/watch.ts';
 import { RelayError, messageOf } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -24,8 +26,8 @@ export function loadTls(files: TlsFiles): SecureContextOptions {
   const key = read('key_file', files.keyFile);
   const ca = read('client_ca_file', files.clientCaFile);
 
-  const [certificate] = parseCertificates('cert_file', files.certFile, cert);
-  parseCertificates('client_ca_file', files.clientCaFile, ca);
+  const [certificate] = checkCertificates('cert_file', files.certFile, cert);
+  checkCertificates('client_ca_file', files.clientCaFile, ca);
   const privateKey = attempt(
     () => createPrivateKey(key),
     'key_file',
@@ -63,20 +65,22 @@ export function loadTls(files: TlsFiles): SecureContextOptions {
  * Takes up new files when they change. Files that cannot serve are logged and the old ones stay in use.
  * Whatever was agreed under the old CA ends with it, because neither a connection nor a resumed session is checked
  * again: tickets of old sessions are worth nothing any more, and `onReload` has to close the connections.
+ * To be called before the files are read for `server`, so that no change is missed.
  *
  * @returns ends it
  */
 export function keepTlsFresh(
-  server: Server,
   files: TlsFiles,
-  deps: { log: Logger; onReload: () => void },
+  deps: { server: () => Server; log: Logger; onReload: () => void },
 ): () => void {
   const { log, onReload } = deps;
   let timer: NodeJS.Timeout | undefined;
 
   function reload(): void {
     try {
-      server.setSecureContext(loadTls(files));
+      const options = loadTls(files);
+      const server = deps.server();
+      server.setSecureContext(options);
       server.setTicketKeys(randomBytes(TICKET_KEY_BYTES));
       log.info(files, 'new TLS files are in use; connections made with the old ones are closed');
     } catch (error) {
@@ -106,26 +110,14 @@ function read(key: string, file: string): string {
   );
 }
 
-/** OpenSSL passes over what it cannot read in a CA file, and would then refuse every client without a word. */
-function parseCertificates(key: string, file: string, pem: string): X509Certificate[] {
-  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
-  if (blocks.length === 0) {
-    throw invalid(
-      key,
-      file,
-      'holds no certificate',
-      'give certificates in PEM (-----BEGIN CERTIFICATE-----)',
-    );
+function checkCertificates(key: string, file: string, pem: string): X509Certificate[] {
+  try {
+    return parseCertificates(pem);
+  } catch (error) {
+    throw new RelayError('CERTIFICATE_INVALID', `receiver.tls.${key}: ${file} ${messageOf(error)}`, {
+      cause: error,
+    });
   }
-  return blocks.map((block, index) =>
-    attempt(
-      () => new X509Certificate(block),
-      key,
-      file,
-      `holds a certificate that cannot be read (number ${index + 1})`,
-      'give certificates in PEM',
-    ),
-  );
 }
 
 function attempt<T>(action: () => T, key: string, file: string, problem: string, remedy: string): T {

@@ -116,7 +116,9 @@ export function createTracesRoute(maxBodySize: number, deps: TracesRouteDeps) {
   ): Promise<FastifyReply> {
     const hold = budget.hold();
     try {
-      if (request.headers.expect !== undefined) reply.raw.writeContinue();
+      // RFC 9110 section 10.1.1: clients of HTTP/1.0 do not know it.
+      if (request.headers.expect !== undefined && request.raw.httpVersion !== '1.0')
+        reply.raw.writeContinue();
       const outcome = await take(request, accepted, hold);
       if (outcome === undefined) return reply.hijack();
       if (outcome.ok) return responder.success(request, reply, outcome.answer);

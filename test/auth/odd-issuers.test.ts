@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createClientCredentials } from '../../src/auth/client-credentials.ts';
 import type { ClientCredentialsOptions } from '../../src/auth/client-credentials.ts';
+import { createIssuerClient } from '../../src/auth/issuer-client.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
 import { createCertificateAuthority } from '../stack/certificates.ts';
 import { memoryLog, sendHtml, sendJson, startIssuer, startServer } from './support.ts';
@@ -47,6 +48,14 @@ function source(url: string, changes: Partial<ClientCredentialsOptions> = {}) {
   );
   ends.push(() => tokens.close());
   return { tokens, lines };
+}
+
+async function issuerCertificates() {
+  const ca = await createCertificateAuthority('ca');
+  const pair = await ca.issue({ commonName: 'issuer', ips: ['127.0.0.1'], usage: 'server' });
+  const caFile = join(await mkdtemp(join(tmpdir(), 'issuer-ca-')), 'ca.crt');
+  await writeFile(caFile, ca.certPem);
+  return { ca, ...pair, caFile };
 }
 
 const answer = (changes: Record<string, unknown>) => ({
@@ -114,6 +123,39 @@ describe('discovery', () => {
     const { tokens } = source(url);
     expect(await tokens.token()).toMatchObject({ kind, reason: expect.stringContaining(words) });
     expect(asked).toEqual({ metadata: 1, token: 0 });
+  });
+
+  it('sends no secret unencrypted to the host of the issuer either', async () => {
+    // The name resolves nowhere: that a request was tried would show in the words.
+    const client = createIssuerClient({
+      issuer: 'https://issuer.example',
+      discoveryUrl: undefined,
+      clientId: 'relay',
+      scope: undefined,
+      audience: undefined,
+      resource: undefined,
+      caFile: undefined,
+      allowHttp: false,
+      timeoutMs: 10_000,
+    });
+    const found = { issuer: 'https://issuer.example', token_endpoint: 'http://issuer.example/token' };
+    await expect(client.grant(found, 's3cret', new AbortController().signal)).rejects.toMatchObject({
+      kind: 'refusal',
+      message: expect.stringContaining('http://issuer.example/token, to which nothing goes unencrypted'),
+    });
+
+    const { tokens } = source('http://issuer.example');
+    expect(await tokens.token()).toMatchObject({
+      kind: 'rejected',
+      reason: expect.stringContaining(
+        'issuer.example/.well-known/openid-configuration, to which nothing goes',
+      ),
+    });
+    const allowed = source('http://issuer.invalid', { allowHttp: true });
+    expect(await allowed.tokens.token()).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringContaining('issuer.invalid'),
+    });
   });
 
   it('says where it looked', async () => {
@@ -322,11 +364,8 @@ describe('the token answer', () => {
 });
 
 it('trusts the CA of ca_file, read at each request', async () => {
-  const [ca, other] = await Promise.all([
-    createCertificateAuthority('ca'),
-    createCertificateAuthority('other'),
-  ]);
-  const { certPem, keyPem } = await ca.issue({ commonName: 'issuer', ips: ['127.0.0.1'], usage: 'server' });
+  const { ca, certPem, keyPem, caFile } = await issuerCertificates();
+  const other = await createCertificateAuthority('other');
   const { url } = await issuer({
     metadata: (request, response) => {
       const self = `https://${request.headers.host}`;
@@ -334,7 +373,6 @@ it('trusts the CA of ca_file, read at each request', async () => {
     },
     tls: { cert: certPem, key: keyPem },
   });
-  const caFile = join(await mkdtemp(join(tmpdir(), 'issuer-ca-')), 'ca.crt');
   await writeFile(caFile, other.certPem);
 
   expect(await source(url).tokens.token()).toMatchObject({
@@ -349,5 +387,10 @@ it('trusts the CA of ca_file, read at each request', async () => {
   expect(await source(url, { caFile: `${caFile}.missing` }).tokens.token()).toMatchObject({
     kind: 'rejected',
     reason: expect.stringContaining('ca_file of the issuer cannot be read'),
+  });
+  await writeFile(caFile, 'no PEM');
+  expect(await source(url, { caFile }).tokens.token()).toMatchObject({
+    kind: 'rejected',
+    reason: expect.stringContaining(`ca_file of the issuer: ${caFile} holds no certificate`),
   });
 });

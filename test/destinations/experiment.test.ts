@@ -18,7 +18,7 @@ async function resolver(
 ) {
   const upstream = await startUpstream(answer);
   const { log, lines } = memoryLog();
-  const http = createHttpClient({ tls: {}, timeoutMs: 10_000, maxResponseSize: 65_536 }, log);
+  const http = createHttpClient({ name: 'mlflow', tls: {}, timeoutMs: 10_000, maxResponseSize: 65_536 }, log);
   ends.push(
     () => upstream.stop(),
     () => http.close(),

@@ -8,7 +8,7 @@ import type { TLSSocket } from 'node:tls';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createHttpClient } from '../../src/destinations/http-client.ts';
-import type { HttpClientOptions, HttpResult } from '../../src/destinations/http-client.ts';
+import type { HttpClientOptions, HttpResult, TlsFiles } from '../../src/destinations/http-client.ts';
 import { RelayError } from '../../src/errors.ts';
 import { memoryLog, startServer } from '../auth/support.ts';
 import { createCertificateAuthority } from '../stack/certificates.ts';
@@ -32,7 +32,10 @@ async function server(...parameters: Parameters<typeof startServer>) {
 
 function client(changes: Partial<HttpClientOptions> = {}) {
   const { log, lines } = memoryLog();
-  const http = createHttpClient({ tls: {}, timeoutMs: 10_000, maxResponseSize: 1_000, ...changes }, log);
+  const http = createHttpClient(
+    { name: 'main', tls: {}, timeoutMs: 10_000, maxResponseSize: 1_000, ...changes },
+    log,
+  );
   ends.push(() => http.close());
   return { http, lines };
 }
@@ -324,20 +327,48 @@ describe('TLS', () => {
     });
   });
 
+  it('keeps the CA it has when the file becomes none', async () => {
+    const { url } = await tlsServer('any');
+    const caFile = await write('kept-ca.crt', ca.certPem);
+    const { http, lines } = client({ tls: { caFile } });
+    const ask = () => http.ask({ method: 'GET', url: new URL(url), headers: {} }, never);
+    await write('kept-ca.crt', 'no PEM');
+    await expect
+      .poll(() => lines.map(({ msg }) => msg), { timeout: 30_000 })
+      .toEqual([expect.stringMatching(/the old ones stay: .*tls\.ca_file: .* holds no certificate/)]);
+    expect(await ask()).toMatchObject({ kind: 'answer', status: 200 });
+  });
+
+  it('takes a CA in the form that OpenSSL calls trusted', async () => {
+    const caFile = await write('trusted.crt', ca.certPem.replaceAll(' CERTIFICATE', ' TRUSTED CERTIFICATE'));
+    expect(() => client({ tls: { caFile } })).not.toThrow();
+  });
+
   it('does not start with files that cannot be used', async () => {
     const { keyPem } = await ca.issue({ commonName: 'x', usage: 'client' });
     const { certPem } = await ca.issue({ commonName: 'y', usage: 'client' });
     const certFile = await write('x.crt', certPem);
-    const wrong = [
-      { caFile: join(directory, 'missing.crt') },
-      { certFile, keyFile: await write('x.key', 'no PEM') },
-      { certFile, keyFile: await write('y.key', keyPem) },
+    const missing = join(directory, 'missing.crt');
+    const garbage = await write('garbage.crt', 'no PEM');
+    const damaged = await write(
+      'damaged.crt',
+      `${ca.certPem}\n-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n`,
+    );
+    const wrong: [TlsFiles, string][] = [
+      [{ caFile: missing }, `tls.ca_file: ${missing} cannot be read: ENOENT`],
+      [{ caFile: garbage }, `tls.ca_file: ${garbage} holds no certificate`],
+      [{ caFile: damaged }, `tls.ca_file: ${damaged} holds a certificate that cannot be read (number 2)`],
+      [{ certFile, keyFile: await write('x.key', 'no PEM') }, `tls.cert_file and key_file: ${certFile} and`],
+      [{ certFile, keyFile: await write('y.key', keyPem) }, 'y.key cannot be used:'],
     ];
-    for (const tls of wrong) {
+    for (const [tls, words] of wrong) {
       const start = () => client({ tls });
       expect(start).toThrow(RelayError);
       expect(start).toThrow(expect.objectContaining({ code: 'CERTIFICATE_INVALID' }));
-      expect(start).toThrow(Object.values(tls).at(-1));
+      expect(start).toThrow(
+        `destinations.main.${words.startsWith('tls') ? words : 'tls.cert_file and key_file'}`,
+      );
+      expect(start).toThrow(words);
     }
   });
 });

@@ -91,8 +91,8 @@ describe('every row', () => {
       'No Experiment with id=999 exists): configure an experiment that exists',
     ],
     ['405', detail(405, 'Method Not Allowed'), 'blocked', 'check the path of url'],
-    ['413 proxy', html(413), 'refused', 'client_max_body_size'],
-    ['413 JSON', detail(413, 'too large'), 'refused', 'lower max_batch_size'],
+    ['413 proxy', html(413), 'blocked', 'client_max_body_size'],
+    ['413 JSON', detail(413, 'too large'), 'blocked', 'lower delivery.max_batch_size'],
     ['501', detail(501, 'not supported by FileStore'), 'blocked', 'needs a store in a database'],
 
     [
@@ -148,6 +148,40 @@ describe('every row', () => {
       mlflow(400, 'INVALID_PARAMETER_VALUE', 'Active workspace is required.'),
       'blocked',
       'check experiment and workspace',
+    ],
+    [
+      'workspace name',
+      mlflow(400, 'INVALID_PARAMETER_VALUE', "Workspace name 'A' must match the pattern"),
+      'blocked',
+      'check experiment and workspace',
+    ],
+    [
+      'no workspaces',
+      mlflow(500, 'FEATURE_DISABLED', 'Workspace APIs are not available: workspaces are not enabled'),
+      'blocked',
+      'check experiment and workspace',
+    ],
+    ...['my workspace is full', "'Invalid experiment ID' is no session", 'Active workspace is required'].map(
+      (words): [string, SendOutcome, SendOutcome['kind'], string] => [
+        `a user who writes: ${words}`,
+        mlflow(400, 'INVALID_PARAMETER_VALUE', `Tag value '${words}' is too long`),
+        'refused',
+        words,
+      ],
+    ),
+    ...['ReadOnlySqlTransaction', 'InsufficientPrivilege', 'UndefinedTable', 'UndefinedColumn'].map(
+      (name): [string, SendOutcome, SendOutcome['kind'], string] => [
+        `a store that is not set up: ${name}`,
+        mlflow(400, 'BAD_REQUEST', `(psycopg2.errors.${name}) no\n[SQL: INSERT]`),
+        'blocked',
+        "MLflow's database does not take writes",
+      ],
+    ),
+    [
+      'a user who writes of UndefinedTable',
+      mlflow(400, 'INVALID_PARAMETER_VALUE', '(psycopg2.errors.UndefinedTable) is no session'),
+      'refused',
+      'UndefinedTable',
     ],
     [
       'header lost',
@@ -217,6 +251,15 @@ it('marks the refusals that MLflow also uses for faults that pass', () => {
   expect(detail(422, 'Failed to log OpenTelemetry spans')).toMatchObject({ kind: 'refused', doubtful: true });
   expect(mlflow(500, 'INTERNAL_ERROR', 'x')).toMatchObject({ kind: 'refused', doubtful: true });
   expect(detail(400, 'Invalid OpenTelemetry format')).not.toHaveProperty('doubtful');
+  for (const name of ['sqlite3.ProgrammingError', 'psycopg2.errors.DiskFull', 'pymysql.err.InternalError']) {
+    expect(mlflow(400, 'BAD_REQUEST', `(${name}) x`)).toMatchObject({ kind: 'refused', doubtful: true });
+  }
+  expect(mlflow(400, 'BAD_REQUEST', "Can't (sqlite3.DataError)")).toHaveProperty('doubtful');
+  for (const name of ['pymysql.err.DataError', 'psycopg2.errors.NotNullViolation']) {
+    const outcome = mlflow(400, 'BAD_REQUEST', `(${name}) x`);
+    expect(outcome.kind).toBe('refused');
+    expect(outcome).not.toHaveProperty('doubtful');
+  }
 });
 
 it("keeps statements and their parameters, which are users' data, out of its words", () => {

@@ -1,4 +1,5 @@
 import { readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
@@ -155,7 +156,7 @@ test('a certificate or key that cannot be used: exit code 2 and its name', async
     ['no CA in the file', (tls, garbage) => (tls.client_ca_file = garbage)],
     ['a key of another certificate', (tls) => (tls.key_file = stack.certificates.clientKeyFile)],
     ['no such file', (tls) => (tls.cert_file = '/nowhere/tls.crt')],
-    ['a folder', (tls) => (tls.cert_file = '/tmp')],
+    ['a folder', (tls) => (tls.cert_file = tmpdir())],
   ];
   const { file, directory } = await configurationOf(() => {});
   const good = await readFile(file, 'utf8');

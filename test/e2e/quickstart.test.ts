@@ -2,12 +2,13 @@ import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { freePort, isPortFree, waitFor } from '../stack/processes.ts';
+import { MISSING_PYTHON } from '../stack/python.ts';
 
 const QUICKSTART = join(import.meta.dirname, '../stack/quickstart.ts');
 
@@ -23,7 +24,10 @@ beforeAll(async () => {
 });
 afterAll(() => rm(directory, { recursive: true, force: true }));
 
-function start(more: string[] = []): {
+function start(
+  more: string[] = [],
+  env: NodeJS.ProcessEnv = {},
+): {
   process: ChildProcess;
   output: () => string;
   ended: Promise<number | null>;
@@ -31,7 +35,7 @@ function start(more: string[] = []): {
   const child = spawn(
     process.execPath,
     ['--disable-warning=ExperimentalWarning', QUICKSTART, ...options, ...more],
-    { stdio: ['ignore', 'pipe', 'pipe'] },
+    { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } },
   );
   let output = '';
   const collect = (chunk: Buffer) => (output += chunk.toString('utf8'));
@@ -81,7 +85,7 @@ describe('the quickstart', () => {
     const quickstart = start();
     const issuerPort = ports[1] as number;
     await waitFor('the provider did not listen', 60_000, async () =>
-      (await isPortFree(issuerPort)) ? undefined : true,
+      (await isListening(issuerPort)) ? true : undefined,
     );
     await waitFor('MLflow was not being started', 60_000, async () =>
       (await childrenOf(quickstart.process)).length > 0 ? true : undefined,
@@ -107,15 +111,29 @@ describe('the quickstart', () => {
   });
 
   test('a Python that is none is one clear line', async () => {
-    const before = process.env['PYTHON'];
-    process.env['PYTHON'] = '/bin/false';
-    const { output, ended } = start(['--once']);
-    if (before === undefined) delete process.env['PYTHON'];
-    else process.env['PYTHON'] = before;
+    const { output, ended } = start(['--once'], { PYTHON: '/bin/false' });
     expect(await ended).toBe(1);
     expect(output()).toContain('\nquickstart: PYTHON is /bin/false, which is no Python 3.11 or later\n');
   });
+
+  test('no Python at all is one clear line', async () => {
+    const empty = await mkdtemp(join(tmpdir(), 'no-python-'));
+    const { output, ended } = start(['--once'], { PYTHON: '', PATH: empty, PYENV_ROOT: empty });
+    expect(await ended).toBe(1);
+    expect(output()).toMatch(/^ {2}✗ MLflow in a Python environment .*\n\nquickstart: [^\n]+\n$/);
+    expect(output()).toContain(`\nquickstart: ${MISSING_PYTHON}\n`);
+    await rm(empty, { recursive: true });
+  });
 });
+
+/** Asks by connecting: to try to bind the port could take it from who is about to. */
+function isListening(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
+    socket.once('connect', () => socket.destroy());
+  });
+}
 
 /** Ids of the processes that it has started and that are in groups of their own, as the stack's are. */
 async function childrenOf({ pid }: ChildProcess): Promise<number[]> {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { freePort, waitFor } from '../stack/processes.ts';
+import { waitFor } from '../stack/processes.ts';
 import type { RelayProcess } from '../stack/relay-process.ts';
 import { expectStored } from './support/compare.ts';
 import {
@@ -12,6 +12,7 @@ import {
   waitForDestination,
   waitUntilDelivered,
 } from './support/relay.ts';
+import { startBrokenServer } from './support/broken-server.ts';
 import { beginRequest } from './support/slow-request.ts';
 import { useSharedStack } from './support/stack.ts';
 import type { Stack } from './support/stack.ts';
@@ -33,8 +34,7 @@ test('SIGTERM: the request in hand is answered, exit 0; what was not delivered i
   const directory = await temporaryFolder();
   const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
   const options = { directory, experiment: { id: experiment } };
-  // Nothing listens there.
-  const away = { ...stack, mlflowUrl: `http://127.0.0.1:${await freePort()}` };
+  const away = { ...stack, mlflowUrl: await startBrokenServer() };
   const relay = await startTestRelay(away, options);
   const [early, inHand] = [makeTrace(), makeTrace()] as const;
   await relay.sender.send(requestOf(early.spans));
@@ -83,7 +83,7 @@ test('a second SIGTERM ends the relay at once, and nothing that was answered 200
   const directory = await temporaryFolder();
   const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
   const options = { directory, experiment: { id: experiment } };
-  const away = { ...stack, mlflowUrl: `http://127.0.0.1:${await freePort()}` };
+  const away = { ...stack, mlflowUrl: await startBrokenServer() };
   const relay = await startTestRelay(away, options);
   const trace = makeTrace();
   await relay.sender.send(requestOf(trace.spans));

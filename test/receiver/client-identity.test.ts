@@ -89,6 +89,15 @@ describe('createClientCheck', () => {
     ['spiffe://td/(a|b)', 'spiffe://td/a', false],
     ['spiffe://td/a$', 'spiffe://td/a', false],
     ['urn:uuid:*', 'urn:uuid:1-2', true],
+    ['urn:*:*', 'urn:a:b', true],
+    ['urn:*:*', 'urn:a:', false],
+    ['spiffe://td/a*a', 'spiffe://td/aa', false],
+    ['spiffe://td/a*a', 'spiffe://td/aaa', true],
+    ['spiffe://td/a*b*c', 'spiffe://td/abbc', false],
+    ['spiffe://td/a*b*c', 'spiffe://td/abbcc', true],
+    ['spiffe://td/a*b*c', 'spiffe://td/a-b-b-c', true],
+    ['spiffe://td/a*b*b', 'spiffe://td/a-b', false],
+    ['spiffe://td/a*?b', 'spiffe://td/a1?b', true],
     ['*', 'spiffe://td/a', false],
   ])('URI: %s against %s is %s', (pattern, uri, expected) => {
     expect(createClientCheck([pattern])(identity({ uris: [uri] }))).toBe(expected);
@@ -109,6 +118,12 @@ describe('createClientCheck', () => {
     ['*', 'example.com', false],
   ])('DNS: %s against %s is %s', (pattern, name, expected) => {
     expect(createClientCheck([pattern])(identity({ dnsNames: [name] }))).toBe(expected);
+  });
+
+  test('several * take a long name in no time', () => {
+    const uris = [`spiffe://td/${'a'.repeat(2000)}`];
+    expect(createClientCheck(['spiffe://td/*a*a*a*b'])(identity({ uris }))).toBe(false);
+    expect(createClientCheck(['spiffe://td/*a*a*a*a'])(identity({ uris }))).toBe(true);
   });
 
   test('no patterns let in everybody, several any of them', () => {

@@ -106,5 +106,8 @@ test.each([
   ['HPE_INVALID_METHOD', 400],
   ['HPE_PAUSED_H2_UPGRADE', 400],
 ])('%s is %i', (code, status) => {
-  expect(refusalOfClientError(code)).toMatchObject({ status, reason: 'malformed' });
+  const refusal = refusalOfClientError(code);
+  expect(refusal).toMatchObject({ status, reason: 'malformed' });
+  // None of these is retryable in OTLP.
+  expect(refusal.message).not.toContain('send again');
 });

@@ -115,6 +115,17 @@ describe('what is taken', () => {
     bad.destroy();
     expect(continued).toBe(false);
   });
+
+  test('"100 Continue" is not said to HTTP/1.0', async () => {
+    const { dial } = await startTestReceiver();
+    const body = tracesProtobuf(['a']);
+    const socket = await dial();
+    socket.write(
+      `POST /v1/traces HTTP/1.0\r\ncontent-type: application/x-protobuf\r\nexpect: 100-continue\r\ncontent-length: ${body.length}\r\n\r\n`,
+    );
+    socket.write(body);
+    expect((await readRawAnswer(socket)).status).toBe(200);
+  });
 });
 
 describe('bad spans', () => {
@@ -198,7 +209,7 @@ describe('bad bodies', () => {
     }
     // Were their bytes still counted, this would be 503.
     const body = tracesProtobuf(['a'.repeat(90_000)]);
-    await expect.poll(async () => (await send({ body })).status).toBe(200);
+    await expect.poll(async () => (await send({ body })).status, { timeout: 10_000 }).toBe(200);
     expect(queue.records.at(-1)!.spanCount).toBe(1);
   });
 });
@@ -282,7 +293,7 @@ describe('limits', () => {
       return readAnswer(request);
     });
     // Four bodies are in hand when the fifth does not fit: 4 × 90,000 of 400,000 bytes.
-    await expect.poll(() => queue.waiting).toBe(4);
+    await expect.poll(() => queue.waiting, { timeout: 10_000 }).toBe(4);
     const answer = await send({ body });
     expect(answer.status).toBe(503);
     expect(answer.headers['retry-after']).toBe('1');

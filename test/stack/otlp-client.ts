@@ -9,16 +9,14 @@ export type OtlpAnswer = {
   body: Buffer;
 };
 
-/**
- * One POST to `<url>/v1/traces`, as an OTLP/HTTP exporter does it, on a connection of its own.
- * @param headers content-type is application/json unless given
- */
-export async function postTraces(
-  url: string,
-  files: ClientFiles,
-  body: string | Uint8Array,
-  headers: Record<string, string> = {},
-): Promise<OtlpAnswer> {
+/** An OTLP/HTTP client that keeps its connections, as exporters do. */
+export type OtlpClient = {
+  /** One POST to `<url>/v1/traces`; content-type is application/x-protobuf unless given. */
+  post(body: string | Uint8Array, headers?: Record<string, string>): Promise<OtlpAnswer>;
+  close(): Promise<void>;
+};
+
+export async function createOtlpClient(url: string, files: ClientFiles): Promise<OtlpClient> {
   const { caFile, certFile, keyFile } = files;
   const agent = new Agent({
     connect: {
@@ -27,19 +25,35 @@ export async function postTraces(
       ...(keyFile !== undefined && { key: await readFile(keyFile) }),
     },
   });
+  return {
+    async post(body, headers = {}) {
+      const answer = await request(`${url}/v1/traces`, {
+        dispatcher: agent,
+        method: 'POST',
+        headers: { 'content-type': 'application/x-protobuf', ...headers },
+        body,
+      });
+      return {
+        status: answer.statusCode,
+        headers: answer.headers,
+        body: Buffer.from(await answer.body.arrayBuffer()),
+      };
+    },
+    close: () => agent.destroy(),
+  };
+}
+
+/** One POST on a connection of its own; content-type is application/json unless given. */
+export async function postTraces(
+  url: string,
+  files: ClientFiles,
+  body: string | Uint8Array,
+  headers: Record<string, string> = {},
+): Promise<OtlpAnswer> {
+  const client = await createOtlpClient(url, files);
   try {
-    const answer = await request(`${url}/v1/traces`, {
-      dispatcher: agent,
-      method: 'POST',
-      headers: { 'content-type': 'application/json', ...headers },
-      body,
-    });
-    return {
-      status: answer.statusCode,
-      headers: answer.headers,
-      body: Buffer.from(await answer.body.arrayBuffer()),
-    };
+    return await client.post(body, { 'content-type': 'application/json', ...headers });
   } finally {
-    await agent.close();
+    await client.close();
   }
 }

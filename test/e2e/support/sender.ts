@@ -1,51 +1,23 @@
-import { readFile } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
-import { Agent, request } from 'undici';
 import { onTestFinished } from 'vitest';
-import type { ClientFiles, OtlpAnswer } from '../../stack/otlp-client.ts';
+import { createOtlpClient } from '../../stack/otlp-client.ts';
+import type { ClientFiles, OtlpClient } from '../../stack/otlp-client.ts';
 import { makeTrace, requestOf, toProtobuf } from './traces.ts';
 import type { OtlpRequest, TestTrace } from './traces.ts';
 
-/** A client that keeps its connections, as exporters do. */
-export type Sender = {
-  /** @param headers content-type is application/x-protobuf unless given */
-  post(body: Uint8Array | string, headers?: Record<string, string>): Promise<OtlpAnswer>;
+export type Sender = OtlpClient & {
   /** Sends the request, and throws unless it is answered 200. */
   send(request: OtlpRequest): Promise<void>;
-  close(): Promise<void>;
 };
 
 export async function createSender(url: string, files: ClientFiles): Promise<Sender> {
-  const { caFile, certFile, keyFile } = files;
-  const agent = new Agent({
-    connect: {
-      ca: await readFile(caFile),
-      ...(certFile !== undefined && { cert: await readFile(certFile) }),
-      ...(keyFile !== undefined && { key: await readFile(keyFile) }),
-    },
-  });
-
-  async function post(body: Uint8Array | string, headers: Record<string, string> = {}): Promise<OtlpAnswer> {
-    const answer = await request(`${url}/v1/traces`, {
-      dispatcher: agent,
-      method: 'POST',
-      headers: { 'content-type': 'application/x-protobuf', ...headers },
-      body,
-    });
-    return {
-      status: answer.statusCode,
-      headers: answer.headers,
-      body: Buffer.from(await answer.body.arrayBuffer()),
-    };
-  }
-
+  const client = await createOtlpClient(url, files);
   return {
-    post,
+    ...client,
     async send(otlp) {
-      const { status, body } = await post(toProtobuf(otlp));
+      const { status, body } = await client.post(toProtobuf(otlp));
       if (status !== 200) throw new Error(`answered ${status}: ${body.toString('utf8')}`);
     },
-    close: () => agent.destroy(),
   };
 }
 

@@ -195,7 +195,8 @@ async function stopAll(running: Running, deadlineMs: number, log: Logger): Promi
   }
   await attempt('the queue', queue?.close());
   await attempt('the admin server', admin?.stop());
-  log.info('relay stopped');
+  // A start that failed has its own words.
+  if (receiver !== undefined) log.info('relay stopped');
 }
 
 function statusOf(

@@ -118,12 +118,17 @@ const upstreamTls = rule(
   { error: () => 'has only one of cert_file and key_file; a client certificate needs both' },
 ).meta({ dependentRequired: { cert_file: ['key_file'], key_file: ['cert_file'] } });
 
+const mlflowUrl = httpUrl('the URL of MLflow, such as https://mlflow.example.com').refine(
+  (url) => !/\/(v1\/traces|api\/2\.0(\/mlflow)?)\/*$/.test(url),
+  { error: 'must be the URL of MLflow itself: leave /v1/traces and /api/2.0 out, they are added' },
+);
+
 /** One upstream. */
 export const destinationSchema = httpsUnlessAllowed(
   section(
     {
       kind: z.literal('mlflow', { error: 'expected mlflow' }).describe('Kind of the upstream: mlflow.'),
-      url: httpUrl('the URL of MLflow, such as https://mlflow.example.com').describe(
+      url: mlflowUrl.describe(
         'URL of MLflow; /v1/traces and its REST API are found under it, so a base path is kept.',
       ),
       experiment: experiment.describe('Experiment that the traces go to.'),

@@ -4,18 +4,19 @@ import { Notice } from './notice.ts';
 import type { UpstreamCondition } from './pacing.ts';
 
 export type UpstreamState = {
-  readonly state: UpstreamCondition;
+  /** `unknown`: nothing was sent yet. */
+  readonly state: UpstreamCondition | 'unknown';
   /** The words of the last failure; none while it is up. */
   readonly reason?: string;
   /** Milliseconds since the Unix epoch. */
   readonly since: number;
 };
 
-const CONDITIONS: readonly UpstreamCondition[] = ['up', 'retrying', 'blocked'];
+const STATES: readonly UpstreamState['state'][] = ['unknown', 'up', 'retrying', 'blocked'];
 
 const TROUBLE = {
   retrying:
-    'the upstream does not take traces for now; they are kept and sent again, nothing has to be done here',
+    'the upstream does not take traces for now; they are kept, and sent again by themselves once the reason is gone',
   blocked:
     'the upstream does not take traces from this relay as it is set up; they are kept: ' +
     'correct what the reason names, in the configuration or at the upstream, and they go by themselves',
@@ -26,7 +27,7 @@ export class Upstream {
   readonly #destination: string;
   readonly #metrics: Pick<Metrics, 'upstreamState'>;
   readonly #log: Logger;
-  #state: UpstreamState = { state: 'up', since: Date.now() };
+  #state: UpstreamState = { state: 'unknown', since: Date.now() };
   #reminder = new Notice();
 
   constructor(destination: string, deps: { metrics: Pick<Metrics, 'upstreamState'>; log: Logger }) {
@@ -43,10 +44,8 @@ export class Upstream {
   isUp(): void {
     if (this.#state.state === 'up') return;
     const now = Date.now();
-    this.#log.info(
-      { afterSeconds: secondsBetween(this.#state.since, now) },
-      'the upstream takes traces again',
-    );
+    const afterSeconds = secondsBetween(this.#state.since, now);
+    if (this.#state.state !== 'unknown') this.#log.info({ afterSeconds }, 'the upstream takes traces again');
     this.#state = { state: 'up', since: now };
     this.#setGauge();
   }
@@ -66,11 +65,11 @@ export class Upstream {
       forSeconds: secondsBetween(this.#state.since, now),
       nextTryInMs: Math.ceil(nextTryInMs),
     };
-    this.#log.warn(details, TROUBLE[state]);
+    this.#log[state === 'blocked' ? 'error' : 'warn'](details, TROUBLE[state]);
   }
 
   #setGauge(): void {
-    for (const state of CONDITIONS) {
+    for (const state of STATES) {
       this.#metrics.upstreamState.set(
         { destination: this.#destination, state },
         state === this.#state.state ? 1 : 0,

@@ -78,7 +78,7 @@ export function createMetrics() {
     ),
     upstreamState: gauge(
       'upstream_state',
-      '1 for the state that the upstream is in (up, retrying, blocked), 0 for the others.',
+      '1 for the state that the upstream is in (unknown until the first request, up, retrying, blocked), 0 for the others.',
       ['destination', 'state'],
     ),
     tokenExpiry: gauge(

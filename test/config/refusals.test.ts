@@ -342,6 +342,11 @@ describe('a configuration that cannot be used is refused with file, line, column
       'relay.yaml:6:5 destinations.mlflow.url: expected the URL of MLflow, such as https://mlflow.example.com, got "mlflow:5000"',
     ],
     [
+      'the path that the relay adds',
+      changed('https://mlflow', 'https://mlflow/base/v1/traces'),
+      'relay.yaml:6:5 destinations.mlflow.url: must be the URL of MLflow itself: leave /v1/traces and /api/2.0 out, they are added',
+    ],
+    [
       'a query',
       changed('https://mlflow', 'https://mlflow/?a'),
       'relay.yaml:6:5 destinations.mlflow.url: must have no query (?) and no fragment (#)',

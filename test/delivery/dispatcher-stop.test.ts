@@ -28,7 +28,7 @@ describe('stopping', () => {
     expect(call.signal.aborted).toBe(true);
     await stopped;
     expect(queue.settled).toEqual([]);
-    expect(delivery.state().state).toBe('up');
+    expect(delivery.state().state).toBe('unknown');
   });
 
   test('does not wait for a pause to end, nor for a request that takes no notice', async () => {

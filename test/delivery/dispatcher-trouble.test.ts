@@ -134,7 +134,7 @@ describe('an upstream that is set up wrong', () => {
     // The pauses grow to 30 to 60 seconds.
     expect(destination.calls.length).toBeGreaterThan(10);
     expect(destination.calls.length).toBeLessThan(30);
-    const said = lines.filter(({ level }) => level === 'warn');
+    const said = lines.filter(({ level }) => level === 'error');
     expect(said.length).toBeGreaterThan(4);
     expect(said.length).toBeLessThanOrEqual(11);
     expect(said[0]).toMatchObject({
@@ -156,7 +156,7 @@ describe('an upstream that is set up wrong', () => {
     first.answer({ kind: 'unauthorized', reason: '401' });
     const second = await destination.nextCall();
     expect(second.bytes).toEqual(first.bytes);
-    expect(delivery.state().state).toBe('up');
+    expect(delivery.state().state).toBe('unknown');
     second.answer({ kind: 'unauthorized', reason: '401 again' });
     await quiet();
     expect(delivery.state()).toMatchObject({ state: 'blocked', reason: '401 again' });

@@ -134,7 +134,10 @@ async function main(options: Options, signal: AbortSignal): Promise<void> {
     );
 
     process.stdout.write(`\n${summary({ trace, mlflowUrl: mlflow.url, relay, person, certificates })}`);
-    if (options.once) return;
+    if (options.once) {
+      process.stdout.write('\nAll of it ends here; without --once it stays until Ctrl-C.\n');
+      return;
+    }
     process.stdout.write('\nAll of it runs until Ctrl-C.\n');
     await Promise.race([untilAborted(signal), relay.failed, mlflow.failed]);
   } finally {

@@ -27,7 +27,7 @@ export type TestRelay = RelayProcess & {
 };
 
 export type DestinationStatus = {
-  state: 'up' | 'retrying' | 'blocked';
+  state: 'unknown' | 'up' | 'retrying' | 'blocked';
   reason?: string;
   waiting_spans: number;
   token_expires_at?: string;

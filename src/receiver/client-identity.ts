@@ -103,6 +103,9 @@ function matchesGlob(text: string, [first = '', ...others]: readonly string[]): 
 
 /** The names of an identity in one line, for the client's and the operator's eyes. */
 export function describeIdentity({ sender, uris, dnsNames }: ClientIdentity): string {
-  const others = [...uris, ...dnsNames].filter((name) => name !== sender).slice(0, 5);
+  const names = [...uris, ...dnsNames];
+  if (names.length === 0)
+    return `${sender} (a certificate without a SPIFFE id or DNS name, which alone are compared)`;
+  const others = names.filter((name) => name !== sender).slice(0, 5);
   return others.length === 0 ? sender : `${sender} (also ${others.join(', ')})`;
 }

@@ -47,7 +47,7 @@ test('an unknown experiment id: the status says so, and all is delivered with a 
   expect(await metric(relay, BLOCKED)).toBe(1);
   expect(await isReady(relay)).toBe(true);
   expect((await relay.logLines()).find(({ reason }) => reason === blocked.reason)).toMatchObject({
-    level: 'warn',
+    level: 'error',
     msg: expect.stringContaining('they are kept') as string,
   });
   expect(await relay.stop()).toEqual({ code: 0, signal: null });

@@ -12,7 +12,7 @@ import {
   encodeSegmentHeader,
   placeFrame,
 } from '../../src/queue/frame.ts';
-import { open, readAll, record, segmentFiles, temporaryDirectory, textOf } from './helpers.ts';
+import { open, readAll, record, segmentFiles, temporaryDirectory, textOf } from './support.ts';
 
 const TEXTS = ['first', 'second', 'third'];
 

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { realFileSystem } from '../../src/queue/filesystem.ts';
 import type { FileSystem, OpenFile } from '../../src/queue/filesystem.ts';
-import { open, readAll, record, temporaryDirectory, textOf } from './helpers.ts';
+import { open, readAll, record, temporaryDirectory, textOf } from './support.ts';
 
 /** The real file system with a hook before each sync of a segment. */
 function withSyncHook(beforeSync: (path: string) => Promise<void> | void): FileSystem {

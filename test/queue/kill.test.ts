@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { expect, test } from 'vitest';
-import { open, readAll, temporaryDirectory, textOf } from './helpers.ts';
+import { open, readAll, temporaryDirectory, textOf } from './support.ts';
 
 const child = new URL('appending-process.ts', import.meta.url).pathname;
 

@@ -1,7 +1,7 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { open, readAll, record, segmentFiles, temporaryDirectory, textOf } from './helpers.ts';
+import { open, readAll, record, segmentFiles, temporaryDirectory, textOf } from './support.ts';
 
 test('what was stored is read in order, once, and gone after it was settled', async () => {
   const directory = await temporaryDirectory();

@@ -22,6 +22,16 @@ export class RelayError extends Error {
   }
 }
 
+/** @param key of the configuration that names the address */
+export function listenFailed(host: string, port: number, key: string, cause: unknown): RelayError {
+  const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+  return new RelayError(
+    'LISTEN_FAILED',
+    `cannot listen on ${address} (${messageOf(cause)}); free the port, or change ${key}`,
+    { cause },
+  );
+}
+
 /** The message of anything thrown; never its stack. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

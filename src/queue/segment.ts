@@ -34,7 +34,7 @@ export type Segment = {
 /** Id and salt of a segment, both in its file's name. */
 export type SegmentName = { readonly id: number; readonly salt: number };
 
-export function segmentPath(directory: string, { id, salt }: SegmentName): string {
+function segmentPath(directory: string, { id, salt }: SegmentName): string {
   return join(directory, `${String(id).padStart(20, '0')}-${salt.toString(16).padStart(8, '0')}.segment`);
 }
 

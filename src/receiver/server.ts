@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import Fastify from 'fastify';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { RelayError, messageOf } from '../errors.ts';
+import { listenFailed, messageOf } from '../errors.ts';
 import type { RouteTarget } from '../otlp/record.ts';
 import type { Queue } from '../queue/queue.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -222,11 +222,6 @@ async function listen(server: Server, host: string, port: number): Promise<void>
     server.listen(port, host);
     await once(server, 'listening');
   } catch (error) {
-    const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
-    throw new RelayError(
-      'LISTEN_FAILED',
-      `cannot listen on ${address} (${messageOf(error)}); free the port, or change receiver.listen`,
-      { cause: error },
-    );
+    throw listenFailed(host, port, 'receiver.listen', error);
   }
 }

@@ -1,6 +1,6 @@
 import type { AddressInfo } from 'node:net';
 import Fastify from 'fastify';
-import { RelayError, messageOf } from '../errors.ts';
+import { listenFailed, messageOf } from '../errors.ts';
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -52,12 +52,7 @@ export async function startAdminServer(
     await app.listen({ host, port });
   } catch (error) {
     await app.close();
-    const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
-    throw new RelayError(
-      'LISTEN_FAILED',
-      `cannot listen on ${address} (${messageOf(error)}); free the port, or change admin.listen`,
-      { cause: error },
-    );
+    throw listenFailed(host, port, 'admin.listen', error);
   }
   return {
     port: (app.server.address() as AddressInfo).port,

@@ -18,12 +18,10 @@ test('an index of packages that cannot be reached is one line with the log, and 
     PIP_RETRIES: '0',
     UV_INDEX_URL: index,
   };
-  const log = join(cache, 'python-install.log');
   const failed = await ensurePythonEnvironment(cache, { env }).catch((error: unknown) => error);
   expect(failed).toBeInstanceOf(StackError);
-  expect((failed as Error).message).toBe(
-    `MLflow could not be installed from PyPI; pip's own words are in ${log}`,
-  );
+  const [message, log = ''] = (failed as Error).message.split('; more in ');
+  expect(message).toBe('MLflow could not be installed from PyPI');
   expect(await readFile(log, 'utf8')).toMatch(/No matching distribution|Could not find a version/);
   const made = await readdir(cache, { recursive: true });
   expect(made.filter((file) => basename(file) === 'pyvenv.cfg')).toHaveLength(1);

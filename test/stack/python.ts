@@ -1,13 +1,12 @@
 import { execFile } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { readFile, readdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { RelayError } from '../../src/errors.ts';
-import { lockDirectory } from '../../src/queue/lock.ts';
-import { StackError, waitFor } from './processes.ts';
+import { ensureInstalled } from './install.ts';
+import type { Step } from './install.ts';
+import { StackError } from './processes.ts';
 
 /*
  * MLflow and the Python OpenTelemetry SDK in a virtual environment of the project's own, from pinned
@@ -18,8 +17,6 @@ const run = promisify(execFile);
 const UV = 'uv==0.13.9';
 /** Best first; a later one is taken too, where it is what python3 means. */
 const VERSIONS = ['3.13', '3.12', '3.14', '3.11'];
-/** Far above what installing takes, so that a stuck installer is reported rather than awaited for ever. */
-const INSTALL_LIMIT_MS = 15 * 60_000;
 
 export const MISSING_PYTHON =
   'MLflow needs Python 3.11 or later (3.12 or 3.13 is best), and none was found: install it, or set PYTHON to it';
@@ -76,7 +73,7 @@ async function probe(command: string): Promise<Python | undefined> {
 }
 
 /**
- * The virtual environment in `cacheDir`, made if it is not there yet. Two processes may ask at once.
+ * The virtual environment with MLflow in `cacheDir`, made if it is not there yet. Two processes may ask at once.
  * @throws StackError in one line; the log of a failed install is a file that the line names
  */
 export async function ensurePythonEnvironment(
@@ -85,97 +82,76 @@ export async function ensurePythonEnvironment(
 ): Promise<PythonEnvironment> {
   const found = await findPython(env);
   if (found === undefined) throw new StackError(MISSING_PYTHON);
-  const requirements = join(
-    import.meta.dirname,
-    found.version === '3.11' ? 'requirements-3.11.txt' : 'requirements.txt',
-  );
-  const id = createHash('sha256')
-    .update(await readFile(requirements))
-    .digest('hex')
-    .slice(0, 12);
-  const directory = join(cacheDir, `venv-${found.version}-${id}`);
-  const environment = { directory, python: join(directory, 'bin', 'python'), id };
-  const stamp = join(directory, 'complete');
-  // The Python that it was made with may be gone.
-  const isComplete = () => existsSync(stamp) && existsSync(environment.python);
-  if (isComplete()) return environment;
-
-  const lockDir = `${directory}.lock`;
-  await mkdir(lockDir, { recursive: true });
-  const unlock = await waitFor(
-    'another process was still installing MLflow',
-    INSTALL_LIMIT_MS,
-    async () => tryLock(lockDir),
-    { everyMs: 250, signal },
-  );
-  try {
-    if (isComplete()) return environment;
-    // What a process left that was ended on the way.
-    await rm(directory, { recursive: true, force: true });
-    await install(found, requirements, environment, join(cacheDir, 'python-install.log'), { env, signal });
-    await writeFile(stamp, '');
-    return environment;
-  } finally {
-    unlock();
-  }
+  const requirements = found.version === '3.11' ? 'requirements-3.11.txt' : 'requirements.txt';
+  return ensureVirtualEnvironment(join(import.meta.dirname, requirements), {
+    what: 'MLflow',
+    // Compiles what MLflow's start loads, and nothing of the far larger rest.
+    warmUp: 'import mlflow.server.fastapi_app',
+    cacheDir,
+    env,
+    signal,
+  });
 }
 
-function tryLock(directory: string): (() => void) | undefined {
-  try {
-    return lockDirectory(directory);
-  } catch (error) {
-    if (error instanceof RelayError && error.code === 'QUEUE_LOCKED') return undefined;
-    throw error;
-  }
+/** A virtual environment with what a file of pinned requirements names, by the best Python that there is. */
+export async function ensureVirtualEnvironment(
+  requirements: string,
+  options: {
+    /** For messages. */
+    what: string;
+    /** A line of Python that loads what will be needed, so that it is compiled. */
+    warmUp?: string;
+    cacheDir?: string;
+    env?: NodeJS.ProcessEnv;
+    signal?: AbortSignal | undefined;
+  },
+): Promise<PythonEnvironment> {
+  const { what, warmUp, cacheDir, env = process.env, signal } = options;
+  const found = await findPython(env);
+  if (found === undefined) throw new StackError(MISSING_PYTHON);
+  const recipe = {
+    what,
+    name: `venv-${found.version}`,
+    inputs: [await readFile(requirements, 'utf8')],
+    async make(directory: string, step: Step) {
+      await install(found, requirements, directory, { what, env, step });
+      if (warmUp !== undefined) await step(pythonOf(directory), ['-c', warmUp], { env: pythonEnv(env) });
+    },
+  };
+  const { directory, id } = await ensureInstalled(recipe, {
+    cacheDir,
+    signal,
+    // The Python that it was made with may be gone.
+    isUsable: (made) => existsSync(pythonOf(made)),
+  });
+  return { directory, python: pythonOf(directory), id };
+}
+
+function pythonOf(directory: string): string {
+  return join(directory, 'bin', 'python');
 }
 
 async function install(
   found: Python,
   requirements: string,
-  { directory, python }: PythonEnvironment,
-  logFile: string,
-  { env, signal }: { env: NodeJS.ProcessEnv; signal: AbortSignal | undefined },
+  directory: string,
+  { what, env, step }: { what: string; env: NodeJS.ProcessEnv; step: Step },
 ): Promise<void> {
-  let output = '';
-  async function step(command: string, args: readonly string[]): Promise<boolean> {
-    output += `$ ${command} ${args.join(' ')}\n`;
-    try {
-      const { stdout, stderr } = await run(command, args, {
-        env: pythonEnv(env),
-        timeout: INSTALL_LIMIT_MS,
-        maxBuffer: 64 * 1024 * 1024,
-        ...(signal && { signal }),
-      });
-      output += stdout + stderr;
-      return true;
-    } catch (error) {
-      signal?.throwIfAborted();
-      const { stdout = '', stderr = '' } = error as { stdout?: string; stderr?: string };
-      output += `${stdout}${stderr}${String(error)}\n`;
-      return false;
-    }
-  }
-
+  const python = pythonOf(directory);
+  const options = { env: pythonEnv(env) };
   const pip = ['-m', 'pip', 'install', '--disable-pip-version-check', '--quiet'];
   const uv = ['-m', 'uv', 'pip', 'install', '--python', python];
-  try {
-    if (!(await step(found.command, ['-m', 'venv', directory]))) {
-      throw new StackError(
-        `${found.command} cannot make a virtual environment; on Debian, install python${found.version}-venv (more in ${logFile})`,
-      );
-    }
-    const installed =
-      ((await step(python, [...pip, UV])) && (await step(python, [...uv, '-r', requirements]))) ||
-      // uv is only the faster way.
-      (await step(python, [...pip, '-r', requirements]));
-    if (!installed) {
-      throw new StackError(`MLflow could not be installed from PyPI; pip's own words are in ${logFile}`);
-    }
-    // Compiles what MLflow's start loads, and nothing of the far larger rest.
-    await step(python, ['-c', 'import mlflow.server.fastapi_app']);
-  } finally {
-    await writeFile(logFile, output, { mode: 0o600 });
+  if (!(await step(found.command, ['-m', 'venv', directory], options))) {
+    throw new StackError(
+      `${found.command} cannot make a virtual environment; on Debian, install python${found.version}-venv`,
+    );
   }
+  const installed =
+    ((await step(python, [...pip, UV], options)) &&
+      (await step(python, [...uv, '-r', requirements], options))) ||
+    // uv is only the faster way.
+    (await step(python, [...pip, '-r', requirements], options));
+  if (!installed) throw new StackError(`${what} could not be installed from PyPI`);
 }
 
 /** The environment for Python programs: without what would point them elsewhere, or forbid the compiled files that halve MLflow's start. */

@@ -1,7 +1,7 @@
 // Plain JavaScript that any Node since 18 reads: it finds the Node that the project needs, installs the
 // dependencies, and goes on with one of
 //
-//   node test/stack/bootstrap.mjs quickstart [options]
+//   node test/stack/bootstrap.mjs quickstart | bench | bench:mlflow [options]
 //   node test/stack/bootstrap.mjs test [options of vitest]
 //   node test/stack/bootstrap.mjs npm <arguments>          npm itself, with that Node first on the PATH
 import { spawn } from 'node:child_process';
@@ -50,6 +50,12 @@ const NODE_PACKAGES = {
     integrity:
       'sha512-JOr2syejW813XQrmXpxz6EiS2EN3bfqIpbBeqJpboc6eSwBGLRycTYhIGIpkh+yw4737I6VyiP3cMbTJ8Z0r3w==',
   },
+};
+
+const SCRIPTS = {
+  quickstart: 'test/stack/quickstart.ts',
+  bench: 'test/bench/bench.ts',
+  'bench:mlflow': 'test/bench/mlflow.ts',
 };
 
 /** What a person is told in one line. */
@@ -101,17 +107,15 @@ async function main() {
       stdio: ['ignore', 'inherit', 'inherit'],
     });
   }
-  if (task === 'quickstart') {
+  const script = SCRIPTS[task];
+  if (script !== undefined) {
     await (isHelp ? installDependencies(node) : prepare(node));
-    const quickstart = [
-      node,
-      '--disable-warning=ExperimentalWarning',
-      join(ROOT, 'test/stack/quickstart.ts'),
-    ];
+    const command = [node, '--disable-warning=ExperimentalWarning', join(ROOT, script)];
     // The channel tells it when this process is gone.
-    return run(quickstart, args, node, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    return run(command, args, node, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
   }
-  throw new Problem('usage: node test/stack/bootstrap.mjs quickstart | test | npm [arguments]');
+  const tasks = Object.keys(SCRIPTS).join(' | ');
+  throw new Problem(`usage: node test/stack/bootstrap.mjs ${tasks} | test | npm [arguments]`);
 }
 
 /** Without Python, the tests that need no MLflow; where CI is set, all of them, to fail there. */

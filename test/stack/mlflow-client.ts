@@ -27,6 +27,8 @@ export type StoredTrace = {
   state: string;
   /** Tags of the trace, and with them the resource attributes. */
   tags: Record<string, string>;
+  /** What MLflow has found out about it, as in mlflow.trace.session and mlflow.trace.tokenUsage. */
+  metadata: Record<string, string>;
   spans: StoredSpan[];
 };
 
@@ -177,6 +179,7 @@ function toTrace(traceId: string, { trace_info: info, spans = [] }: Json): Store
     experimentId: info.trace_location.mlflow_experiment.experiment_id,
     state: info.state,
     tags: info.tags ?? {},
+    metadata: info.trace_metadata ?? {},
     spans: spans.map((span: Json) => ({
       traceId: toHex(span.trace_id),
       spanId: toHex(span.span_id),

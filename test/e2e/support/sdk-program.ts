@@ -1,0 +1,81 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import type { StoredSpan } from '../../stack/mlflow-client.ts';
+import { pythonEnv } from '../../stack/python.ts';
+import type { Program } from '../../stack/sdks.ts';
+import type { Stack } from './stack.ts';
+import { clientFiles } from './relay.ts';
+
+/*
+ * Programs that are set up by OpenTelemetry's own variables alone, send spans by an SDK, and print each as a line of
+ * JSON in the shape of StoredSpan.
+ */
+
+/** Of an exporter, for all signals or for traces. */
+export type Scope = 'OTEL_EXPORTER_OTLP' | 'OTEL_EXPORTER_OTLP_TRACES';
+
+/** What tells an SDK that there are traces, no other signals, and whose they are. */
+export const SERVICE = {
+  OTEL_SERVICE_NAME: 'e2e-sdk',
+  OTEL_RESOURCE_ATTRIBUTES: 'deployment.environment.name=test',
+  OTEL_TRACES_EXPORTER: 'otlp',
+  // The relay takes traces only.
+  OTEL_METRICS_EXPORTER: 'none',
+  OTEL_LOGS_EXPORTER: 'none',
+};
+
+/** The variables for sending to this URL with the client certificate of the stack. */
+export function exporterVariables(
+  stack: Stack,
+  url: string,
+  { scope, protocol, compression }: { scope: Scope; protocol: string; compression?: string },
+): Record<string, string> {
+  const { caFile, certFile, keyFile } = clientFiles(stack);
+  return {
+    // Only the general one is added to.
+    [`${scope}_ENDPOINT`]: scope === 'OTEL_EXPORTER_OTLP' ? url : `${url}/v1/traces`,
+    [`${scope}_PROTOCOL`]: protocol,
+    [`${scope}_CERTIFICATE`]: caFile,
+    [`${scope}_CLIENT_CERTIFICATE`]: certFile,
+    [`${scope}_CLIENT_KEY`]: keyFile,
+    ...(compression !== undefined && { [`${scope}_COMPRESSION`]: compression }),
+  };
+}
+
+/**
+ * Runs it to its end.
+ * @returns the spans as the SDK had them when it sent them, and what the program complained of
+ */
+export async function runSdkProgram(
+  { command, args }: Program,
+  variables: Record<string, string>,
+): Promise<{ spans: StoredSpan[]; complaints: string }> {
+  const env = pythonEnv();
+  for (const name of Object.keys(env)) if (name.startsWith('OTEL_')) delete env[name];
+  // For Python's requests these stand above what the exporter is told.
+  delete env['REQUESTS_CA_BUNDLE'];
+  delete env['CURL_CA_BUNDLE'];
+  const options = { env: { ...env, ...variables }, timeout: 60_000, maxBuffer: 16 * 1024 * 1024 };
+  const { stdout, stderr } = await promisify(execFile)(command, args, options);
+  const lines = stdout.split('\n').filter((line) => line.startsWith('{'));
+  return { spans: lines.map(readSpan), complaints: stderr };
+}
+
+/** Times come as texts. */
+function readSpan(line: string): StoredSpan {
+  const { start, end, events, ...rest } = JSON.parse(line, keepInteger) as StoredSpan;
+  return {
+    ...rest,
+    start: BigInt(start),
+    end: BigInt(end),
+    events: events.map(({ name, time, attributes }) => ({ name, time: BigInt(time), attributes })),
+  };
+}
+
+/** Integers that a double cannot hold. */
+function keepInteger(_key: string, value: unknown, context?: { source?: string }): unknown {
+  const source = context?.source ?? '';
+  return typeof value === 'number' && !Number.isSafeInteger(value) && /^-?\d+$/.test(source)
+    ? BigInt(source)
+    : value;
+}

@@ -19,13 +19,19 @@ export type MlflowOptions = {
   sessionSecret: string;
   /** A free one unless given. */
   port?: number;
+  /** URLs for SQLAlchemy, of two databases that are there; two files of SQLite unless given. */
+  database?: { tracking: string; auth: string };
+  /** Processes that answer requests; 1 unless given. */
+  workers?: number;
+  /** Laid over the environment that is made here; undefined takes a name away. */
+  environment?: Readonly<Record<string, string | undefined>>;
   signal?: AbortSignal;
 };
 
 /** Started again, it has the same port and data. */
 export type Mlflow = Service & { readonly url: string; readonly port: number; readonly logFile: string };
 
-const SERVER = ['-m', 'mlflow', 'server', '--app-name', 'oidc-auth', '--host', '127.0.0.1', '--workers', '1'];
+const SERVER = ['-m', 'mlflow', 'server', '--app-name', 'oidc-auth', '--host', '127.0.0.1'];
 
 /** Where people come back to after the login: by number and by name, as cookies are not shared between them. */
 export function redirectUrisOf(port: number): string[] {
@@ -33,7 +39,7 @@ export function redirectUrisOf(port: number): string[] {
 }
 
 /**
- * A real MLflow with mlflow-oidc-auth on SQLite and the loopback interface, nothing patched and no path
+ * A real MLflow with mlflow-oidc-auth on the loopback interface, nothing patched and no path
  * excluded from authentication. Resolves when it answers.
  * @throws StackError with the end of its log when it does not
  */
@@ -42,13 +48,14 @@ export async function startMlflow(options: MlflowOptions): Promise<Mlflow> {
   const port = options.port ?? (await freePort());
   const url = `http://127.0.0.1:${port}`;
   const logFile = join(directory, 'mlflow.log');
+  const args = [...SERVER, '--port', String(port), '--workers', String(options.workers ?? 1)];
   await mkdir(directory, { recursive: true, mode: 0o700 });
   await chmod(directory, 0o700);
 
   const service = createService({
     name: 'MLflow',
     launch: () =>
-      startProcess(options.python.python, [...SERVER, '--port', String(port)], {
+      startProcess(options.python.python, args, {
         cwd: directory,
         env: environment(options),
         logFile,
@@ -63,20 +70,24 @@ export async function startMlflow(options: MlflowOptions): Promise<Mlflow> {
   return { ...service, url, port, logFile };
 }
 
-function environment({ directory, oidc, browser, sessionSecret }: MlflowOptions): NodeJS.ProcessEnv {
+function environment(options: MlflowOptions): NodeJS.ProcessEnv {
+  const { directory, oidc, browser, sessionSecret } = options;
   const kept = Object.entries(pythonEnv()).filter(([name]) => !/^(MLFLOW|OIDC|UVICORN|GUNICORN)_/.test(name));
-  const tracking = `sqlite:///${join(directory, 'mlflow.db')}`;
+  const database = options.database ?? {
+    tracking: `sqlite:///${join(directory, 'mlflow.db')}`,
+    auth: `sqlite:///${join(directory, 'auth.db')}`,
+  };
   return {
     ...Object.fromEntries(kept),
     // These two have to agree, or MLflow keeps traces in one and looks for them in the other.
-    MLFLOW_BACKEND_STORE_URI: tracking,
-    MLFLOW_TRACKING_URI: tracking,
+    MLFLOW_BACKEND_STORE_URI: database.tracking,
+    MLFLOW_TRACKING_URI: database.tracking,
     // Seven processes of a job queue, which nothing here uses.
     MLFLOW_SERVER_ENABLE_JOB_EXECUTION: 'false',
     MLFLOW_DISABLE_TELEMETRY: 'true',
     // Prices of models, which it would fetch from the internet while the first span with tokens waits.
     MLFLOW_MODEL_CATALOG_URI: '',
-    OIDC_USERS_DB_URI: `sqlite:///${join(directory, 'auth.db')}`,
+    OIDC_USERS_DB_URI: database.auth,
     OIDC_DISCOVERY_URL: oidc.discoveryUrl,
     OIDC_ISSUER: oidc.issuer,
     OIDC_AUDIENCE: AUDIENCE,
@@ -89,5 +100,6 @@ function environment({ directory, oidc, browser, sessionSecret }: MlflowOptions)
     AUTOMATIC_LOGIN_REDIRECT: 'true',
     DEFAULT_LANDING_PAGE_IS_PERMISSIONS: 'false',
     SECRET_KEY: sessionSecret,
+    ...options.environment,
   };
 }

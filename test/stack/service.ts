@@ -17,8 +17,8 @@ export type ServiceOptions = {
   name: string;
   launch: () => StartedProcess;
   logFile: string;
-  /** Answers 200 when the service is ready. */
-  healthUrl: string;
+  /** Answers 200 when the service is ready; for one without HTTP, whatever tells that it is. */
+  healthUrl: string | (() => Promise<boolean>);
   readyDeadlineMs: number;
   stopDeadlineMs: number;
   /** Gives up waiting, and stops what was started. */
@@ -59,6 +59,7 @@ export function createService(options: ServiceOptions): Service {
           if (started.hasExited()) {
             throw new StackError(`${name} did not start; the end of ${logFile}:\n${started.tail(12)}`);
           }
+          if (typeof healthUrl !== 'string') return (await healthUrl()) ? true : undefined;
           const response = await fetch(healthUrl, { signal: AbortSignal.timeout(5_000) });
           return response.ok ? true : undefined;
         },

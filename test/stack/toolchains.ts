@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { postgresProgram } from './postgres-programs.ts';
 
 /*
  * Programs that counterparts are built or run with. Where one is missing, the tests that need it are skipped with one
@@ -6,10 +7,14 @@ import { execFileSync } from 'node:child_process';
  */
 
 const TOOLCHAINS = {
-  go: { probe: ['go', 'version'], install: 'Go 1.24 or later (https://go.dev/dl)' },
+  go: { probe: ['go', 'version'], install: 'Go 1.26 or later (https://go.dev/dl)' },
   java: { probe: ['java', '-version'], install: 'a Java runtime, 17 or later (Debian: openjdk-17-jdk)' },
   maven: { probe: ['mvn', '--version'], install: 'Apache Maven (Debian: maven)' },
   kubectl: { probe: ['kubectl', 'version', '--client'], install: 'kubectl' },
+  postgres: {
+    probe: [postgresProgram('postgres'), '--version'],
+    install: 'PostgreSQL 13 or later with its server (Debian: postgresql)',
+  },
 } as const satisfies Record<string, { probe: readonly [string, ...string[]]; install: string }>;
 
 export type Toolchain = keyof typeof TOOLCHAINS;

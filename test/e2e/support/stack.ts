@@ -8,7 +8,7 @@ import type { DevelopmentCertificates } from '../../stack/certificates.ts';
 import { createMlflowClient } from '../../stack/mlflow-client.ts';
 import type { MlflowClient } from '../../stack/mlflow-client.ts';
 import { startMlflow } from '../../stack/mlflow.ts';
-import type { Mlflow } from '../../stack/mlflow.ts';
+import type { Mlflow, MlflowOptions } from '../../stack/mlflow.ts';
 import { startOidcProvider } from '../../stack/oidc-provider.ts';
 import type { OidcProvider } from '../../stack/oidc-provider.ts';
 
@@ -46,7 +46,10 @@ export type OwnStack = Stack & {
   rotateSigningKey(): Promise<void>;
 };
 
-export async function startOwnStack(): Promise<OwnStack> {
+/** @param options of its MLflow, which is otherwise as the shared one */
+export async function startOwnStack(
+  options: Partial<Pick<MlflowOptions, 'python' | 'database' | 'workers' | 'environment'>> = {},
+): Promise<OwnStack> {
   const { python } = inject('stack');
   const client = { clientId: 'relay', secret: randomBytes(24).toString('base64url') };
   const directory = await mkdtemp(join(tmpdir(), 'mlflow-e2e-'));
@@ -60,6 +63,7 @@ export async function startOwnStack(): Promise<OwnStack> {
       oidc,
       browser: { clientId: 'mlflow', secret: randomBytes(24).toString('base64url') },
       sessionSecret: randomBytes(24).toString('base64url'),
+      ...options,
     });
     const stack = await createStack({ mlflowUrl: server.url, issuer, client, python }, async () => {
       await server.stop();

@@ -7,7 +7,8 @@ import type { IssuerOptions } from './issuer-client.ts';
 import { IssuerProblem } from './issuer-words.ts';
 import { SHORTEST_LIFETIME_MS, lifetimeOf, nextFetchAfterDrop, retryDelay, timesOf } from './schedule.ts';
 import type { TokenTimes } from './schedule.ts';
-import type { TokenResult, TokenSource } from './token-source.ts';
+import { readClaims } from './token-claims.ts';
+import type { TokenClaims, TokenResult, TokenSource } from './token-source.ts';
 
 export type ClientCredentialsOptions = IssuerOptions & {
   /** Whose token it is, for logs and metrics. */
@@ -22,7 +23,8 @@ const DISCOVERY_AGE_MS = 3_600_000;
 /** The same failure is said again after this long, so that a log read late tells what is wrong now. */
 const REPEAT_LOG_MS = 60_000;
 
-type Failure = Exclude<TokenResult, { kind: 'token' }>;
+type Success = Extract<TokenResult, { kind: 'token' }>;
+type Failure = Exclude<TokenResult, Success>;
 
 /**
  * Tokens by the client credentials grant (RFC 6749 section 4.4) of an OpenID provider or an OAuth 2.0 server
@@ -39,7 +41,7 @@ export function createClientCredentials(
   const issuer = createIssuerClient(options);
   const closing = new AbortController();
 
-  let current: { value: string; times: TokenTimes } | undefined;
+  let current: { token: Success; times: TokenTimes } | undefined;
   let metadata: { value: ServerMetadata; foundAt: number } | undefined;
   let fetching: Promise<TokenResult> | undefined;
   let failure: (Failure & { readonly secret: string | undefined }) | undefined;
@@ -53,7 +55,7 @@ export function createClientCredentials(
     const now = clock();
     if (current !== undefined && now < current.times.usableUntil) {
       if (now >= current.times.refreshAt && now >= nextFetchAt) void fetchOnce();
-      return { kind: 'token', value: current.value };
+      return current.token;
     }
     if (fetching !== undefined || now >= nextFetchAt) return await fetchOnce();
     if (await secretChanged()) return await token();
@@ -82,9 +84,11 @@ export function createClientCredentials(
       if (lifetime < SHORTEST_LIFETIME_MS) {
         throw new IssuerProblem('refusal', 'the issuer gives tokens that end within a second (expires_in)');
       }
-      current = { value: grant.value, times: timesOf(answeredAt, lifetime, Math.random()) };
-      succeeded(lifetime);
-      return { kind: 'token', value: grant.value };
+      const claims = readClaims(grant.value);
+      const fresh: Success = { kind: 'token', value: grant.value, ...(claims && { claims }) };
+      current = { token: fresh, times: timesOf(answeredAt, lifetime, Math.random()) };
+      succeeded(lifetime, claims);
+      return fresh;
     } catch (error) {
       // The endpoint may have moved, whatever it was that failed: looking it up again costs one request.
       metadata = undefined;
@@ -92,7 +96,7 @@ export function createClientCredentials(
     }
   }
 
-  function succeeded(lifetime: number): void {
+  function succeeded(lifetime: number, claims: TokenClaims | undefined): void {
     metrics.tokenRequests.inc({ destination: options.destination, result: 'token' });
     failures = 0;
     failure = undefined;
@@ -104,6 +108,11 @@ export function createClientCredentials(
           issuer: options.issuer ?? options.discoveryUrl,
           clientId: options.clientId,
           lifetimeSeconds: lifetime / 1000,
+          ...(claims && {
+            username: claims.username,
+            audience: claims.audience,
+            groups: claims.groups,
+          }),
         },
         words,
       );
@@ -148,7 +157,7 @@ export function createClientCredentials(
   }
 
   function drop(value: string): void {
-    if (current?.value !== value) return;
+    if (current?.token.value !== value) return;
     current = undefined;
     nextFetchAt = nextFetchAfterDrop(clock(), fetchAllowedByDropAt);
     fetchAllowedByDropAt = nextFetchAt;

@@ -64,7 +64,7 @@ export function explainGrant(
     const words = quote(said.replaceAll(secret, '[secret]'));
     return PASSING_CODES.has(code)
       ? new IssuerProblem('away', `${at} answers ${words}`)
-      : refusal(`${at} refuses the client ${quote(clientId)} (${words}); ${remedyFor(code)}`);
+      : refusal(`${at} refuses the client ${quote(clientId)} (${words}); ${remedyFor(code, said)}`);
   }
   return refusal(
     answer.status === 200
@@ -87,10 +87,15 @@ function explainStatus({ url, status, location }: IssuerAnswer): IssuerProblem |
 }
 
 /** RFC 6749 section 5.2, RFC 8707 section 2. */
-function remedyFor(code: string): string {
+function remedyFor(code: string, said: string): string {
+  // Keycloak calls a client with a wrong secret unauthorized, and says "Invalid client credentials".
+  if (
+    code === 'invalid_client' ||
+    (code === 'unauthorized_client' && /invalid client credentials/i.test(said))
+  ) {
+    return 'check client_id and client_secret_file, and that the client is enabled at the issuer';
+  }
   switch (code) {
-    case 'invalid_client':
-      return 'check client_id and client_secret_file';
     case 'unauthorized_client':
     case 'unsupported_grant_type':
       return 'allow it the client_credentials grant at the issuer (Keycloak: service accounts)';

@@ -1,6 +1,23 @@
+/**
+ * What an access token says of itself (RFC 9068), for words to people and nothing else: its signature is not checked
+ * here. All texts are fit for a log line, and long lists are cut.
+ */
+export type TokenClaims = {
+  readonly issuer: string | undefined;
+  /** That the token was given to. */
+  readonly client: string | undefined;
+  /** Empty without one. */
+  readonly audience: readonly string[];
+  /** Undefined where there is no such claim. */
+  readonly groups: readonly string[] | undefined;
+  /** `email`, or else `preferred_username`, as mlflow-oidc-auth looks for it. */
+  readonly username: string | undefined;
+};
+
 /** Expected outcomes of asking for a token. */
 export type TokenResult =
-  | { readonly kind: 'token'; readonly value: string }
+  /** `claims` only of a token that is a JWT. */
+  | { readonly kind: 'token'; readonly value: string; readonly claims?: TokenClaims }
   /** The issuer is away or failing: ask again later. */
   | { readonly kind: 'unavailable'; readonly reason: string }
   /** The issuer refuses this client, or the set-up cannot work: a person has to act. */

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { bareUrl } from '../network-words.ts';
-import type { TokenSource } from '../auth/token-source.ts';
+import type { TokenClaims, TokenSource } from '../auth/token-source.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Destination, ResolvedTarget, SendOutcome } from './destination.ts';
 import { createExperimentResolver, experimentWords } from './experiment.ts';
@@ -10,6 +10,7 @@ import type { ExperimentChoice, RestCall } from './experiment.ts';
 import { createHttpClient } from './http-client.ts';
 import type { HttpRequest, HttpResult, TlsFiles } from './http-client.ts';
 import { readTracesAnswer } from './mlflow-answers.ts';
+import { refusalWords } from './token-words.ts';
 
 const gzipAsync = promisify(gzip);
 
@@ -106,7 +107,7 @@ export function createMlflowDestination(
         signal,
       );
     const resolved = await experiment.resolve(call);
-    if (!resolved.ok) return withTokenWords(resolved.outcome);
+    if (!resolved.ok) return withTokenWords(resolved.outcome, token?.claims);
 
     const { body, encoding } = await compress(parts);
     const result = await ask(
@@ -128,11 +129,12 @@ export function createMlflowDestination(
     if (result.kind === 'answer' && (result.status === 403 || result.status === 404)) experiment.forget();
     return withTokenWords(
       readTracesAnswer(result, { url: tracesUrl, experiment: experimentName, now: Date.now() }),
+      token?.claims,
     );
   }
 
   /** A 401 is healed by a fresh token, unless there are none, or they are refused as well. */
-  function withTokenWords(outcome: SendOutcome): SendOutcome {
+  function withTokenWords(outcome: SendOutcome, claims: TokenClaims | undefined): SendOutcome {
     if (outcome.kind !== 'unauthorized') return outcome;
     if (tokens === undefined) {
       return {
@@ -140,12 +142,10 @@ export function createMlflowDestination(
         reason: `${outcome.reason}; none is configured: set auth of ${options.name}`,
       };
     }
+    const words = refusalWords(claims);
     return refusals < REFUSALS_TO_BLOCK
-      ? outcome
-      : {
-          kind: 'blocked',
-          reason: `${outcome.reason}, nor were the ${refusals - 1} before it: compare the issuer and audience that MLflow expects with those of the token, and see MLflow's log`,
-        };
+      ? { kind: 'unauthorized', reason: `${outcome.reason}: ${words}` }
+      : { kind: 'blocked', reason: `${outcome.reason}, nor were the ${refusals - 1} before it: ${words}` };
   }
 
   return {
@@ -161,7 +161,9 @@ async function compress(
 ): Promise<{ body: Uint8Array; encoding: Record<string, string> }> {
   const plain = Buffer.concat(parts);
   if (plain.byteLength < SMALLEST_TO_COMPRESS) return { body: plain, encoding: {} };
-  return { body: await gzipAsync(plain, { level: 1 }), encoding: { 'content-encoding': 'gzip' } };
+  // Room for most of it at once: for each chunk of the default 16 KiB the thread pool is asked anew.
+  const chunkSize = Math.max(64 * 1024, Math.ceil(plain.byteLength / 4));
+  return { body: await gzipAsync(plain, { level: 1, chunkSize }), encoding: { 'content-encoding': 'gzip' } };
 }
 
 function withTrailingSlash(url: URL): URL {

@@ -96,6 +96,16 @@ it('fetches one token however many ask, and knows when it ends', async () => {
   expect(payload).toMatchObject({ iss: oidc.issuer, client_id: 'relay' });
 });
 
+it('says what the token says of itself, to its user and once in the log', async () => {
+  const oidc = await provider(300);
+  const { tokens, lines } = source(oidc);
+  const said = { username: 'relay', audience: ['mlflow'], groups: ['mlflow'] };
+  const claims = { ...said, issuer: oidc.issuer, client: 'relay' };
+  expect(await tokens.token()).toMatchObject({ kind: 'token', claims });
+  expect(await tokens.token()).toMatchObject({ kind: 'token', claims });
+  expect(lines).toEqual([expect.objectContaining(said)]);
+});
+
 it('takes a discovery URL in place of the issuer', async () => {
   const oidc = await provider(300);
   const { tokens } = source(oidc, { issuer: undefined, discoveryUrl: oidc.discoveryUrl });

@@ -300,6 +300,30 @@ describe('the token answer', () => {
       'refuses the client relay (unauthorized_client: no service account); allow it the client_credentials grant',
     ],
     [
+      'names the grant in its refusal',
+      {
+        token: (_, r) =>
+          sendJson(r, 403, {
+            error: 'unauthorized_client',
+            error_description: "Grant type 'client_credentials' not allowed for the client.",
+          }),
+      },
+      'rejected',
+      'allow it the client_credentials grant',
+    ],
+    [
+      'calls the client unauthorized for its secret',
+      {
+        token: (_, r) =>
+          sendJson(r, 401, {
+            error: 'unauthorized_client',
+            error_description: 'Invalid client or Invalid client credentials',
+          }),
+      },
+      'rejected',
+      'check client_id and client_secret_file, and that the client is enabled',
+    ],
+    [
       'refuses by a challenge',
       {
         token: (_, r) =>

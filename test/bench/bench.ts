@@ -1,101 +1,101 @@
 import { fork } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Command } from 'commander';
-import { messageOf } from '../../src/errors.ts';
+import { Command, Option } from 'commander';
 import { writeDevelopmentCertificates } from '../stack/certificates.ts';
-import { ensureCollector } from '../stack/collector.ts';
+import { COLLECTOR_VERSION, ensureCollector } from '../stack/collector.ts';
+import { CACHE } from '../stack/install.ts';
 import { StackError } from '../stack/processes.ts';
 import { step } from '../stack/progress.mjs';
-import { startForwarder } from './forwarders.ts';
-import type { ForwarderKind, Surroundings } from './forwarders.ts';
-import type { LoadOrder, LoadReport } from './load.ts';
+import { runUntilStopped } from '../stack/stop-signals.ts';
+import { FORWARDERS, startForwarder } from './cost/forwarders.ts';
+import type { ForwarderKind, Surroundings } from './cost/forwarders.ts';
+import type { LoadOrder, LoadReport } from './cost/load.ts';
+import { watchMemory } from './cost/memory.ts';
+import { report } from './cost/report.ts';
+import type { Measurement } from './cost/report.ts';
+import type { SinkCount, SinkNews, SinkOrder } from './cost/sink.ts';
+import { cpuOf } from './cpu.ts';
 import { machineLine } from './machine.ts';
-import { report } from './report.ts';
-import type { Measurement } from './report.ts';
-import type { SinkCount, SinkNews, SinkOrder } from './sink.ts';
-import { cpuSeconds, watchMemory } from './usage.ts';
+import { toRounds, turned } from './rounds.ts';
 
 /*
- * Relay and Collector one after the other, each between the same senders and a sink that takes all at once: what a
- * span costs. Ends by itself.
+ * What a span costs: relay and Collector one after the other, each between the same senders and a sink that takes all
+ * at once. Started by bootstrap.mjs; ends by itself.
  */
 
-const KINDS: readonly ForwarderKind[] = ['relay', 'collector, durable', 'collector, memory'];
-/** Enough for some seconds each; the first tenth warms up and is not measured. */
+/** By spans a request: enough for some seconds each. */
 const SPANS: ReadonlyMap<number, number> = new Map([
   [10, 100_000],
-  [100, 500_000],
-  [510, 1_020_000],
+  [100, 400_000],
+  [510, 816_000],
 ]);
+/** Sent before, and not measured: compilers and caches get warm. */
+const WARM_UP_SHARE = 0.1;
 const CONNECTIONS = 16;
 /** Far above what a measurement takes. */
 const DEADLINE_MS = 180_000;
 
+type Options = { rounds: number; size?: string; only?: ForwarderKind };
 type Sink = { readonly url: string; count(): Promise<SinkCount>; reached(spans: number): Promise<number> };
 
-type Options = { rounds: number; only?: string; sizes: number[] };
-
-async function main({ rounds, only, sizes }: Options, signal: AbortSignal): Promise<void> {
-  const undo: (() => unknown)[] = [];
+async function main({ rounds, size, only }: Options, signal: AbortSignal): Promise<void> {
+  const collectorBinary = await step('the Collector, built once', () => ensureCollector({ signal }));
+  // Not in the folder for temporary files, which may be memory: an fsync would cost nothing there.
+  await mkdir(CACHE, { recursive: true });
+  const directory = await mkdtemp(join(CACHE, 'bench-'));
   try {
-    const directory = await mkdtemp(join(tmpdir(), 'relay-bench-'));
-    undo.push(() => rm(directory, { recursive: true, force: true }));
-    const collectorBinary = await step('the Collector, built once', () => ensureCollector({ signal }));
     const certificates = await writeDevelopmentCertificates(join(directory, 'certificates'), {
       clientUri: 'spiffe://bench.example/sender',
     });
+    const kinds = FORWARDERS.filter((kind) => kind === (only ?? kind));
     const measurements: Measurement[] = [];
     for (let round = 1; round <= rounds; round++) {
       for (const [spansPerRequest, spans] of SPANS) {
-        if (sizes.length > 0 && !sizes.includes(spansPerRequest)) continue;
-        for (const kind of KINDS.filter((one) => only === undefined || one === only)) {
-          const what = `${kind}, ${spansPerRequest} spans a request (${round} of ${rounds})`;
-          const run = join(directory, `${round}-${spansPerRequest}-${KINDS.indexOf(kind)}`);
-          const surroundings = { directory: run, certificates, collectorBinary, signal };
-          const measured = await step(what, () => measure(kind, spansPerRequest, spans, surroundings));
-          measurements.push(measured);
-          await rm(run, { recursive: true, force: true });
+        if (size !== undefined && spansPerRequest !== Number(size)) continue;
+        for (const kind of turned(kinds, round - 1)) {
+          const own = join(directory, 'forwarder');
+          const around = { directory: own, certificates, collectorBinary, signal };
+          const what = `${spansPerRequest} spans a request, ${kind} (${round} of ${rounds})`;
+          measurements.push(await step(what, () => measure(kind, { spansPerRequest, spans }, around)));
+          await rm(own, { recursive: true, force: true });
         }
       }
     }
-    process.stdout.write(`\n${machineLine()}, Collector 0.145.0\n\n${report(measurements)}\n`);
+    // In the order of the table, whatever the order of a round was.
+    measurements.sort((a, b) => FORWARDERS.indexOf(a.kind) - FORWARDERS.indexOf(b.kind));
+    process.stdout.write(
+      `\n${machineLine()}; Collector ${COLLECTOR_VERSION}; ${CONNECTIONS} connections\n\n${report(measurements)}\n`,
+    );
   } finally {
-    for (const stop of undo.toReversed()) await stop();
+    await rm(directory, { recursive: true, force: true });
   }
 }
 
 async function measure(
   kind: ForwarderKind,
-  spansPerRequest: number,
-  spans: number,
-  surroundings: Omit<Surroundings, 'sinkUrl'>,
+  { spansPerRequest, spans }: { spansPerRequest: number; spans: number },
+  around: Omit<Surroundings, 'sinkUrl'>,
 ): Promise<Measurement> {
-  const { certificates, signal } = surroundings;
-  const sinkProcess = child('sink.ts');
-  const sink = await connectToSink(sinkProcess);
+  const signal = AbortSignal.any([around.signal, AbortSignal.timeout(DEADLINE_MS)]);
+  const sinkProcess = child('cost/sink.ts');
   try {
-    const forwarder = await startForwarder(kind, { ...surroundings, sinkUrl: sink.url });
+    const sink = await connectToSink(sinkProcess, signal);
+    const forwarder = await startForwarder(kind, { ...around, sinkUrl: sink.url });
     try {
+      const { caFile, clientCertFile: certFile, clientKeyFile: keyFile } = around.certificates;
+      const files = { caFile, certFile, keyFile };
+      const order = { url: forwarder.url, ...files, connections: CONNECTIONS, spansPerRequest };
+      const requests = spans / spansPerRequest;
+      await deliver(sink, { ...order, requests: Math.ceil(requests * WARM_UP_SHARE) }, signal);
       const pid = forwarder.pid();
       if (pid === undefined) throw new StackError(`${kind} has ended`);
-      const order = {
-        url: forwarder.url,
-        caFile: certificates.caFile,
-        certFile: certificates.clientCertFile,
-        keyFile: certificates.clientKeyFile,
-        connections: CONNECTIONS,
-        spansPerRequest,
-      };
-      const requests = spans / spansPerRequest;
-      await deliver(sink, { ...order, requests: Math.ceil(requests / 10) }, signal);
       const memory = watchMemory(pid);
-      const cpuBefore = cpuSeconds(pid);
+      const cpuBefore = cpuOf(forwarder);
       const { load, reachedAt } = await deliver(sink, { ...order, requests }, signal);
-      const cpu = cpuSeconds(pid) - cpuBefore;
+      const cpu = cpuOf(forwarder) - cpuBefore;
       const { anonymous, total } = memory.stop();
       return {
         kind,
@@ -124,38 +124,59 @@ async function deliver(
   signal: AbortSignal,
 ): Promise<{ load: LoadReport; reachedAt: number }> {
   const spans = order.requests * order.spansPerRequest;
-  const deadline = AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)]);
   const reached = sink.reached(spans);
-  const load = await Promise.race([runLoad(order), aborted(deadline)]);
+  reached.catch(() => {}); // where the senders fail first
+  const load = await runLoad(order, signal);
   const refused = Object.entries(load.refused).map(([status, times]) => `${times} × ${status}`);
   if (refused.length > 0) throw new StackError(`requests were refused: ${refused.join(', ')}`);
-  const reachedAt = await Promise.race([reached, aborted(deadline)]);
+  const reachedAt = await reached;
   const { spans: counted } = await sink.count();
   if (counted !== spans) throw new StackError(`${spans} spans were sent, ${counted} arrived`);
   return { load, reachedAt };
 }
 
-async function runLoad(order: LoadOrder): Promise<LoadReport> {
-  const load = child('load.ts');
-  load.send(order);
-  const [answer] = (await once(load, 'message')) as [{ report: LoadReport } | { error: string }];
-  load.disconnect();
-  if ('error' in answer) throw new StackError(`the senders failed: ${answer.error}`);
-  return answer.report;
+async function runLoad(order: LoadOrder, signal: AbortSignal): Promise<LoadReport> {
+  const load = child('cost/load.ts');
+  try {
+    load.send(order);
+    const answer = await news<{ report: LoadReport } | { error: string }>(load, signal);
+    if ('error' in answer) throw new StackError(`the senders failed: ${answer.error}`);
+    return answer.report;
+  } finally {
+    if (load.connected) load.disconnect();
+  }
 }
 
-async function connectToSink(sink: ChildProcess): Promise<Sink> {
-  const [news] = (await once(sink, 'message')) as [SinkNews];
-  const url = 'url' in news ? news.url : '';
+async function connectToSink(sink: ChildProcess, signal: AbortSignal): Promise<Sink> {
+  const first = await news<SinkNews>(sink, signal);
+  const url = 'url' in first ? first.url : '';
   return {
     url,
     count: async () => (await (await fetch(`${url}/count`)).json()) as SinkCount,
     async reached(spans) {
       sink.send({ expect: spans } satisfies SinkOrder);
-      const [reached] = (await once(sink, 'message')) as [SinkNews];
+      const reached = await news<SinkNews>(sink, signal);
       return 'reachedAt' in reached ? reached.reachedAt : Number.NaN;
     },
   };
+}
+
+/** What a child says next. */
+async function news<T>(from: ChildProcess, signal: AbortSignal): Promise<T> {
+  const done = new AbortController();
+  const either = AbortSignal.any([signal, done.signal]);
+  const ended = once(from, 'exit', { signal: either }).then(() => {
+    throw new StackError('a process of the benchmark has ended');
+  });
+  try {
+    const [message] = (await Promise.race([once(from, 'message', { signal: either }), ended])) as [T];
+    return message;
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    throw new StackError(`it was stopped, or took longer than ${DEADLINE_MS / 1000} s`, { cause: error });
+  } finally {
+    done.abort();
+  }
 }
 
 /** Of this folder; it ends with this process. */
@@ -163,34 +184,13 @@ function child(file: string): ChildProcess {
   return fork(join(import.meta.dirname, file), { execArgv: ['--disable-warning=ExperimentalWarning'] });
 }
 
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    const fail = () => reject(new StackError(`it took longer than ${DEADLINE_MS / 1000} s, or was stopped`));
-    if (signal.aborted) fail();
-    else signal.addEventListener('abort', fail, { once: true });
-  });
-}
-
 const command = new Command('npm run bench --')
   .description('what a span costs: the relay beside the Collector, on this machine')
-  .option('--rounds <number>', 'measurements of each; the median is shown', Number, 1)
-  .option(
-    '--sizes <spans...>',
-    `of requests, some of ${[...SPANS.keys()].join(' ')}`,
-    (one: string, all: number[]) => [...all, Number(one)],
-    [],
+  .option('--rounds <number>', 'measurements of each; medians are shown', toRounds, 3)
+  .addOption(
+    new Option('--size <spans>', 'requests of this size only').choices([...SPANS.keys()].map(String)),
   )
-  .option('--only <forwarder>', `one of ${KINDS.join('; ')}`)
+  .addOption(new Option('--only <forwarder>', 'this one only').choices(FORWARDERS))
   .parse();
 
-const stopping = new AbortController();
-for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => stopping.abort());
-process.once('disconnect', () => stopping.abort());
-process.channel?.unref();
-
-try {
-  await main(command.opts<Options>(), stopping.signal);
-} catch (error) {
-  process.stderr.write(`\nbench: ${messageOf(error)}\n`);
-  process.exitCode = 1;
-}
+await runUntilStopped('bench', (signal) => main(command.opts<Options>(), signal));

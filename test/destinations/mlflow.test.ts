@@ -271,6 +271,24 @@ describe('tokens', () => {
     expect((await send()).kind).toBe('unauthorized');
   });
 
+  it('that are refused are told by what they say of themselves', async () => {
+    const { url } = await upstream((_, response) => {
+      sendJson(response, 401, { detail: 'Authentication required' });
+      return true;
+    });
+    const claims = { issuer: undefined, client: 'c', audience: [], groups: ['g'], username: 'u' };
+    const tokens = countingTokens();
+    tokens.result = { kind: 'token', value: 'token 1', claims };
+    const { send } = destination(url, {}, tokens);
+    const reason = expect.stringContaining('not taken: it has no aud claim') as string;
+    expect(await send()).toMatchObject({ kind: 'unauthorized', reason });
+    await send();
+    expect(await send()).toMatchObject({
+      kind: 'blocked',
+      reason: expect.stringContaining('nor were the 2 before it: it has no aud claim') as string,
+    });
+  });
+
   it('are missing where the upstream wants them', async () => {
     const { url } = await upstream((_, response) => {
       sendJson(response, 401, { detail: 'Authentication required' });

@@ -13,7 +13,9 @@ import { missingToolchain } from './toolchains.ts';
  */
 
 const MANIFEST = join(import.meta.dirname, 'collector/builder.yaml');
-const BUILDER = 'go.opentelemetry.io/collector/cmd/builder@v0.145.0';
+/** Of all its parts but one extension. */
+export const COLLECTOR_VERSION = '0.145.0';
+const BUILDER = `go.opentelemetry.io/collector/cmd/builder@v${COLLECTOR_VERSION}`;
 
 /**
  * The program, built if it is not there yet, which takes minutes where Go's caches are empty.

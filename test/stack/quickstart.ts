@@ -18,6 +18,7 @@ import { step } from './progress.mjs';
 import { ensurePythonEnvironment } from './python.ts';
 import { startRelayProcess } from './relay-process.ts';
 import { spanTree } from './span-tree.ts';
+import { runUntilStopped } from './stop-signals.ts';
 
 /*
  * The whole way of a trace on one machine: client certificate, relay, token, a real MLflow, and back. Started by
@@ -265,27 +266,7 @@ const command = new Command('npm run quickstart --')
   )
   .parse();
 
-const stopping = new AbortController();
-for (const [name, number] of [
-  ['SIGHUP', 1],
-  ['SIGINT', 2],
-  ['SIGTERM', 15],
-] as const) {
-  // Repeated ones change nothing: taking down is bounded in time by itself.
-  process.on(name, () => stopping.abort(128 + number));
-}
-// The bootstrap that started this is gone, and with it whoever would press Ctrl-C.
-process.once('disconnect', () => stopping.abort(1));
-process.channel?.unref();
-
-try {
-  const options = command.opts<Options>();
-  await main({ ...options, directory: resolve(options.directory) }, stopping.signal);
-} catch (error) {
-  if (stopping.signal.aborted) {
-    process.exitCode = Number(stopping.signal.reason);
-  } else {
-    process.stderr.write(`\nquickstart: ${messageOf(error)}\n`);
-    process.exitCode = 1;
-  }
-}
+const options = command.opts<Options>();
+await runUntilStopped('quickstart', (signal) =>
+  main({ ...options, directory: resolve(options.directory) }, signal),
+);

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { report } from './report.ts';
 import type { Figures, Measurement } from './report.ts';
-import { figure, table } from './table.ts';
+import { figure, table } from '../table.ts';
 
 test('columns are as wide as their widest cell, numbers to the right', () => {
   expect(
@@ -40,9 +40,9 @@ const figures = (cpu: number): Figures => ({
 test('medians are compared with the durable Collector at the same size, and with the mark', () => {
   const measurements: Measurement[] = [
     ...[4, 90, 5].map((cpu) => ({ kind: 'relay' as const, spansPerRequest: 10, figures: figures(cpu) })),
-    { kind: 'collector, durable', spansPerRequest: 10, figures: figures(20) },
+    { kind: 'collector-durable', spansPerRequest: 10, figures: figures(20) },
     { kind: 'relay', spansPerRequest: 100, figures: figures(9) },
-    { kind: 'collector, durable', spansPerRequest: 100, figures: figures(10) },
+    { kind: 'collector-durable', spansPerRequest: 100, figures: figures(10) },
   ];
   const lines = report(measurements).split('\n');
   expect(lines.find((line) => line.startsWith('10, relay'))?.split(/ {2,}/)).toEqual([
@@ -60,4 +60,8 @@ test('medians are compared with the durable Collector at the same size, and with
     "10 spans a request: the relay takes 0.25 of the durable Collector's CPU a span; mark 0.5, met",
     "100 spans a request: the relay takes 0.9 of the durable Collector's CPU a span; mark 0.5, NOT met",
   ]);
+});
+
+test('without the Collector there is nothing to compare with', () => {
+  expect(report([{ kind: 'relay', spansPerRequest: 10, figures: figures(4) }])).not.toContain('mark');
 });

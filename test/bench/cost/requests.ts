@@ -1,5 +1,5 @@
 import { randomBytes, randomFillSync, randomInt } from 'node:crypto';
-import { ExportTraceServiceRequest } from '../../src/otlp/schema.ts';
+import { ExportTraceServiceRequest } from '../../../src/otlp/schema.ts';
 
 /** Of one trace in a request. */
 const SPANS_PER_TRACE = 10;

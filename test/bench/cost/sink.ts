@@ -28,8 +28,10 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
   switch (pathname) {
     case '/v1/traces':
       if (request.headers.authorization !== `Bearer ${TOKEN}`) return sendJson(response, 401, {});
+      // Before the answer: what cannot be read is an error of the measuring, and the connection is cut.
+      take(request.headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body);
       response.writeHead(200, { 'content-type': 'application/x-protobuf' }).end();
-      return take(request.headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body);
+      return undefined;
     case '/.well-known/openid-configuration':
       return sendJson(response, 200, { issuer: origin(), token_endpoint: `${origin()}/token` });
     case '/token':

@@ -1,22 +1,18 @@
 import { readFileSync } from 'node:fs';
 
-/** Of /proc/PID/stat, per second: USER_HZ is 100 on every Linux that runs Node. */
-const TICKS_PER_SECOND = 100;
-
-/** CPU time of a process, all of its threads, in seconds (Linux: proc(5), fields 14 and 15 of stat). */
-export function cpuSeconds(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  // The command's name, in parentheses, may have spaces.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
-}
-
 /** Bytes; `total` counts mapped files too, `anonymous` what only the process itself needs. */
 export type Memory = { anonymous: number; total: number };
 
+/** Linux: proc(5), status. Zeros of a process that has ended. */
 function memory(pid: number): Memory {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  const bytes = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1]) * 1024;
+  let status = '';
+  try {
+    status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  } catch {
+    // It is the measuring that will fail, with what it says.
+  }
+  const bytes = (name: string) =>
+    Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) * 1024;
   return { anonymous: bytes('RssAnon'), total: bytes('VmRSS') };
 }
 

@@ -1,5 +1,6 @@
 import type { ForwarderKind } from './forwarders.ts';
-import { figure, table } from './table.ts';
+import { median } from '../median.ts';
+import { figure, table } from '../table.ts';
 
 /** What one run gave, or the medians of several. */
 export type Figures = {
@@ -19,7 +20,7 @@ export type Measurement = { kind: ForwarderKind; spansPerRequest: number; figure
 
 /** The most that the relay may take of the durable Collector's CPU time a span, at every size. */
 const CPU_MARK = 0.5;
-const MARK: ForwarderKind = 'collector, durable';
+const BASE: ForwarderKind = 'collector-durable';
 
 const HEADLINE = [
   'spans a request, forwarder',
@@ -41,16 +42,17 @@ export function report(measurements: readonly Measurement[]): string {
     const bySize = measurements.filter(({ spansPerRequest }) => spansPerRequest === size);
     const figuresOf = (kind: ForwarderKind) =>
       medians(bySize.filter((one) => one.kind === kind).map((one) => one.figures));
-    const base = figuresOf(MARK);
+    const base = figuresOf(BASE);
     for (const kind of new Set(bySize.map((one) => one.kind))) {
       rows.push(toRow(`${size}, ${kind}`, figuresOf(kind), base));
     }
     const ratio = figuresOf('relay').cpu / base.cpu;
+    if (Number.isNaN(ratio)) continue;
     verdicts.push(
       `${size} spans a request: the relay takes ${figure(ratio)} of the durable Collector's CPU a span; mark ${CPU_MARK}, ${ratio <= CPU_MARK ? 'met' : 'NOT met'}`,
     );
   }
-  return [table(HEADLINE, rows), '', ...verdicts].join('\n');
+  return [table(HEADLINE, rows), ...(verdicts.length > 0 ? ['', ...verdicts] : [])].join('\n');
 }
 
 function toRow(name: string, figures: Figures, base: Figures): string[] {
@@ -59,18 +61,14 @@ function toRow(name: string, figures: Figures, base: Figures): string[] {
   return [name, ...[...cells, cpu / base.cpu, rate / base.rate].map(figure)];
 }
 
-export function medians(all: readonly Figures[]): Figures {
-  const median = (name: keyof Figures) => {
-    const sorted = all.map((figures) => figures[name]).toSorted((a, b) => a - b);
-    const middle = (sorted.length - 1) / 2;
-    return ((sorted[Math.floor(middle)] ?? Number.NaN) + (sorted[Math.ceil(middle)] ?? Number.NaN)) / 2;
-  };
+function medians(all: readonly Figures[]): Figures {
+  const of = (name: keyof Figures) => median(all.map((figures) => figures[name]));
   return {
-    cpu: median('cpu'),
-    rate: median('rate'),
-    anonymousMemory: median('anonymousMemory'),
-    totalMemory: median('totalMemory'),
-    p50: median('p50'),
-    p99: median('p99'),
+    cpu: of('cpu'),
+    rate: of('rate'),
+    anonymousMemory: of('anonymousMemory'),
+    totalMemory: of('totalMemory'),
+    p50: of('p50'),
+    p99: of('p99'),
   };
 }

@@ -1,0 +1,54 @@
+import { quote } from '../network-words.ts';
+import type { TokenClaims } from './token-source.ts';
+
+/* What can be read in an access token. Pure. */
+
+/** No issuer writes more. */
+const LONGEST_TOKEN = 256 * 1024;
+
+/** Nobody reads more groups than these in a log line. */
+const MOST_SHOWN = 20;
+
+/** Undefined for a token that is no signed JWT (RFC 7515 section 3.1): an opaque or encrypted one tells nothing. */
+export function readClaims(token: string): TokenClaims | undefined {
+  if (token.length > LONGEST_TOKEN) return undefined;
+  const parts = token.split('.', 4);
+  const json = parts.length === 3 ? jsonIn(parts[1] ?? '') : undefined;
+  if (json === undefined) return undefined;
+  const { iss, azp, client_id: client, aud, groups, email, preferred_username: preferred } = json;
+  return {
+    issuer: textIn(iss),
+    // RFC 9068 section 2.2; OpenID Connect Core section 2, as Keycloak has it.
+    client: textIn(client) ?? textIn(azp),
+    audience: textsIn(aud) ?? [],
+    groups: textsIn(groups),
+    username: textIn(email) ?? textIn(preferred),
+  };
+}
+
+function jsonIn(base64url: string): Record<string, unknown> | undefined {
+  try {
+    const json: unknown = JSON.parse(Buffer.from(base64url, 'base64url').toString('utf8'));
+    return typeof json === 'object' && json !== null && !Array.isArray(json)
+      ? (json as Record<string, unknown>)
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** RFC 7519 section 4.1.3 lets one value stand without its list. */
+function textsIn(value: unknown): string[] | undefined {
+  if (!Array.isArray(value)) {
+    const text = textIn(value);
+    return text === undefined ? undefined : [text];
+  }
+  const texts = value.map(textIn).filter((text) => text !== undefined);
+  const left = texts.length - MOST_SHOWN;
+  return left > 0 ? [...texts.slice(0, MOST_SHOWN), `… and ${left} more`] : texts;
+}
+
+function textIn(value: unknown): string | undefined {
+  const text = typeof value === 'string' ? quote(value) : '';
+  return text === '' ? undefined : text;
+}

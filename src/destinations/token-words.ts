@@ -1,0 +1,72 @@
+import type { TokenClaims } from '../auth/token-source.ts';
+
+/* Why a token may not have been taken, by what it says of itself. Pure. */
+
+/** What a 401 may mean of a token that lacks nothing, seen with mlflow-oidc-auth 11.0. */
+const OTHER_CAUSES =
+  // It does not ask for the keys again for a key id that is not among them.
+  "After a change of the issuer's signing key mlflow-oidc-auth takes up to OIDC_JWKS_CACHE_TTL_SECONDS (300) to take its tokens, " +
+  "and while MLflow's database is away it takes none; see MLflow's log";
+
+/** Of one list in a message. */
+const LONGEST_LIST = 200;
+
+/**
+ * To be said after "the access token is not taken". mlflow-oidc-auth answers the same to whatever is wrong, so this is
+ * what it looks for unless set otherwise, and what the token has; its settings are not known here.
+ * @param claims undefined of a token that tells nothing
+ */
+export function refusalWords(claims: TokenClaims | undefined): string {
+  if (claims === undefined) {
+    return `compare the issuer and audience that MLflow expects with those of the token. ${OTHER_CAUSES}`;
+  }
+  const { client, issuer, audience, groups, username } = claims;
+  const lacks = lacksOf(claims);
+  const has = [
+    ...(audience.length === 0 ? [] : [`aud ${list(audience)} (OIDC_AUDIENCE)`]),
+    ...(groups === undefined || groups.length === 0 ? [] : [`groups ${list(groups)} (OIDC_GROUP_NAME)`]),
+    ...(username === undefined ? [] : [`user name "${username}"`]),
+    ...(issuer === undefined ? [] : [`issuer "${issuer}" (OIDC_ISSUER)`]),
+  ];
+  const where = client === undefined ? 'the client' : `the client "${client}"`;
+  return [
+    ...(lacks.length === 0 ? [] : [`${lacks.join('; ')}. Correct ${where} at the issuer`]),
+    ...(has.length === 0 ? [] : [`Compare with the settings of mlflow-oidc-auth: it has ${has.join(', ')}`]),
+    OTHER_CAUSES,
+  ].join('. ');
+}
+
+/** What mlflow-oidc-auth will not do without, by the names that its settings have unless changed. */
+function lacksOf({ audience, groups, username }: TokenClaims): string[] {
+  const lacks: string[] = [];
+  if (audience.length === 0) {
+    lacks.push('it has no aud claim: add an audience mapper, for what mlflow-oidc-auth has as OIDC_AUDIENCE');
+  }
+  if (username === undefined) {
+    lacks.push(
+      'it has neither an email nor a preferred_username claim (OIDC_USERNAME_FIELD), by which mlflow-oidc-auth knows an account: ' +
+        'add a mapper for the user name (Keycloak: the client scope profile has one)',
+    );
+  }
+  if (groups === undefined) {
+    lacks.push(
+      'it has no groups claim (OIDC_GROUPS_ATTRIBUTE), without which mlflow-oidc-auth lets no new account in: add a group mapper',
+    );
+  } else if (groups.length === 0) {
+    lacks.push(
+      'its groups claim is empty, and mlflow-oidc-auth lets no new account in without a group: ' +
+        'put the service account into one that OIDC_GROUP_NAME names',
+    );
+  } else if (groups.every((group) => group.startsWith('/'))) {
+    lacks.push(
+      `its groups claim has full paths (${list(groups)}), which are other names to mlflow-oidc-auth: ` +
+        'turn "Full group path" off in the group mapper',
+    );
+  }
+  return lacks;
+}
+
+function list(texts: readonly string[]): string {
+  const all = texts.map((text) => `"${text}"`).join(', ');
+  return all.length > LONGEST_LIST ? `${all.slice(0, LONGEST_LIST)}…` : all;
+}

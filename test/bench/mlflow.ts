@@ -1,0 +1,143 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { messageOf } from '../../src/errors.ts';
+import { ensureCollector } from '../stack/collector.ts';
+import { CACHE } from '../stack/install.ts';
+import { StackError } from '../stack/processes.ts';
+import { step } from '../stack/progress.mjs';
+import { ensurePythonEnvironment } from '../stack/python.ts';
+import { missingToolchain } from '../stack/toolchains.ts';
+import { machineLine } from './machine.ts';
+import { measure } from './mlflow/measure.ts';
+import type { Result, Route } from './mlflow/measure.ts';
+import { COLLECTOR, RELAY, missingSpans, report } from './mlflow/report.ts';
+import { SCENARIOS } from './mlflow/scenario.ts';
+import type { Scenario } from './mlflow/scenario.ts';
+import { startSetting } from './mlflow/setting.ts';
+import type { Setting } from './mlflow/setting.ts';
+import { timeline } from './mlflow/timeline.ts';
+
+/*
+ * How many spans a second a real MLflow on PostgreSQL has stored: by the relay, by the Collector, and by hand-made
+ * requests, one after the other. Started by bootstrap.mjs; ends by itself.
+ */
+
+type Options = { rounds: number; scenario?: string; route?: string; timeline: boolean };
+
+async function main(options: Options, signal: AbortSignal): Promise<void> {
+  const undo: (() => unknown)[] = [];
+  try {
+    const routes = await chooseRoutes(options.route, signal);
+    const python = await step('MLflow in a Python environment', () =>
+      ensurePythonEnvironment(CACHE, { signal }),
+    );
+    const directory = await mkdtemp(join(tmpdir(), 'relay-bench-'));
+    undo.push(() => rm(directory, { recursive: true, force: true }));
+    const setting = await step('MLflow on PostgreSQL, and an OpenID provider', () =>
+      startSetting(directory, python, undo, signal),
+    );
+    const results = await measureAll(setting, routes, { ...options, directory, signal });
+    const versions = await setting.versions();
+    process.stdout.write(`\n${machineLine()}; ${versions}\n\n${report(results)}\n`);
+    const missing = results.filter((r) => r.route === RELAY).reduce((sum, r) => sum + missingSpans(r), 0);
+    if (missing !== 0) throw new StackError(`of what the relay accepted, ${missing} spans are not in MLflow`);
+  } finally {
+    for (const stop of undo.toReversed()) {
+      try {
+        await stop();
+      } catch (error) {
+        process.stderr.write(`bench:mlflow: ${messageOf(error)}\n`);
+      }
+    }
+  }
+}
+
+async function chooseRoutes(only: string | undefined, signal: AbortSignal): Promise<Route[]> {
+  const missing = missingToolchain('postgres');
+  if (missing !== undefined) throw new StackError(missing);
+  const isWanted = (kind: string) => only === undefined || only === kind;
+  const binary = isWanted('collector')
+    ? await step('the Collector, built once', () => ensureCollector({ signal }))
+    : '';
+  return [
+    ...(isWanted('relay') ? [{ name: RELAY } as const] : []),
+    ...(isWanted('collector') ? [{ name: COLLECTOR, binary } as const] : []),
+    ...(isWanted('ideal')
+      ? [2, 4].map((atOnce) => ({ name: `ideal, ${atOnce} at once`, atOnce }) as const)
+      : []),
+  ];
+}
+
+async function measureAll(
+  setting: Setting,
+  routes: readonly Route[],
+  options: Options & { directory: string; signal: AbortSignal },
+): Promise<Result[]> {
+  const { rounds, directory, signal } = options;
+  const scenarios: readonly Scenario[] = SCENARIOS.filter(({ name }) => name === (options.scenario ?? name));
+  const results: Result[] = [];
+  const first = { setting, directory, scenario: SCENARIOS[0], round: 0, signal };
+  await step('a first load, not measured', () => measure({ name: 'ideal, 4 at once', atOnce: 4 }, first));
+  for (let round = 1; round <= rounds; round++) {
+    for (const scenario of scenarios) {
+      for (const [place, route] of turned(routes, round - 1).entries()) {
+        const own = join(directory, `${round}-${scenario.name}-${place}`);
+        const result = await step(`${scenario.name}, ${route.name} (${round} of ${rounds})`, () =>
+          measure(route, { setting, directory: own, scenario, round, signal }),
+        );
+        if (options.timeline) process.stdout.write(`${timeline(result)}\n`);
+        results.push(result);
+        await rm(own, { recursive: true, force: true });
+      }
+    }
+  }
+  return results;
+}
+
+/** Each round begins with another, so that none always runs after the same. */
+function turned<T>(items: readonly T[], by: number): T[] {
+  const first = by % items.length;
+  return [...items.slice(first), ...items.slice(0, first)];
+}
+
+function toRounds(text: string): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value >= 1 && value <= 20) return value;
+  throw new InvalidArgumentError('expected a number, 1 to 20.');
+}
+
+const command = new Command('npm run bench:mlflow --')
+  .description(
+    'spans stored a second in a real MLflow on PostgreSQL: relay, Collector, and hand-made requests',
+  )
+  .option('--rounds <number>', 'measurements of each; medians are shown', toRounds, 3)
+  .addOption(new Option('--scenario <name>', 'this one only').choices(SCENARIOS.map(({ name }) => name)))
+  .addOption(new Option('--route <name>', 'this one only').choices(['relay', 'collector', 'ideal']))
+  .option('--timeline', 'show what each transaction of MLflow has stored, and when', false)
+  .parse();
+
+const stopping = new AbortController();
+for (const [name, number] of [
+  ['SIGHUP', 1],
+  ['SIGINT', 2],
+  ['SIGTERM', 15],
+] as const) {
+  // Repeated ones change nothing: taking down is bounded in time by itself.
+  process.on(name, () => stopping.abort(128 + number));
+}
+// The bootstrap that started this is gone, and with it whoever would press Ctrl-C.
+process.once('disconnect', () => stopping.abort(1));
+process.channel?.unref();
+
+try {
+  await main(command.opts<Options>(), stopping.signal);
+} catch (error) {
+  if (stopping.signal.aborted) {
+    process.exitCode = Number(stopping.signal.reason);
+  } else {
+    process.stderr.write(`\nbench:mlflow: ${messageOf(error)}\n`);
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,241 @@
+import { randomBytes } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { REALM_FILE } from '../stack/keycloak.ts';
+import { waitFor } from '../stack/processes.ts';
+import { postedForm, startBrowser } from './support/browser.ts';
+import { expectStored } from './support/compare.ts';
+import { RELAY_CLIENT, startKeycloakStack } from './support/keycloak.ts';
+import type { KeycloakStack } from './support/keycloak.ts';
+import {
+  DEADLINE_MS,
+  accountOf,
+  destinationStatus,
+  expectBalanced,
+  isReady,
+  metric,
+  startTestRelay,
+  waitForDestination,
+  waitUntilDelivered,
+} from './support/relay.ts';
+import type { TestRelay } from './support/relay.ts';
+import { streamTraces } from './support/sender.ts';
+import type { Stream } from './support/sender.ts';
+import { skipWithout } from './support/skip.ts';
+import { makeTrace, requestOf } from './support/traces.ts';
+
+const TOKENS = 'token_requests_total{destination="mlflow",result="token"}';
+const UNAUTHORIZED = 'upstream_request_duration_seconds_count{destination="mlflow",outcome="unauthorized"}';
+const SHORT_LIFETIME = 5;
+
+/** Keycloak and MLflow take a minute to start again on a machine that has other work. */
+const TEST_LIMIT_MS = 400_000;
+/** With what there is to install. */
+const START_LIMIT_MS = 1_200_000;
+
+vi.setConfig({ testTimeout: TEST_LIMIT_MS });
+
+describe.skipIf(skipWithout('java', 'maven'))('Keycloak with the realm for import', () => {
+  let stack: KeycloakStack;
+  beforeAll(async () => {
+    stack = await startKeycloakStack();
+  }, START_LIMIT_MS);
+  afterAll(() => stack?.stop());
+
+  // A test that fails half-way must not take the others with it.
+  beforeEach(async () => {
+    const { keycloak, server } = stack;
+    if (keycloak.pid() === undefined) await keycloak.start();
+    if (server.pid() === undefined) await server.start();
+    await keycloak.admin.updateClient(RELAY_CLIENT, { enabled: true });
+  });
+
+  const lacks = {
+    groups: 'it has no groups claim',
+    audience: 'it has no aud claim',
+    username: 'it has neither an email nor a preferred_username claim',
+  };
+
+  // The groups first: mlflow-oidc-auth looks at them for an account that it does not know yet, and only then.
+  test.each(Object.entries(lacks))(
+    'without the mapper "%s" the token is refused: log and status say what it lacks, and all is delivered with it',
+    async (mapper, words) => {
+      const { admin } = stack.keycloak;
+      const experiment = stack.experimentName();
+      const removed = await admin.removeMapper(RELAY_CLIENT, mapper);
+      let isBack = false;
+      const putBack = async () => {
+        if (!isBack) await admin.addMapper(RELAY_CLIENT, removed);
+        isBack = true;
+      };
+      onTestFinished(putBack);
+      const relay = await startTestRelay(stack, { experiment: { name: experiment } });
+      const trace = makeTrace();
+      await relay.sender.send(requestOf(trace.spans));
+      const blocked = await waitForDestination(relay, 'blocked', ({ state }) => state === 'blocked');
+      expect(blocked.reason).toContain('answers 401');
+      expect(Object.values(lacks).filter((lack) => blocked.reason?.includes(lack))).toEqual([words]);
+      expect(blocked.reason).toContain(`Correct the client "${RELAY_CLIENT}" at the issuer`);
+      expect(await relay.logLines()).toContainEqual(
+        expect.objectContaining({
+          level: 'error',
+          reason: expect.stringContaining(words) as string,
+        }) as object,
+      );
+      expect((await accountOf(relay)).waiting).toBe(2);
+
+      await putBack();
+      await waitUntilDelivered(relay);
+      const experimentId = (await stack.mlflow.findExperiment(experiment)) ?? '';
+      await expectStored(stack.mlflow, experimentId, [trace]);
+      expectBalanced(await accountOf(relay));
+    },
+  );
+
+  test('as it comes, one token of five minutes serves many traces', async () => {
+    const { relay, stream, experiment } = await startStream(300);
+    await stream.acknowledge(10);
+    await finish(relay, stream, experiment);
+    expect(await relay.logLines()).toContainEqual(
+      expect.objectContaining({
+        msg: 'first access token',
+        lifetimeSeconds: 300,
+        username: `service-account-${RELAY_CLIENT}`,
+        audience: ['mlflow'],
+        groups: ['mlflow'],
+      }) as object,
+    );
+    expect(await metric(relay, TOKENS)).toBe(1);
+    expect(await metric(relay, UNAUTHORIZED)).toBe(0);
+  });
+
+  test('it holds no secret, and every import gets its own', async () => {
+    const file = await readFile(REALM_FILE, 'utf8');
+    expect(file).not.toMatch(/"(secret|credentials|password|privateKey)"/);
+    const other = { ...(JSON.parse(file) as object), realm: 'mlflow-again' };
+    const secrets = await stack.keycloak.admin.withImportedRealm(other, async (admin) =>
+      Promise.all([RELAY_CLIENT, 'mlflow'].map((clientId) => admin.secretOf(clientId))),
+    );
+    secrets.push(stack.client.secret, await stack.keycloak.admin.secretOf('mlflow'));
+    for (const secret of secrets) expect(secret).toMatch(/^[\w-]{32,}$/);
+    expect(new Set(secrets).size).toBe(4);
+  });
+
+  test('people log in to MLflow with a browser', async () => {
+    const person = { username: 'person', password: randomBytes(24).toString('base64url') };
+    const email = 'person@e2e.example';
+    await stack.keycloak.admin.createUser({ ...person, email, groups: ['mlflow-admin'] });
+    const browser = startBrowser();
+    const form = await browser.open(stack.mlflowUrl);
+    expect(form.url).toMatch(stack.issuer);
+    const action = /<form[^>]* action="([^"]+)"/.exec(form.body)?.[1]?.replaceAll('&amp;', '&') ?? '';
+    const back = await browser.open(action, postedForm(person));
+    expect(new URL(back.url).origin).toBe(stack.mlflowUrl);
+    const who = await browser.open(`${stack.mlflowUrl}/api/2.0/mlflow/users/current`);
+    expect(JSON.parse(who.body)).toMatchObject({ username: email, is_admin: true });
+  });
+
+  test('tokens of 5 seconds are fetched once a lifetime, and none is refused again and again', async () => {
+    const { relay, stream, experiment } = await startStream(SHORT_LIFETIME);
+    const begin = await endOfToken(relay);
+    const tokens = await metric(relay, TOKENS);
+    await waitFor('five more tokens were not fetched', DEADLINE_MS, async () =>
+      (await metric(relay, TOKENS)) - tokens >= 5 ? true : undefined,
+    );
+    const lifetimes = ((await endOfToken(relay)) - begin) / 1000 / SHORT_LIFETIME;
+    expect(lifetimes).toBeGreaterThan(2);
+    await finish(relay, stream, experiment);
+    // mlflow-oidc-auth gives no leeway: one that ends on the way is refused, once, and the trace goes with the next.
+    expect(await metric(relay, UNAUTHORIZED)).toBeLessThan(await metric(relay, TOKENS));
+    expect(await metric(relay, 'token_requests_total{destination="mlflow",result="rejected"}')).toBe(0);
+  });
+
+  test('a rotated client secret is taken up from its file, without a restart', async () => {
+    const { relay, stream, experiment } = await startStream(SHORT_LIFETIME);
+    const secret = await stack.keycloak.admin.regenerateSecret(RELAY_CLIENT);
+    stack.client.secret = secret;
+    const blocked = await waitForDestination(relay, 'blocked', ({ state }) => state === 'blocked');
+    expect(blocked.reason).toMatch(/^no access token: .*check client_id and client_secret_file/);
+    await stream.acknowledge(3);
+    expect((await accountOf(relay)).waiting).toBeGreaterThan(0);
+
+    const pid = relay.pid();
+    await writeFile(relay.secretFile, secret);
+    await finish(relay, stream, experiment);
+    expect(relay.pid()).toBe(pid);
+  });
+
+  test('a new signing key that MLflow does not know yet: all is kept, and goes once it does', async () => {
+    const { relay, stream, experiment } = await startStream(SHORT_LIFETIME);
+    await stack.keycloak.admin.rotateSigningKey();
+    const blocked = await waitForDestination(relay, 'blocked', ({ state }) => state === 'blocked');
+    expect(blocked.reason).toMatch(/answers 401.*After a change of the issuer's signing key/);
+    expect(await isReady(relay)).toBe(true);
+    await stream.acknowledge(3);
+
+    // What it remembers of the keys ends with it, as it does by itself after five minutes.
+    await stack.server.stop();
+    await stack.server.start();
+    await finish(relay, stream, experiment);
+  });
+
+  test('a client that is disabled: all is kept, and goes once it is enabled again', async () => {
+    const { relay, stream, experiment } = await startStream(SHORT_LIFETIME);
+    const { admin } = stack.keycloak;
+    await admin.updateClient(RELAY_CLIENT, { enabled: false });
+    const blocked = await waitForDestination(relay, 'blocked', ({ state }) => state === 'blocked');
+    expect(blocked.reason).toMatch(/^no access token: .*refuses the client otel-relay/);
+    expect(await isReady(relay)).toBe(true);
+    await stream.acknowledge(3);
+
+    await admin.updateClient(RELAY_CLIENT, { enabled: true });
+    await finish(relay, stream, experiment);
+  });
+
+  test('Keycloak stopped and started again while traces come', async () => {
+    const { relay, stream, experiment } = await startStream(SHORT_LIFETIME);
+    await stack.keycloak.stop();
+    const words = `no access token: nothing listens at ${new URL(stack.issuer).host}`;
+    // While it stops, it may say something else first.
+    await waitForDestination(relay, 'retrying', ({ state, reason = '' }) => {
+      return state === 'retrying' && reason.includes(words);
+    });
+    expect(await isReady(relay)).toBe(true);
+    await stream.acknowledge(3);
+
+    await stack.keycloak.start();
+    await finish(relay, stream, experiment);
+  });
+
+  /** A relay with traces under way, of which the first is in MLflow. */
+  async function startStream(tokenLifetime: number) {
+    await stack.keycloak.admin.updateRealm({ accessTokenLifespan: tokenLifetime });
+    const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
+    const relay = await startTestRelay(stack, { experiment: { id: experiment } });
+    const stream = streamTraces(relay.sender, 500);
+    await stack.mlflow.waitForTraces(experiment, 1);
+    return { relay, stream, experiment };
+  }
+
+  /** More traces come; then all that were taken are in MLflow as they were sent. */
+  async function finish(relay: TestRelay, stream: Stream, experiment: string): Promise<void> {
+    await stream.acknowledge(3);
+    await stream.stop();
+    await waitUntilDelivered(relay);
+    expect(await destinationStatus(relay)).toMatchObject({ state: 'up' });
+    await expectStored(stack.mlflow, experiment, stream.acknowledged);
+    const account = await accountOf(relay);
+    expect(account).toMatchObject({ waiting: 0, rejected: 0, deadLetters: 0 });
+    expectBalanced(account);
+  }
+});
+
+/** Milliseconds since the epoch. */
+async function endOfToken(relay: TestRelay): Promise<number> {
+  const { token_expires_at: end = '' } = await waitForDestination(
+    relay,
+    'with a token',
+    (status) => status.token_expires_at !== undefined,
+  );
+  return Date.parse(end);
+}

@@ -1,0 +1,84 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { inject } from 'vitest';
+import { writeDevelopmentCertificates } from '../../stack/certificates.ts';
+import { ensureKeycloak, startKeycloak } from '../../stack/keycloak.ts';
+import type { Keycloak } from '../../stack/keycloak.ts';
+import { createMlflowClient } from '../../stack/mlflow-client.ts';
+import { redirectUrisOf, startMlflow } from '../../stack/mlflow.ts';
+import type { Mlflow } from '../../stack/mlflow.ts';
+import { SENDER } from './stack.ts';
+import type { Stack } from './stack.ts';
+
+/** The relay's client in the realm for import. */
+export const RELAY_CLIENT = 'otel-relay';
+
+/** With a Keycloak and an MLflow of its own; whoever changes the client's secret writes it to `client`. */
+export type KeycloakStack = Stack & {
+  readonly keycloak: Keycloak;
+  readonly server: Mlflow;
+};
+
+/** Keycloak as it comes with the realm for import, and an MLflow that knows nothing but its address. */
+export async function startKeycloakStack(): Promise<KeycloakStack> {
+  const { python } = inject('stack');
+  const installed = await ensureKeycloak();
+  const directory = await mkdtemp(join(tmpdir(), 'keycloak-e2e-'));
+  const keycloak = await startKeycloak({ installed, directory: join(directory, 'keycloak') });
+  const undo = [() => rm(directory, { recursive: true, force: true }), () => keycloak.stop()];
+  const stop = async () => {
+    for (const step of undo.toReversed()) await step();
+  };
+  try {
+    const server = await startMlflow({
+      directory: join(directory, 'mlflow'),
+      python: { directory: '', python, id: '' },
+      oidc: keycloak,
+      browser: { clientId: 'mlflow', secret: await keycloak.admin.secretOf('mlflow') },
+      sessionSecret: randomBytes(24).toString('base64url'),
+    });
+    undo.push(() => server.stop());
+    await keycloak.admin.updateClient('mlflow', {
+      rootUrl: server.url,
+      redirectUris: redirectUrisOf(server.port),
+    });
+    const certificates = await writeDevelopmentCertificates(join(directory, 'certificates'), {
+      clientUri: SENDER,
+    });
+    const client = { clientId: RELAY_CLIENT, secret: await keycloak.admin.secretOf(RELAY_CLIENT) };
+    const token = () => requestToken(keycloak.issuer, client);
+    return {
+      mlflowUrl: server.url,
+      issuer: keycloak.issuer,
+      client,
+      certificates,
+      python,
+      mlflow: createMlflowClient(server.url, token),
+      token,
+      experimentName: () => `keycloak-${randomBytes(6).toString('hex')}`,
+      keycloak,
+      server,
+      stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function requestToken(issuer: string, { clientId, secret }: Stack['client']): Promise<string> {
+  const response = await fetch(`${issuer}/protocol/openid-connect/token`, {
+    method: 'POST',
+    headers: {
+      authorization: `Basic ${Buffer.from(`${clientId}:${secret}`).toString('base64')}`,
+      // Keycloak may be stopped between two requests.
+      connection: 'close',
+    },
+    body: new URLSearchParams({ grant_type: 'client_credentials' }),
+  });
+  const { access_token: token } = (await response.json()) as { access_token?: string };
+  if (token === undefined) throw new Error(`no token for ${clientId}: ${response.status}`);
+  return token;
+}

@@ -1,6 +1,10 @@
 import { defineConfig } from 'vitest/config';
 
-// unit: pure parts and rooms on real sockets and files; e2e: the built relay against real counterparts.
+/** Tests of what is around the relay, with programs that are installed first or have to be there. */
+const WITH_TOOLS = ['test/k8s/*.test.ts', 'test/stack/postgres.test.ts'];
+
+// unit: pure parts and rooms on real sockets and files; tools: manifests, image
+// and stack by their own tools; e2e: the built relay against real counterparts.
 export default defineConfig({
   test: {
     projects: [
@@ -8,10 +12,18 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/e2e/**'],
+          exclude: ['test/e2e/**', ...WITH_TOOLS],
           // A limit for what hangs, not a measure: machines are slow at times.
           testTimeout: 60_000,
           hookTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          name: 'tools',
+          include: WITH_TOOLS,
+          testTimeout: 120_000,
+          hookTimeout: 1_000_000,
         },
       },
       {
@@ -20,8 +32,9 @@ export default defineConfig({
           include: ['test/e2e/**/*.test.ts'],
           globalSetup: ['test/e2e/global-setup.ts'],
           fileParallelism: false,
-          testTimeout: 120_000,
-          hookTimeout: 180_000,
+          testTimeout: 300_000,
+          // Hooks install and build what is not in the cache yet.
+          hookTimeout: 1_000_000,
         },
       },
     ],

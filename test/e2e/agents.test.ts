@@ -48,6 +48,8 @@ async function runAgent(convention: AgentConvention): Promise<Run> {
     // Two packages have one of this name; the agent itself takes the one that it is about.
     OTEL_PYTHON_DISABLED_INSTRUMENTATIONS: 'openai',
     OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT: 'span_only',
+    // What packages say to their developers is no complaint.
+    PYTHONWARNINGS: 'ignore',
     OPENAI_BASE_URL: model.url,
     OPENAI_API_KEY: model.apiKey,
   });

@@ -23,14 +23,12 @@ import { tapTls } from './support/tls-tap.ts';
 import { makeTrace, requestOf } from './support/traces.ts';
 import type { TestTrace } from './support/traces.ts';
 
-const INSTALL_MS = 15 * 60_000;
-
 describe.skipIf(skipWithout('go'))('a Collector that sends to the relay', () => {
   let stack: Stack;
   beforeAll(async () => {
     stack = await useSharedStack();
     await ensureCollector();
-  }, INSTALL_MS);
+  });
   afterAll(() => stack?.stop());
 
   test('in either encoding, with each compression', async () => {

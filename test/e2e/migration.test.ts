@@ -13,6 +13,7 @@ import type { Mlflow } from '../stack/mlflow.ts';
 import { ADMIN_GROUP, GROUP, startOidcProvider } from '../stack/oidc-provider.ts';
 import type { OidcProvider } from '../stack/oidc-provider.ts';
 import { pythonEnv } from '../stack/python.ts';
+import type { PythonEnvironment } from '../stack/python.ts';
 import { expectStored } from './support/compare.ts';
 import {
   accountOf,
@@ -39,9 +40,14 @@ const ACCOUNT = 'service-account-relay';
 
 const finishers: (() => Promise<void>)[] = [];
 const whenOver = (finish: () => Promise<void>) => void finishers.push(finish);
+let oldest: PythonEnvironment;
+/** Goes before what is installed. */
+let patch: string;
 let directory: string;
 let oidc: OidcProvider;
 beforeAll(async () => {
+  oldest = await ensureOldestPython();
+  patch = await ensurePatchedPlugin(oldest);
   directory = await temporaryFolder(whenOver);
   oidc = await startOidcProvider({
     port: 0,
@@ -84,9 +90,8 @@ test('a deployment comes off its patches, keeps its traces, and lets nobody in w
 });
 
 /** As it was before the upgrade: its database and its address stay. */
-async function startPatched(): Promise<Mlflow> {
-  const python = await ensureOldestPython();
-  return start({ python, environment: { PYTHONPATH: await ensurePatchedPlugin(python) } });
+function startPatched(): Promise<Mlflow> {
+  return start({ python: oldest, environment: { PYTHONPATH: patch } });
 }
 
 /** For the operator's permissions a token is enough, as it would be a login otherwise. */

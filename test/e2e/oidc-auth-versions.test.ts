@@ -52,7 +52,7 @@ describe('the newest, of the shared stack', () => {
   beforeAll(async () => {
     stack = await useSharedStack();
   });
-  afterAll(() => stack.stop());
+  afterAll(() => stack?.stop());
 
   test('stores what the relay sends with a bearer token, and nothing without one', async () => {
     const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());

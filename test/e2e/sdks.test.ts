@@ -23,7 +23,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   for (const cleanUp of cleanUps.toReversed()) await cleanUp();
-  await stack.stop();
+  await stack?.stop();
 });
 
 /** With the relay's protocols that each speaks. */

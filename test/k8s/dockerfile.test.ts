@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, expect, test } from 'vitest';
-import { INSTALL_LIMIT_MS, ensureKubernetesTools } from './tools.ts';
+import { ensureKubernetesTools } from './tools.ts';
 import { PROJECT, isInBuildContext, readDockerfile } from './dockerfile.ts';
 import type { Stage } from './dockerfile.ts';
 
@@ -13,7 +13,7 @@ let hadolint: string;
 beforeAll(async () => {
   hadolint = join(dirname((await ensureKubernetesTools()).python), 'hadolint');
   [build, image] = (await readDockerfile()) as [Stage, Stage];
-}, INSTALL_LIMIT_MS);
+});
 
 test('hadolint has no word against it', async () => {
   const { stdout } = await promisify(execFile)(hadolint, ['--no-color', join(PROJECT, 'Dockerfile')]);

@@ -1,12 +1,10 @@
-import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { promisify } from 'node:util';
-import { RelayError } from '../../src/errors.ts';
+import { RelayError, messageOf } from '../../src/errors.ts';
 import { lockDirectory } from '../../src/queue/lock.ts';
-import { StackError, waitFor } from './processes.ts';
+import { StackError, startProcess, waitFor } from './processes.ts';
 
 /*
  * What is installed or built once, from pinned versions, into a folder of the cache that is named by what it is
@@ -16,9 +14,8 @@ import { StackError, waitFor } from './processes.ts';
 /** Of the project, outside its tracked files. */
 export const CACHE = resolve(import.meta.dirname, '../../.cache');
 
-/** Far above what installing takes, so that a stuck installer is reported rather than awaited for ever. */
+/** Far above what installing takes, so that a stuck installer is reported rather than awaited for ever; ms. */
 const INSTALL_LIMIT_MS = 15 * 60_000;
-const execute = promisify(execFile);
 
 /** Runs an installer's step; its output goes to the log. Resolves to false when it fails. */
 export type Step = (
@@ -96,24 +93,24 @@ async function make(
   logFile: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  let output = '';
-  const step: Step = async (command, args, options = {}) => {
-    output += `$ ${command} ${args.join(' ')}\n`;
+  await rm(logFile, { force: true });
+  const step: Step = async (command, args, { cwd = directory, env = process.env } = {}) => {
+    signal?.throwIfAborted();
+    await appendFile(logFile, `$ ${command} ${args.join(' ')}\n`, { mode: 0o600 });
+    const limit = AbortSignal.any([AbortSignal.timeout(INSTALL_LIMIT_MS), ...(signal ? [signal] : [])]);
     try {
-      const { stdout, stderr } = await execute(command, args, {
-        cwd: directory,
-        timeout: INSTALL_LIMIT_MS,
-        maxBuffer: 64 * 1024 * 1024,
-        ...options,
-        ...(signal && { signal }),
-      });
-      output += stdout + stderr;
-      return true;
+      // In a group of its own, which ends with this process: an installer that goes on alone would disturb the next.
+      const installer = startProcess(command, args, { cwd, env, logFile });
+      const end = () => installer.stop('SIGKILL', 0);
+      limit.addEventListener('abort', end);
+      const { code } = await installer.exited;
+      await end();
+      return code === 0;
     } catch (error) {
-      signal?.throwIfAborted();
-      const { stdout = '', stderr = '' } = error as { stdout?: string; stderr?: string };
-      output += `${stdout}${stderr}${String(error)}\n`;
+      await appendFile(logFile, `${messageOf(error)}\n`);
       return false;
+    } finally {
+      signal?.throwIfAborted();
     }
   };
   try {
@@ -123,8 +120,6 @@ async function make(
       throw new StackError(`${error.message}; more in ${logFile}`, { cause: error });
     }
     throw error;
-  } finally {
-    await writeFile(logFile, output, { mode: 0o600 });
   }
 }
 

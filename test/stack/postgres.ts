@@ -54,7 +54,7 @@ export async function startPostgres(options: { directory: string; signal?: Abort
     '-k',
     '',
   ]);
-  const launch = () => startProcess(command, args, { cwd: directory, env: process.env, logFile });
+  const launch = () => startProcess(command, args, { cwd: directory, env: ownEnv(), logFile });
   const service = createService({
     name: 'PostgreSQL',
     launch,
@@ -70,7 +70,7 @@ export async function startPostgres(options: { directory: string; signal?: Abort
     const { stdout } = await run(
       postgresProgram('psql'),
       ['-X', '-A', '-t', '-q', '-w', '-v', 'ON_ERROR_STOP=1', ...target, '-c', sql],
-      { env: { ...process.env, PGPASSWORD: password, PGCONNECT_TIMEOUT: '5' }, timeout: 30_000 },
+      { env: { ...ownEnv(), PGPASSWORD: password, PGCONNECT_TIMEOUT: '5' }, timeout: 30_000 },
     );
     return stdout.trimEnd();
   }
@@ -136,6 +136,11 @@ function explain(program: string): (error: { stderr?: string; message: string })
   return (error) => {
     throw new StackError(`${program} failed: ${error.stderr?.trim() || error.message}`, { cause: error });
   };
+}
+
+/** Without the variables by which psql and the server would be pointed elsewhere. */
+function ownEnv(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('PG')));
 }
 
 function isRoot(): boolean {

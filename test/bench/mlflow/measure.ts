@@ -4,7 +4,7 @@ import { StackError } from '../../stack/processes.ts';
 import type { Stored } from './database.ts';
 import { createEncoder } from './encode.ts';
 import { startDurableCollector, startRelay } from './forwarders.ts';
-import type { Forwarder, Surroundings } from './forwarders.ts';
+import type { Forwarder } from './forwarders.ts';
 import { postIdeally } from './ideal.ts';
 import { RELAY } from './report.ts';
 import type { COLLECTOR, Measurement } from './report.ts';
@@ -14,7 +14,7 @@ import { sendExports } from './senders.ts';
 import type { TimedExport } from './senders.ts';
 import type { Setting } from './setting.ts';
 
-/** How spans come to MLflow. The ideal is measured with as many requests at once as each of these. */
+/** How spans come to MLflow; `atOnce` is the number of hand-made requests under way. */
 export type Route =
   | { readonly name: typeof RELAY }
   | { readonly name: typeof COLLECTOR; readonly binary: string }
@@ -85,14 +85,16 @@ async function sendThrough(
   experimentId: string,
   { setting, directory, scenario, signal }: Order,
 ): Promise<Sending> {
-  const around: Surroundings = { ...setting, directory, experimentId, signal };
+  const { mlflowUrl, issuer, client, certificates } = setting;
+  const around = { mlflowUrl, issuer, client, certificates, directory, experimentId, signal };
   const forwarder = await (route.name === RELAY
     ? startRelay(around)
     : startDurableCollector(route.binary, around));
   try {
     const { beganAt, exports } = makeExports(scenario);
     const cpuBefore = forwarder.cpu();
-    await sendExports(forwarder.url, setting.certificates, exports, signal);
+    const deadline = AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)]);
+    await sendExports(forwarder.url, certificates, exports, deadline);
     await untilDone(forwarder, spanCount(scenario), signal);
     return { beganAt, forwarderCpu: forwarder.cpu() - cpuBefore, isInTime: true };
   } finally {

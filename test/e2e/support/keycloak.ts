@@ -26,12 +26,13 @@ export async function startKeycloakStack(): Promise<KeycloakStack> {
   const { python } = inject('stack');
   const installed = await ensureKeycloak();
   const directory = await mkdtemp(join(tmpdir(), 'keycloak-e2e-'));
-  const keycloak = await startKeycloak({ installed, directory: join(directory, 'keycloak') });
-  const undo = [() => rm(directory, { recursive: true, force: true }), () => keycloak.stop()];
+  const undo: (() => Promise<unknown>)[] = [() => rm(directory, { recursive: true, force: true })];
   const stop = async () => {
     for (const step of undo.toReversed()) await step();
   };
   try {
+    const keycloak = await startKeycloak({ installed, directory: join(directory, 'keycloak') });
+    undo.push(() => keycloak.stop());
     const server = await startMlflow({
       directory: join(directory, 'mlflow'),
       python: { directory: '', python, id: '' },

@@ -85,6 +85,7 @@ export async function startOwnStack(
     };
   } catch (error) {
     await oidc.stop();
+    await rm(directory, { recursive: true, force: true });
     throw error;
   }
 }

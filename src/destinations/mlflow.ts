@@ -1,9 +1,8 @@
 import { readFileSync } from 'node:fs';
-import { promisify } from 'node:util';
-import { gzip } from 'node:zlib';
 import { bareUrl } from '../network-words.ts';
 import type { TokenClaims, TokenSource } from '../auth/token-source.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import { compress } from './compress.ts';
 import type { Destination, ResolvedTarget, SendOutcome } from './destination.ts';
 import { createExperimentResolver, experimentWords } from './experiment.ts';
 import type { ExperimentChoice, RestCall } from './experiment.ts';
@@ -11,11 +10,6 @@ import { createHttpClient } from './http-client.ts';
 import type { HttpRequest, HttpResult, TlsFiles } from './http-client.ts';
 import { readTracesAnswer } from './mlflow-answers.ts';
 import { refusalWords } from './token-words.ts';
-
-const gzipAsync = promisify(gzip);
-
-/** Below this, compression saves less than it costs. */
-const SMALLEST_TO_COMPRESS = 1024;
 
 /** After this many refusals in a row, each of a token fetched after the one before, another token is no remedy. */
 const REFUSALS_TO_BLOCK = 3;
@@ -154,16 +148,6 @@ export function createMlflowDestination(
     send,
     close: () => http.close(),
   };
-}
-
-async function compress(
-  parts: readonly Uint8Array[],
-): Promise<{ body: Uint8Array; encoding: Record<string, string> }> {
-  const plain = Buffer.concat(parts);
-  if (plain.byteLength < SMALLEST_TO_COMPRESS) return { body: plain, encoding: {} };
-  // Room for most of it at once: for each chunk of the default 16 KiB the thread pool is asked anew.
-  const chunkSize = Math.max(64 * 1024, Math.ceil(plain.byteLength / 4));
-  return { body: await gzipAsync(plain, { level: 1, chunkSize }), encoding: { 'content-encoding': 'gzip' } };
 }
 
 function withTrailingSlash(url: URL): URL {

@@ -63,6 +63,11 @@ export class FrameReader<M> {
     }
   }
 
+  /** Goes on behind a frame that was had from elsewhere. */
+  passTo(offset: number): void {
+    this.#offset = offset;
+  }
+
   #damage(end: number, metas: readonly M[] = []): Step<M> {
     const offset = this.#offset;
     this.#offset = end;

@@ -4,6 +4,7 @@ import type { Entry } from './frame.ts';
 import { FrameReader } from './frame-reader.ts';
 import { putAside } from './damage.ts';
 import type { Damage } from './damage.ts';
+import type { RecentFrames } from './recent-frames.ts';
 import type { Segment } from './segment.ts';
 
 /** A place in a log: a segment's id and an offset in its file. */
@@ -13,13 +14,19 @@ export function comparePositions(a: Position, b: Position): number {
   return a.segment - b.segment || a.offset - b.offset;
 }
 
-export type ReadFrame<M> = { readonly start: Position; readonly end: Position; readonly entries: Entry<M>[] };
+export type ReadFrame<M> = {
+  readonly start: Position;
+  readonly end: Position;
+  readonly entries: readonly Entry<M>[];
+};
 
 type CursorOptions<M> = {
   readonly fs: FileSystem;
   readonly damagedDirectory: string;
   /** The log's own list, which grows at its end and shrinks at its front. */
   readonly segments: readonly Segment[];
+  /** What need not be read from the disk. */
+  readonly recent: RecentFrames<M>;
   readonly onDamage: (damage: Damage) => void;
   readonly from: Position;
   /** Told of entries that were passed over because their payload is damaged. */
@@ -50,6 +57,13 @@ export class LogCursor<M> {
       const current = (this.#current ??= await this.#open());
       if (current === undefined) return undefined;
       const { segment, file, reader } = current;
+      const recent = this.#options.recent.get(segment.id, this.#position.offset);
+      if (recent !== undefined && this.#position.segment === segment.id) {
+        const from = this.#position;
+        this.#position = { segment: segment.id, offset: recent.end };
+        reader.passTo(recent.end);
+        return { start: from, end: this.#position, entries: recent.entries };
+      }
       const step = await reader.next(segment.end);
       const start = { segment: segment.id, offset: step.offset };
       if (step.kind === 'end') {

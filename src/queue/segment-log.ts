@@ -6,6 +6,7 @@ import { SEGMENT_HEADER_SIZE, encodeFrame, placeFrame } from './frame.ts';
 import type { Entry, LogContent, UnplacedFrame } from './frame.ts';
 import { LogCursor, comparePositions } from './log-cursor.ts';
 import type { Position } from './log-cursor.ts';
+import { RecentFrames } from './recent-frames.ts';
 import { recoverSegments } from './recovery.ts';
 import type { Count } from './recovery.ts';
 import { createSegment, sealSegment } from './segment.ts';
@@ -68,6 +69,7 @@ export class SegmentLog<M> {
   readonly #segmentSize: number;
   /** Ascending by id; the last one is being written while `#file` is there. */
   readonly #segments: Segment[];
+  readonly #recent = new RecentFrames<M>();
   #file: OpenFile | undefined;
   #nextId: number;
   #waiting: Waiting<M>[] = [];
@@ -159,6 +161,7 @@ export class SegmentLog<M> {
       fs: this.#options.fs,
       damagedDirectory: damagedDirectory(this.#options.directory),
       segments: this.#segments,
+      recent: this.#recent,
       onDamage: this.#options.observer.damaged,
       from,
     });
@@ -246,9 +249,12 @@ export class SegmentLog<M> {
     await this.#file.sync();
     this.#options.observer.synced?.((performance.now() - started) / 1000);
     this.#waitingBytes -= end - segment.end;
+    let offset = segment.end;
     segment.end = end;
     segment.size = end;
-    for (const { entries, done } of group) {
+    for (const { frame, entries, done } of group) {
+      this.#recent.add(segment.id, offset, { end: offset + frame.size, entries });
+      offset += frame.size;
       for (const { meta, payload } of entries) this.#options.count(meta, payload.length, segment.tally);
       done('stored');
     }

@@ -1,13 +1,14 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import { messageOf } from '../../src/errors.ts';
-import { ensureCollector } from '../stack/collector.ts';
+import { COLLECTOR_VERSION, ensureCollector } from '../stack/collector.ts';
 import { CACHE } from '../stack/install.ts';
 import { StackError } from '../stack/processes.ts';
 import { step } from '../stack/progress.mjs';
 import { ensurePythonEnvironment } from '../stack/python.ts';
+import { runUntilStopped } from '../stack/stop-signals.ts';
 import { missingToolchain } from '../stack/toolchains.ts';
 import { machineLine } from './machine.ts';
 import { measure } from './mlflow/measure.ts';
@@ -18,6 +19,7 @@ import type { Scenario } from './mlflow/scenario.ts';
 import { startSetting } from './mlflow/setting.ts';
 import type { Setting } from './mlflow/setting.ts';
 import { timeline } from './mlflow/timeline.ts';
+import { toRounds, turned } from './rounds.ts';
 
 /*
  * How many spans a second a real MLflow on PostgreSQL has stored: by the relay, by the Collector, and by hand-made
@@ -40,7 +42,9 @@ async function main(options: Options, signal: AbortSignal): Promise<void> {
     );
     const results = await measureAll(setting, routes, { ...options, directory, signal });
     const versions = await setting.versions();
-    process.stdout.write(`\n${machineLine()}; ${versions}\n\n${report(results)}\n`);
+    process.stdout.write(
+      `\n${machineLine()}; Collector ${COLLECTOR_VERSION}; ${versions}\n\n${report(results)}\n`,
+    );
     const missing = results.filter((r) => r.route === RELAY).reduce((sum, r) => sum + missingSpans(r), 0);
     if (missing !== 0) throw new StackError(`of what the relay accepted, ${missing} spans are not in MLflow`);
   } finally {
@@ -96,18 +100,6 @@ async function measureAll(
   return results;
 }
 
-/** Each round begins with another, so that none always runs after the same. */
-function turned<T>(items: readonly T[], by: number): T[] {
-  const first = by % items.length;
-  return [...items.slice(first), ...items.slice(0, first)];
-}
-
-function toRounds(text: string): number {
-  const value = Number(text);
-  if (/^\d+$/.test(text) && value >= 1 && value <= 20) return value;
-  throw new InvalidArgumentError('expected a number, 1 to 20.');
-}
-
 const command = new Command('npm run bench:mlflow --')
   .description(
     'spans stored a second in a real MLflow on PostgreSQL: relay, Collector, and hand-made requests',
@@ -118,26 +110,4 @@ const command = new Command('npm run bench:mlflow --')
   .option('--timeline', 'show what each transaction of MLflow has stored, and when', false)
   .parse();
 
-const stopping = new AbortController();
-for (const [name, number] of [
-  ['SIGHUP', 1],
-  ['SIGINT', 2],
-  ['SIGTERM', 15],
-] as const) {
-  // Repeated ones change nothing: taking down is bounded in time by itself.
-  process.on(name, () => stopping.abort(128 + number));
-}
-// The bootstrap that started this is gone, and with it whoever would press Ctrl-C.
-process.once('disconnect', () => stopping.abort(1));
-process.channel?.unref();
-
-try {
-  await main(command.opts<Options>(), stopping.signal);
-} catch (error) {
-  if (stopping.signal.aborted) {
-    process.exitCode = Number(stopping.signal.reason);
-  } else {
-    process.stderr.write(`\nbench:mlflow: ${messageOf(error)}\n`);
-    process.exitCode = 1;
-  }
-}
+await runUntilStopped('bench:mlflow', (signal) => main(command.opts<Options>(), signal));

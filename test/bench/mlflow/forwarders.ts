@@ -1,9 +1,7 @@
-import { join } from 'node:path';
 import type { DevelopmentCertificates } from '../../stack/certificates.ts';
-import { startCollector } from '../../stack/collector.ts';
-import { freePort } from '../../stack/processes.ts';
 import { startRelayProcess } from '../../stack/relay-process.ts';
-import { cpuOf } from './cpu.ts';
+import { startBenchCollector } from '../collector.ts';
+import { cpuOf } from '../cpu.ts';
 
 /** A program that takes traces over mutual TLS, keeps them on disk, and takes them to MLflow with tokens of its own. */
 export type Forwarder = {
@@ -42,57 +40,18 @@ export async function startRelay(around: Surroundings): Promise<Forwarder> {
 
 const WAITING = 'mlflow_trace_relay_waiting_spans{destination="mlflow"}';
 
-/**
- * As it is usually set up where traces are to outlive a restart: batches by the batch processor, a sending queue on
- * disk, everything else by default.
- */
+/** It may lose nothing in a crash, as the relay. */
 export async function startDurableCollector(binary: string, around: Surroundings): Promise<Forwarder> {
-  const { directory, certificates, mlflowUrl, experimentId, issuer, client, signal } = around;
-  const port = await freePort();
-  const collector = await startCollector({
+  const { mlflowUrl, issuer, ...rest } = around;
+  const collector = await startBenchCollector({
+    ...rest,
+    kind: 'durable',
     binary,
-    directory,
-    config: {
-      extensions: {
-        oauth2client: {
-          client_id: client.clientId,
-          client_secret: client.secret,
-          token_url: `${issuer}/token`,
-        },
-        file_storage: { directory: join(directory, 'storage'), create_directory: true },
-      },
-      receivers: {
-        otlp: {
-          protocols: {
-            http: {
-              endpoint: `127.0.0.1:${port}`,
-              tls: {
-                cert_file: certificates.certFile,
-                key_file: certificates.keyFile,
-                client_ca_file: certificates.caFile,
-              },
-            },
-          },
-        },
-      },
-      processors: { batch: {} },
-      exporters: {
-        otlp_http: {
-          endpoint: mlflowUrl,
-          auth: { authenticator: 'oauth2client' },
-          headers: { 'x-mlflow-experiment-id': experimentId },
-          sending_queue: { storage: 'file_storage' },
-        },
-      },
-      service: {
-        extensions: ['oauth2client', 'file_storage'],
-        pipelines: { traces: { receivers: ['otlp'], processors: ['batch'], exporters: ['otlp_http'] } },
-      },
-    },
-    signal,
+    upstreamUrl: mlflowUrl,
+    tokenUrl: `${issuer}/token`,
   });
   return {
-    url: `https://127.0.0.1:${port}`,
+    url: collector.url,
     cpu: () => cpuOf(collector),
     // At once: what it may still hold is measured as not stored.
     stop: () => collector.stop('SIGKILL'),

@@ -1,3 +1,4 @@
+import { median } from '../median.ts';
 import { figure, table } from '../table.ts';
 
 /** What came of one scenario by one route, once. */
@@ -117,13 +118,4 @@ function requestCount({ requests }: Measurement): number {
 
 function sum(runs: readonly Measurement[], value: (m: Measurement) => number): number {
   return runs.reduce((total, run) => total + value(run), 0);
-}
-
-/** NaN of nothing. */
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length / 2;
-  const low = sorted[Math.ceil(middle) - 1] ?? Number.NaN;
-  const high = sorted[Math.floor(middle)] ?? Number.NaN;
-  return (low + high) / 2;
 }

@@ -12,7 +12,7 @@ import { startOidcProvider } from '../../stack/oidc-provider.ts';
 import { startPostgres } from '../../stack/postgres.ts';
 import { pythonEnv } from '../../stack/python.ts';
 import type { PythonEnvironment } from '../../stack/python.ts';
-import { cpuOf } from './cpu.ts';
+import { cpuOf } from '../cpu.ts';
 import { openDatabase } from './database.ts';
 import type { Database } from './database.ts';
 
@@ -79,6 +79,8 @@ export async function startSetting(
     signal,
   });
   undo.push(() => mlflow.stop());
+  const failed = Promise.race([mlflow.failed, postgres.failed]);
+  failed.catch(() => {}); // nobody may be waiting for it yet
   const token = () => oidc.token(client.clientId);
   const rest = createMlflowClient(mlflow.url, token);
   return {
@@ -96,7 +98,7 @@ export async function startSetting(
       const { stdout } = await run(python.python, ['-c', PACKAGE_VERSIONS], { env: pythonEnv() });
       return `${stdout.trim()}, ${MLFLOW_WORKERS} workers, on PostgreSQL ${version}`;
     },
-    failed: Promise.race([mlflow.failed, postgres.failed]),
+    failed,
   };
 }
 

@@ -5,6 +5,7 @@ import { BatchDraft } from './batch.ts';
 import type { Batch, BatchLimits, HeldRecord, Piece } from './batch.ts';
 import { LinkedList } from './linked-list.ts';
 import type { Link } from './linked-list.ts';
+import { RecentRoots } from './recent-roots.ts';
 
 export type WindowLimits = BatchLimits & {
   /** How long a trace waits for its root span after its first span was received, in ms. */
@@ -53,7 +54,7 @@ const SPAN_WEIGHT = 256;
  *
  * A trace is ready when its root was added, or when event time (the latest `receivedAt` that was added) has passed
  * its first `receivedAt` by the wait, or, where all there is was added, when the clock has. So a backlog is grouped
- * like live traffic. In a full window the oldest incomplete traces are made ready too: memory is bounded and things
+ * like live traffic. What comes of a trace shortly after its root has gone is ready at once. In a full window the oldest incomplete traces are made ready too: memory is bounded and things
  * move. A trace of which a batch is out is in no other batch, whatever its target, until that batch is released.
  *
  * Reads no clock and does no I/O; every call costs what it moves, not what waits.
@@ -66,6 +67,7 @@ export class TraceWindow<H> {
   readonly #readyLines = new Set<TargetLine<H>>();
   /** Traces in a batch, each with the gatherings that wait for its release. */
   readonly #busy = new Map<TraceId, Gathering<H>[]>();
+  readonly #roots: RecentRoots;
   readonly #out = new Map<Batch<H>, ReadonlyMap<HeldRecord<H>, number>>();
   #readySpans = 0;
   #readyBytes = 0;
@@ -75,6 +77,7 @@ export class TraceWindow<H> {
 
   constructor(limits: WindowLimits) {
     this.#limits = limits;
+    this.#roots = new RecentRoots(limits.traceWaitMs);
   }
 
   /** Weight of the records that are not settled: whole payloads, since a slice pins its buffer, and bookkeeping. */
@@ -182,7 +185,9 @@ export class TraceWindow<H> {
     receivedAt: number,
   ): void {
     let gathering = line.gatherings.get(span.traceId);
+    let isComplete = span.isRoot;
     if (gathering === undefined) {
+      isComplete ||= this.#roots.has(line.target.key, span.traceId, this.#eventTime);
       gathering = {
         traceId: span.traceId,
         line,
@@ -201,10 +206,11 @@ export class TraceWindow<H> {
     else gathering.pieces.push({ held, spanIndexes: [spanIndex], from: 0 });
     gathering.spans++;
     gathering.bytes += span.bytes;
+    if (span.isRoot) this.#roots.add(line.target.key, span.traceId, this.#eventTime);
     if (gathering.place === 'ready') {
       this.#readySpans++;
       this.#readyBytes += span.bytes;
-    } else if (gathering.place === 'waiting' && span.isRoot) {
+    } else if (gathering.place === 'waiting' && isComplete) {
       this.#makeReady(gathering);
     }
   }

@@ -51,6 +51,23 @@ describe('when a trace is ready', () => {
     expect(tracesOf(take(10))).toEqual([1]);
   });
 
+  test('its root has come before it, no longer ago than traces wait', () => {
+    const { window, add, take } = windowOf();
+    add('a', 0, [{ trace: 1, isRoot: true }]);
+    const first = take(0, true);
+    add('late', 5000, [{ trace: 1 }]);
+    // Only the part that is out keeps it back.
+    expect(take(5000, true)).toBeUndefined();
+    window.release(first!);
+    expect(tracesOf(take(5000, true))).toEqual([1]);
+
+    add('b', 6000, [{ trace: 2, isRoot: true }]);
+    window.release(take(6000, true)!);
+    add('too late', 11_001, [{ trace: 2 }]);
+    expect(take(11_001, true)).toBeUndefined();
+    expect(tracesOf(take(16_001, true))).toEqual([2]);
+  });
+
   test('the time of what was read has passed its wait, however little time that took', () => {
     const { add, take } = windowOf();
     add('a', 0, [{ trace: 1 }]);

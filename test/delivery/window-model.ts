@@ -41,6 +41,8 @@ export class WindowModel {
   readonly #limits: WindowLimits;
   readonly #window: TraceWindow<string>;
   readonly #waiting = new Map<string, Expected>();
+  /** When the last root of a trace for a target came. */
+  readonly #rootedAt = new Map<string, number>();
   readonly #facts = new Map<number, string>();
   readonly #recordOfSpan = new Map<number, string>();
   readonly #open = new Map<string, Set<number>>();
@@ -113,9 +115,14 @@ export class WindowModel {
       this.#recordOfSpan.set(id, record);
       this.#open.get(record)?.add(id);
       const key = `${target} ${trace}`;
-      const expected = this.#waiting.get(key) ?? { ids: [], firstReceivedAt: this.#now, hasRoot: false };
+      const expected = this.#waiting.get(key) ?? {
+        ids: [],
+        firstReceivedAt: this.#now,
+        hasRoot: this.#now - (this.#rootedAt.get(key) ?? -Infinity) <= this.#limits.traceWaitMs,
+      };
       expected.ids.push(id);
       expected.hasRoot ||= roots.has(id);
+      if (roots.has(id)) this.#rootedAt.set(key, this.#now);
       this.#waiting.set(key, expected);
     }
   }

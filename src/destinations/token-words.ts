@@ -6,7 +6,7 @@ import type { TokenClaims } from '../auth/token-source.ts';
 const OTHER_CAUSES =
   // It does not ask for the keys again for a key id that is not among them.
   "After a change of the issuer's signing key mlflow-oidc-auth takes up to OIDC_JWKS_CACHE_TTL_SECONDS (300) to take its tokens, " +
-  "and while MLflow's database is away it takes none; see MLflow's log";
+  "and while MLflow's database is away, or without a working OIDC_DISCOVERY_URL, it takes none; see MLflow's log";
 
 /** Of one list in a message. */
 const LONGEST_LIST = 200;

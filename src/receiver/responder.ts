@@ -9,6 +9,7 @@ import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { createBoundedLog } from './bounded-log.ts';
 import type { Connections } from './connections.ts';
+import { handshakeWords } from './handshake-words.ts';
 import { RPC_CODE } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 import { encodingOf } from './request-head.ts';
@@ -76,7 +77,12 @@ export function createResponder(deps: {
 
     /** No TLS was agreed, or not even begun: nobody to answer, only something to tell. */
     connectionRefused(reason: string, remote: string | undefined): void {
-      warnings.warn(`connection ${reason}`, { remote, reason }, 'connection refused');
+      const detail = handshakeWords(reason);
+      warnings.warn(
+        `connection ${reason}`,
+        { remote, reason, ...(detail !== undefined && { detail }) },
+        'connection refused',
+      );
     },
 
     /** Answers what Node could not make a request of, or has given up waiting for. */

@@ -177,6 +177,7 @@ describe('what is no request', () => {
     expect(await seen(({ msg }) => msg === 'connection refused')).toMatchObject({
       level: 40,
       reason: 'ERR_SSL_HTTP_REQUEST',
+      detail: 'the client speaks http:// to a port that speaks TLS',
       remote: '127.0.0.1',
     });
   });

@@ -28,6 +28,8 @@ async function attempt(port: number, options: ConnectionOptions): Promise<string
   }
 }
 
+const contains = (words: string) => expect.stringContaining(words) as string;
+
 describe('the handshake refuses', () => {
   test('no client certificate, another CA, one that is over, one not yet good, one for servers', async () => {
     const { receiver, certificates, queue, seen } = await startTestReceiver();
@@ -38,17 +40,17 @@ describe('the handshake refuses', () => {
     const over = { notBefore: new Date(Date.now() - 2 * hour), notAfter: new Date(Date.now() - hour) };
     const early = { notBefore: new Date(Date.now() + hour) };
     const cases = [
-      ['ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE', undefined],
-      ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', await otherCa.issue(subject)],
-      ['CERT_HAS_EXPIRED', await ca.issue({ ...subject, ...over })],
-      ['CERT_NOT_YET_VALID', await ca.issue({ ...subject, ...early })],
-      ['INVALID_PURPOSE', await ca.issue({ ...subject, usage: 'server' })],
+      ['ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE', undefined, 'the client showed no certificate'],
+      ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', await otherCa.issue(subject), contains('no CA in client_ca_file')],
+      ['CERT_HAS_EXPIRED', await ca.issue({ ...subject, ...over }), contains('is over')],
+      ['CERT_NOT_YET_VALID', await ca.issue({ ...subject, ...early }), contains('not valid yet')],
+      ['INVALID_PURPOSE', await ca.issue({ ...subject, usage: 'server' }), contains('not for clients')],
     ] as const;
-    for (const [reason, pair] of cases) {
+    for (const [reason, pair, words] of cases) {
       const outcome = await attempt(receiver.port, tlsOptions(certificates, pair));
       expect([reason, outcome]).not.toEqual([reason, 'answered']);
       const line = await seen(({ msg, reason: given }) => msg === 'connection refused' && given === reason);
-      expect(line).toMatchObject({ level: 40, remote: '127.0.0.1' });
+      expect(line).toMatchObject({ level: 40, remote: '127.0.0.1', detail: words });
     }
     expect(await attempt(receiver.port, tlsOptions(certificates, await ca.issue(subject)))).toBe('answered');
     expect(queue.records).toEqual([]);

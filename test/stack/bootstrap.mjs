@@ -54,7 +54,7 @@ const NODE_PACKAGES = {
 
 const SCRIPTS = {
   quickstart: 'test/stack/quickstart.ts',
-  bench: 'test/bench/bench.ts',
+  bench: 'test/bench/cost.ts',
   'bench:mlflow': 'test/bench/mlflow.ts',
 };
 

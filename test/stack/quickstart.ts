@@ -134,11 +134,12 @@ async function main(options: Options, signal: AbortSignal): Promise<void> {
       ]),
     );
 
-    process.stdout.write(`\n${summary({ trace, mlflowUrl: mlflow.url, relay, person, certificates })}`);
+    process.stdout.write(`\n${spanTree(trace.spans).join('\n')}\n`);
     if (options.once) {
-      process.stdout.write('\nAll of it ends here; without --once it stays until Ctrl-C.\n');
+      process.stdout.write('\nAll of it ends here; without --once it stays, to look around, until Ctrl-C.\n');
       return;
     }
+    process.stdout.write(summary({ trace, mlflowUrl: mlflow.url, relay, person, certificates }));
     process.stdout.write('\nAll of it runs until Ctrl-C.\n');
     await Promise.race([untilAborted(signal), relay.failed, mlflow.failed]);
   } finally {
@@ -213,8 +214,7 @@ async function send(url: string, files: DevelopmentCertificates, body: string): 
 
 function summary({ trace, mlflowUrl, relay, person, certificates }: Shown): string {
   const { caFile, clientCertFile, clientKeyFile } = certificates;
-  return `${spanTree(trace.spans).join('\n')}
-
+  return `
 See it      ${mlflowUrl}/#/experiments/${trace.experimentId}/traces
 Log in      ${person.email}, password ${person.password}
 

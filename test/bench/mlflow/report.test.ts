@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { COLLECTOR, RELAY, missingSpans, report } from './mlflow/report.ts';
-import type { Measurement } from './mlflow/report.ts';
-import { countAnswers } from './mlflow/setting.ts';
-import { timeline } from './mlflow/timeline.ts';
+import { COLLECTOR, RELAY, missingSpans, report } from './report.ts';
+import type { Measurement } from './report.ts';
+import { countAnswers } from './setting.ts';
+import { timeline } from './timeline.ts';
 
 describe('the report', () => {
   test('has the median of each route, and ratios of what ran in the same round', () => {

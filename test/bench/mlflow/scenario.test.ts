@@ -1,14 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { ExportTraceServiceRequest } from '../../src/otlp/schema.ts';
-import { createEncoder } from './mlflow/encode.ts';
-import {
-  BATCH_PROCESSOR,
-  SCENARIOS,
-  SERVICES,
-  planExports,
-  planSpans,
-  spanCount,
-} from './mlflow/scenario.ts';
+import { ExportTraceServiceRequest } from '../../../src/otlp/schema.ts';
+import { createEncoder } from './encode.ts';
+import { BATCH_PROCESSOR, SCENARIOS, SERVICES, planExports, planSpans, spanCount } from './scenario.ts';
 
 describe.each(SCENARIOS)('the load of the scenario $name', (scenario) => {
   const spans = planSpans(scenario);

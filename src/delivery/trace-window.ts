@@ -54,8 +54,8 @@ const SPAN_WEIGHT = 256;
  *
  * A trace is ready when its root was added, or when event time (the latest `receivedAt` that was added) has passed
  * its first `receivedAt` by the wait, or, where all there is was added, when the clock has. So a backlog is grouped
- * like live traffic. What comes of a trace shortly after its root has gone is ready at once. In a full window the oldest incomplete traces are made ready too: memory is bounded and things
- * move. A trace of which a batch is out is in no other batch, whatever its target, until that batch is released.
+ * like live traffic. What comes of a trace shortly after its root is ready at once. In a full window the oldest
+ * incomplete traces are made ready too: memory is bounded and things move. A trace of which a batch is out is in no other batch, whatever its target, until that batch is released.
  *
  * Reads no clock and does no I/O; every call costs what it moves, not what waits.
  */

@@ -2,6 +2,8 @@ import type { Entry } from './frame.ts';
 
 /** Read back by a reader that keeps up; one that does not reads the disk. */
 const MAX_BYTES = 16 * 1024 * 1024;
+/** What a frame costs in memory beside its bytes, about: many small ones must not slip past the limit. */
+const FRAME_WEIGHT = 512;
 
 export type RecentFrame<M> = { readonly end: number; readonly entries: readonly Entry<M>[] };
 
@@ -14,7 +16,7 @@ export class RecentFrames<M> {
   #bytes = 0;
 
   add(segment: number, offset: number, frame: RecentFrame<M>): void {
-    const bytes = frame.end - offset;
+    const bytes = frame.end - offset + FRAME_WEIGHT;
     this.#frames.set(keyOf(segment, offset), { ...frame, bytes });
     this.#bytes += bytes;
     for (const [key, oldest] of this.#frames) {

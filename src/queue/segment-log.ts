@@ -69,7 +69,8 @@ export class SegmentLog<M> {
   readonly #segmentSize: number;
   /** Ascending by id; the last one is being written while `#file` is there. */
   readonly #segments: Segment[];
-  readonly #recent = new RecentFrames<M>();
+  /** Not before somebody reads. */
+  #recent: RecentFrames<M> | undefined;
   #file: OpenFile | undefined;
   #nextId: number;
   #waiting: Waiting<M>[] = [];
@@ -161,7 +162,7 @@ export class SegmentLog<M> {
       fs: this.#options.fs,
       damagedDirectory: damagedDirectory(this.#options.directory),
       segments: this.#segments,
-      recent: this.#recent,
+      recent: (this.#recent ??= new RecentFrames()),
       onDamage: this.#options.observer.damaged,
       from,
     });
@@ -253,7 +254,7 @@ export class SegmentLog<M> {
     segment.end = end;
     segment.size = end;
     for (const { frame, entries, done } of group) {
-      this.#recent.add(segment.id, offset, { end: offset + frame.size, entries });
+      this.#recent?.add(segment.id, offset, { end: offset + frame.size, entries });
       offset += frame.size;
       for (const { meta, payload } of entries) this.#options.count(meta, payload.length, segment.tally);
       done('stored');

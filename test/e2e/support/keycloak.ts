@@ -11,6 +11,7 @@ import { redirectUrisOf, startMlflow } from '../../stack/mlflow.ts';
 import type { Mlflow } from '../../stack/mlflow.ts';
 import { SENDER } from './stack.ts';
 import type { Stack } from './stack.ts';
+import { requestToken } from './token.ts';
 
 /** The relay's client in the realm for import. */
 export const RELAY_CLIENT = 'otel-relay';
@@ -49,7 +50,7 @@ export async function startKeycloakStack(): Promise<KeycloakStack> {
       clientUri: SENDER,
     });
     const client = { clientId: RELAY_CLIENT, secret: await keycloak.admin.secretOf(RELAY_CLIENT) };
-    const token = () => requestToken(keycloak.issuer, client);
+    const token = () => requestToken(`${keycloak.issuer}/protocol/openid-connect/token`, client);
     return {
       mlflowUrl: server.url,
       issuer: keycloak.issuer,
@@ -67,19 +68,4 @@ export async function startKeycloakStack(): Promise<KeycloakStack> {
     await stop();
     throw error;
   }
-}
-
-async function requestToken(issuer: string, { clientId, secret }: Stack['client']): Promise<string> {
-  const response = await fetch(`${issuer}/protocol/openid-connect/token`, {
-    method: 'POST',
-    headers: {
-      authorization: `Basic ${Buffer.from(`${clientId}:${secret}`).toString('base64')}`,
-      // Keycloak may be stopped between two requests.
-      connection: 'close',
-    },
-    body: new URLSearchParams({ grant_type: 'client_credentials' }),
-  });
-  const { access_token: token } = (await response.json()) as { access_token?: string };
-  if (token === undefined) throw new Error(`no token for ${clientId}: ${response.status}`);
-  return token;
 }

@@ -11,6 +11,7 @@ import { startMlflow } from '../../stack/mlflow.ts';
 import type { Mlflow, MlflowOptions } from '../../stack/mlflow.ts';
 import { startOidcProvider } from '../../stack/oidc-provider.ts';
 import type { OidcProvider } from '../../stack/oidc-provider.ts';
+import { requestToken } from './token.ts';
 
 /** The client certificate of the stack names this. */
 export const SENDER = 'spiffe://e2e.example/ns/test/sa/sender';
@@ -96,7 +97,7 @@ async function createStack(
 ): Promise<Stack> {
   const directory = await mkdtemp(join(tmpdir(), 'certificates-e2e-'));
   const certificates = await writeDevelopmentCertificates(directory, { clientUri: SENDER });
-  const token = () => requestToken(base);
+  const token = () => requestToken(`${base.issuer}/token`, base.client);
   return {
     ...base,
     certificates,
@@ -108,16 +109,4 @@ async function createStack(
       await rm(directory, { recursive: true, force: true });
     },
   };
-}
-
-async function requestToken({ issuer, client }: Pick<Stack, 'issuer' | 'client'>): Promise<string> {
-  const basic = Buffer.from(`${client.clientId}:${client.secret}`).toString('base64');
-  const response = await fetch(`${issuer}/token`, {
-    method: 'POST',
-    // Not on a connection that a stopped provider has closed.
-    headers: { authorization: `Basic ${basic}`, connection: 'close' },
-    body: new URLSearchParams({ grant_type: 'client_credentials' }),
-  });
-  const { access_token } = (await response.json()) as { access_token: string };
-  return access_token;
 }

@@ -1,3 +1,4 @@
+import { parseExactly } from './exact-json.ts';
 import { waitFor } from './processes.ts';
 
 /** A value of an attribute as MLflow gives it back; integers that a double cannot hold are bigints. */
@@ -163,14 +164,7 @@ type Json = any;
 
 /** Times and integers of OTLP do not fit a double, and MLflow writes them as JSON numbers. */
 function parseJson(text: string): Json {
-  return JSON.parse(text, keepInteger);
-}
-
-function keepInteger(_key: string, value: unknown, context?: { source?: string }): unknown {
-  const source = context?.source ?? '';
-  return typeof value === 'number' && !Number.isSafeInteger(value) && /^-?\d+$/.test(source)
-    ? BigInt(source)
-    : value;
+  return parseExactly(text);
 }
 
 function toTrace(traceId: string, { trace_info: info, spans = [] }: Json): StoredTrace {

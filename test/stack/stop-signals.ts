@@ -1,3 +1,5 @@
+import { messageOf } from '../../src/errors.ts';
+
 /**
  * Aborted, with the exit code as its reason, by a signal to this process, or when the bootstrap that started it is
  * gone, and with it whoever would press Ctrl-C. Repeated signals change nothing: taking down is bounded in time by
@@ -29,7 +31,7 @@ export async function runUntilStopped(
     if (signal.aborted) {
       process.exitCode = Number(signal.reason);
     } else {
-      process.stderr.write(`\n${name}: ${error instanceof Error ? error.message : String(error)}\n`);
+      process.stderr.write(`\n${name}: ${messageOf(error)}\n`);
       process.exitCode = 1;
     }
   }

@@ -1,10 +1,11 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { parseExactly } from '../../stack/exact-json.ts';
 import type { StoredSpan } from '../../stack/mlflow-client.ts';
-import { pythonEnv } from '../../stack/python.ts';
 import type { Program } from '../../stack/sdks.ts';
 import type { Stack } from './stack.ts';
 import { clientFiles } from './relay.ts';
+import { sdkEnvironment, withBigTimes } from './sdk-run.ts';
 
 /*
  * Programs that are set up by OpenTelemetry's own variables alone, send spans by an SDK, and print each as a line of
@@ -50,32 +51,8 @@ export async function runSdkProgram(
   { command, args }: Program,
   variables: Record<string, string>,
 ): Promise<{ spans: StoredSpan[]; complaints: string }> {
-  const env = pythonEnv();
-  for (const name of Object.keys(env)) if (name.startsWith('OTEL_')) delete env[name];
-  // For Python's requests these stand above what the exporter is told.
-  delete env['REQUESTS_CA_BUNDLE'];
-  delete env['CURL_CA_BUNDLE'];
-  const options = { env: { ...env, ...variables }, timeout: 60_000, maxBuffer: 16 * 1024 * 1024 };
+  const options = { env: sdkEnvironment(variables), timeout: 60_000, maxBuffer: 16 * 1024 * 1024 };
   const { stdout, stderr } = await promisify(execFile)(command, args, options);
   const lines = stdout.split('\n').filter((line) => line.startsWith('{'));
-  return { spans: lines.map(readSpan), complaints: stderr };
-}
-
-/** Times come as texts. */
-function readSpan(line: string): StoredSpan {
-  const { start, end, events, ...rest } = JSON.parse(line, keepInteger) as StoredSpan;
-  return {
-    ...rest,
-    start: BigInt(start),
-    end: BigInt(end),
-    events: events.map(({ name, time, attributes }) => ({ name, time: BigInt(time), attributes })),
-  };
-}
-
-/** Integers that a double cannot hold. */
-function keepInteger(_key: string, value: unknown, context?: { source?: string }): unknown {
-  const source = context?.source ?? '';
-  return typeof value === 'number' && !Number.isSafeInteger(value) && /^-?\d+$/.test(source)
-    ? BigInt(source)
-    : value;
+  return { spans: lines.map((line) => withBigTimes(parseExactly(line) as StoredSpan)), complaints: stderr };
 }

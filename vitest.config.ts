@@ -4,7 +4,8 @@ import { defineConfig } from 'vitest/config';
 const WITH_TOOLS = ['test/k8s/*.test.ts', 'test/stack/postgres.test.ts'];
 
 // unit: pure parts and rooms on real sockets and files; tools: manifests, image
-// and stack by their own tools; e2e: the built relay against real counterparts.
+// and stack by their own tools; e2e: the built relay against real counterparts. Fault tests of the queue alone are
+// units, those of the relay are end-to-end.
 export default defineConfig({
   test: {
     projects: [
@@ -12,7 +13,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/e2e/**', ...WITH_TOOLS],
+          exclude: ['test/e2e/**', 'test/fault/relay/**', ...WITH_TOOLS],
           // A limit for what hangs, not a measure: machines are slow at times.
           testTimeout: 60_000,
           hookTimeout: 60_000,
@@ -29,7 +30,7 @@ export default defineConfig({
       {
         test: {
           name: 'e2e',
-          include: ['test/e2e/**/*.test.ts'],
+          include: ['test/e2e/**/*.test.ts', 'test/fault/relay/*.test.ts'],
           globalSetup: ['test/e2e/global-setup.ts'],
           fileParallelism: false,
           testTimeout: 300_000,

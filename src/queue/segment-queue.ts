@@ -27,6 +27,8 @@ export type QueueOptions = {
   readonly maxBytes: number;
   readonly destinations: readonly string[];
   readonly fs?: FileSystem;
+  /** Keeps others out of the directory; returns what lets them in again. */
+  readonly lock?: (directory: string) => () => void;
 };
 
 type Deps = { readonly log: Logger; readonly metrics: Metrics };
@@ -47,7 +49,7 @@ export async function openQueue(
   let unlock: (() => void) | undefined;
   try {
     await fs.makeDirectory(directory);
-    unlock = lockDirectory(directory);
+    unlock = (options.lock ?? lockDirectory)(directory);
     return await SegmentQueue.open(options, fs, unlock, deps);
   } catch (error) {
     unlock?.();

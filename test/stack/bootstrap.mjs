@@ -3,6 +3,7 @@
 //
 //   node test/stack/bootstrap.mjs quickstart | bench | bench:mlflow [options]
 //   node test/stack/bootstrap.mjs test [options of vitest]
+//   node test/stack/bootstrap.mjs test:fault [options]     the fault tests in their long form
 //   node test/stack/bootstrap.mjs npm <arguments>          npm itself, with that Node first on the PATH
 import { spawn } from 'node:child_process';
 import {
@@ -100,10 +101,16 @@ async function main() {
     await installDependencies(node);
     return run(npm(node), args, node, { stdio: 'inherit' });
   }
-  if (task === 'test') {
+  if (task === 'test' || task === 'test:fault') {
+    const isFault = task === 'test:fault';
+    if (isFault) process.env.FAULT_RUNS = 'long';
     await prepare(node);
     const vitest = join(ROOT, 'node_modules/vitest/vitest.mjs');
-    return run([node, vitest], ['run', ...(await chosenTests(node)), ...args], node, {
+    const chosen = [
+      ...(isFault ? ['test/fault/', '--disable-console-intercept'] : []),
+      ...(await chosenTests(node)),
+    ];
+    return run([node, vitest], ['run', ...chosen, ...args], node, {
       stdio: ['ignore', 'inherit', 'inherit'],
     });
   }
@@ -115,7 +122,7 @@ async function main() {
     return run(command, args, node, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
   }
   const tasks = Object.keys(SCRIPTS).join(' | ');
-  throw new Problem(`usage: node test/stack/bootstrap.mjs ${tasks} | test | npm [arguments]`);
+  throw new Problem(`usage: node test/stack/bootstrap.mjs ${tasks} | test | test:fault | npm [arguments]`);
 }
 
 /** Without Python, the tests that need no MLflow; where CI is set, all of them, to fail there. */

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { configCommand } from './commands/config.ts';
+import { queueCommand } from './commands/queue.ts';
 import { runCommand } from './commands/run.ts';
 import { RelayError } from './errors.ts';
 import type { ErrorCode } from './errors.ts';
@@ -13,6 +14,8 @@ const CONFIGURATION_ERRORS: ReadonlySet<ErrorCode> = new Set([
   'CONFIG_INVALID',
   'CONFIG_UNREADABLE',
   'CERTIFICATE_INVALID',
+  'DESTINATION_IN_USE',
+  'DESTINATION_UNKNOWN',
 ]);
 
 /** Runs the command line; sets the exit code of the process and never rejects. */
@@ -45,7 +48,7 @@ Exit codes:
   1  failed while running; a second signal while stopping; Node too old
   2  wrong usage or configuration`,
     );
-  for (const command of [runCommand(), configCommand()]) {
+  for (const command of [runCommand(), configCommand(), queueCommand()]) {
     root.addCommand(command);
     for (const each of [command, ...command.commands]) each.copyInheritedSettings(root);
   }

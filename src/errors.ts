@@ -6,7 +6,9 @@ export type ErrorCode =
   | 'LISTEN_FAILED'
   | 'QUEUE_LOCKED'
   | 'QUEUE_UNUSABLE'
-  | 'QUEUE_FORMAT';
+  | 'QUEUE_FORMAT'
+  | 'DESTINATION_IN_USE'
+  | 'DESTINATION_UNKNOWN';
 
 /**
  * A condition that stops the relay or a command: what happened, where, and what to do, in one message.

@@ -68,7 +68,12 @@ export async function startRelay(
   try {
     const names = Object.keys(config.destinations);
     const queue = await openQueue(
-      { directory: config.queue.directory, maxBytes: config.queue.max_size, destinations: names },
+      {
+        directory: config.queue.directory,
+        maxBytes: config.queue.max_size,
+        destinations: names,
+        maxRepeatedBytes: config.delivery.window_size,
+      },
       { log, metrics },
     );
     running.queue = queue;
@@ -204,7 +209,7 @@ function statusOf(
   upstreams: readonly Upstream[],
   isListening: boolean,
 ): RelayStatus {
-  const { destinations, canAppend, ...rest } = queue.status();
+  const { destinations, canAppend, unconfigured, ...rest } = queue.status();
   const letters = queue.deadLetters.status();
   return {
     ready: canAppend && isListening,
@@ -227,6 +232,9 @@ function statusOf(
           },
         ];
       }),
+    ),
+    unconfigured_destinations: Object.fromEntries(
+      Object.entries(unconfigured).map(([name, waitingSpans]) => [name, { waiting_spans: waitingSpans }]),
     ),
   };
 }
@@ -252,11 +260,15 @@ function fillGauges(
   queue: Queue & { readonly deadLetters: DeadLetters },
   upstreams: readonly Upstream[],
 ): void {
-  const { bytes, segments, destinations } = queue.status();
+  const { bytes, segments, destinations, unconfigured } = queue.status();
   const letters = queue.deadLetters.status();
   metrics.queueBytes.set(bytes);
   metrics.queueSegments.set(segments);
   metrics.deadLetterBytes.set(letters.bytes);
+  metrics.unconfiguredSpans.reset();
+  for (const [destination, spans] of Object.entries(unconfigured)) {
+    metrics.unconfiguredSpans.set({ destination }, spans);
+  }
   for (const { name: destination, tokens } of upstreams) {
     const { waitingSpans = 0, oldestReceivedAt } = destinations[destination] ?? {};
     metrics.waitingSpans.set({ destination }, waitingSpans);

@@ -154,8 +154,11 @@ test('a full queue answers 503 with Retry-After and stays ready; when the upstre
   expect(full.get('accepted_spans_total')).toBe(5);
   expect(full.get(of('waiting_spans'))).toBe(5);
   expect(full.get('refused_spans_total{reason="queue_full"}')).toBe(1);
-  // What there is no room for now may be small enough for what is left.
-  expect((await relay.post(tracesProtobuf(['small']))).status).toBe(200);
+  // There is room for a small one, and it is for others than the one that filled the rest.
+  const small = await relay.post(tracesProtobuf(['small']));
+  expect(small.status).toBe(503);
+  expect(await small.text()).toContain('more of it than the fair share of this sender');
+  expect((await relay.metrics()).get('refused_spans_total{reason="queue_over_share"}')).toBe(1);
 
   upstream.become('takes');
   await waitFor('the queue took nothing again', DEADLINE_MS, async () =>
@@ -166,5 +169,5 @@ test('a full queue answers 503 with Retry-After and stays ready; when the upstre
     'the end of the backlog',
     (metrics) => metrics.get(of('waiting_spans')) === 0,
   );
-  expect(drained.get(of('delivered_spans_total'))).toBe(7);
+  expect(drained.get(of('delivered_spans_total'))).toBe(6);
 });

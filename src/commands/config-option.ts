@@ -5,11 +5,9 @@ import type { Command } from 'commander';
  * before it says that `--confg` is unknown.
  */
 export function withConfigFile(command: Command, action: (file: string) => void | Promise<void>): Command {
-  return command
-    .option('-c, --config <file>', 'configuration file, YAML (required)')
-    .action((options: { config?: string }) => {
-      if (options.config === undefined)
-        command.error("error: required option '--config <file>' not specified");
-      return action(options.config);
-    });
+  return command.option('-c, --config <file>', 'configuration file, YAML (required)').action(() => {
+    const { config } = command.opts<{ config?: string }>();
+    if (config === undefined) command.error("error: required option '--config <file>' not specified");
+    return action(config);
+  });
 }

@@ -74,11 +74,14 @@ const queue = section(
     max_size: size('1MiB', '65536GiB')
       .prefault('4GiB')
       .describe(
-        'Disk space of waiting traces; when it is full, clients get 503 and try again. Dead letters may take a quarter of it on top (1MiB to 65536GiB).',
+        'Disk space of waiting traces; when it is full, clients get 503 and try again. The last tenth is for senders that have less than their fair share in it. Dead letters may take a quarter of it on top (1MiB to 65536GiB).',
       ),
   },
   'a map such as {directory: /var/lib/mlflow-trace-relay}',
 );
+
+/** Each has a window in memory, and connections of its own. */
+const MAX_DESTINATIONS = 16;
 
 const destinations = z
   .record(
@@ -91,13 +94,13 @@ const destinations = z
       error: (issue) =>
         issue.code !== 'invalid_type'
           ? undefined
-          : 'expected a map: the name of the one destination, and under it kind, url, experiment and auth',
+          : 'expected a map: the name of each destination, and under it kind, url, experiment and auth',
     },
   )
-  .refine((value) => Object.keys(value).length === 1, {
-    error: 'must have one destination; several are not available yet',
+  .refine((value) => Object.keys(value).length >= 1 && Object.keys(value).length <= MAX_DESTINATIONS, {
+    error: `must have 1 to ${MAX_DESTINATIONS} destinations`,
   })
-  .meta({ minProperties: 1, maxProperties: 1 });
+  .meta({ minProperties: 1, maxProperties: MAX_DESTINATIONS });
 
 const delivery = section({
   trace_wait: duration('0s', '10m')
@@ -112,7 +115,9 @@ const delivery = section({
   max_in_flight: whole(1, 256).prefault(8).describe('Most requests to the upstream at once (1 to 256).'),
   window_size: size('1MiB', '16GiB')
     .prefault('64MiB')
-    .describe('Memory for spans that wait for the rest of their trace, or for an answer (1MiB to 16GiB).'),
+    .describe(
+      'Memory, for each destination, for spans that wait for the rest of their trace, or for an answer; also the most that comes again after a crash (1MiB to 16GiB).',
+    ),
 });
 
 const configKeys = section(
@@ -120,15 +125,15 @@ const configKeys = section(
     receiver: receiver.describe('Where traces come in.'),
     queue: queue.describe('Where traces wait on disk. A client is answered 200 once they are there.'),
     destinations: destinations.describe(
-      'Where traces go, by name: metrics and logs carry the name. One for now.',
+      'Where traces go, by name: metrics and logs carry the name. Each gets every trace, at its own pace; a new one those that come from then on. What waits for one that is renamed or taken out stays on disk until it is named again, or given up by the command queue forget (1 to 16).',
     ),
     routes: z
       .array(z.unknown(), { error: 'expected a list, and an empty one: routes are not available yet' })
       .max(0, {
-        error: 'are not available yet: leave the list empty, and every trace goes to the one destination',
+        error: 'are not available yet: leave the list empty, and every trace goes to every destination',
       })
       .prefault([])
-      .describe('Not available yet; every trace goes to the one destination.'),
+      .describe('Not available yet; every trace goes to every destination.'),
     delivery: delivery.prefault({}).describe('How traces are put together and sent.'),
     admin: section({
       listen: address()

@@ -41,6 +41,11 @@ export class Intake {
     return this.#isAtTail;
   }
 
+  /** Nothing is read until older records are settled, so that a crash brings no more again than the window's size. */
+  get isHeldBack(): boolean {
+    return this.#deps.reader.isHeldBack;
+  }
+
   /** To be called when the window may have room again, and when the relay stops. */
   wake(): void {
     this.#wake?.();
@@ -53,6 +58,11 @@ export class Intake {
     while (!stopping.aborted) {
       if (window.isFull) {
         await new Promise<void>((resolve) => (this.#wake = resolve));
+        continue;
+      }
+      if (reader.isHeldBack) {
+        onProgress();
+        await reader.waitForMore(stopping);
         continue;
       }
       const lease = await this.#next();

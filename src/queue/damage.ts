@@ -51,3 +51,12 @@ export async function putAside(
     return false;
   }
 }
+
+/** Moves a file into the folder of what is kept: it takes no room, and works again after a try that did not. */
+export async function keepAside(fs: FileSystem, path: string, directory: string): Promise<void> {
+  await fs.makeDirectory(directory);
+  await fs.rename(path, join(directory, basename(path))).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error; // moved, though the disk had said otherwise
+  });
+  await fs.syncDirectory(directory);
+}

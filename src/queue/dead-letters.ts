@@ -1,20 +1,27 @@
 import { randomUUID } from 'node:crypto';
+import { isDiskFull } from './filesystem.ts';
 import type { FileSystem } from './filesystem.ts';
 import { LogContent } from './frame.ts';
 import type { DeadLetter, DeadLetters } from './queue.ts';
+import type { Reserve } from './reserve.ts';
 import { SegmentLog } from './segment-log.ts';
 import type { LogObserver } from './segment-log.ts';
 
 /** What is written beside a letter's payload. The id names it for good, wherever its bytes are moved. */
 type LetterMeta = Omit<DeadLetter, 'payload'> & { readonly id: string };
 
-/** Dead letters in a log of their own. A letter of any size fits while the limit is not reached. */
-export async function openDeadLetters(
-  fs: FileSystem,
-  directory: string,
-  maxBytes: number,
-  observer: LogObserver,
-): Promise<DeadLetters> {
+/**
+ * Dead letters in a log of their own. A letter of any size fits while the limit is not reached, and on a full disk as
+ * many as there is room in the reserve.
+ */
+export async function openDeadLetters(options: {
+  readonly fs: FileSystem;
+  readonly directory: string;
+  readonly maxBytes: number;
+  readonly reserve: Pick<Reserve, 'release'>;
+  readonly observer: LogObserver;
+}): Promise<DeadLetters> {
+  const { fs, directory, maxBytes, reserve, observer } = options;
   const log = await SegmentLog.open<LetterMeta>({
     fs,
     directory,
@@ -22,6 +29,9 @@ export async function openDeadLetters(
     maxBytes,
     mayOvershoot: true,
     idsAbove: 0,
+    async beforeSegment(lastError) {
+      if (isDiskFull(lastError)) await reserve.release();
+    },
     count: ({ destination, spanCount: spans, receivedAt }, bytes, tally) =>
       tally.add(destination, destination, { records: 1, spans, bytes }, receivedAt),
     observer,

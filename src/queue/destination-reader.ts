@@ -1,7 +1,10 @@
 import type { RouteTarget } from '../otlp/record.ts';
+import { SEGMENT_HEADER_SIZE } from './frame.ts';
+import { comparePositions } from './log-cursor.ts';
 import type { LogCursor, Position, ReadFrame } from './log-cursor.ts';
 import type { Lease, QueueReader } from './queue.ts';
 import type { SegmentLog } from './segment-log.ts';
+import { spansIn } from './waiting-spans.ts';
 
 /** What is written of a record beside its payload. */
 export type RecordMeta = {
@@ -12,23 +15,43 @@ export type RecordMeta = {
 };
 
 /** A frame that was read and has records that are not settled. */
-type OpenFrame = { readonly start: Position; readonly receivedAt: number; unsettled: number };
+type OpenFrame = {
+  readonly start: Position;
+  readonly bytes: number;
+  readonly receivedAt: number;
+  unsettled: number;
+};
 
 const READ_AGAIN_MS = 1000;
+
+/** Positions are saved before their time when this share of what a crash may bring again was settled. */
+const SAVE_AT_SHARE = 1 / 4;
 
 /** One destination's way through the log: hands out its records, knows how far all of them are settled. */
 export class DestinationReader implements QueueReader {
   readonly destination: string;
-  waitingSpans: number;
+  /** The position should be saved now. */
+  onMuchSettled: () => void = () => {};
   readonly #cursor: LogCursor<RecordMeta>;
   #readUpTo: Position;
   readonly #log: SegmentLog<RecordMeta>;
   readonly #onReadError: (error: unknown) => void;
+  readonly #maxRepeatedBytes: number;
+  /** What a crash would bring again: all that was read behind the saved position, settled or not. */
+  #repeatedBytes = 0;
+  /** Since positions were last saved, or that was asked for. */
+  #settledBytes = 0;
   /** In the order of the log. */
   readonly #open = new Set<OpenFrame>();
   #ready: Lease[] = [];
   #more: Promise<void> = Promise.resolve();
+  #saved = Promise.withResolvers<void>();
   #closed = false;
+  /** Spans on loan that are not done. */
+  #lentSpans = 0;
+  /** Of the spans that a segment's tally tells, those that the reader is past: read, or lost to damage. */
+  #passed: { readonly segment: number; spans: number };
+  #hasPassedDamage = false;
 
   constructor(options: {
     destination: string;
@@ -36,18 +59,54 @@ export class DestinationReader implements QueueReader {
     from: Position;
     waitingSpans: number;
     onReadError: (error: unknown) => void;
+    /** How much is read behind the saved position, but for the last frame. */
+    maxRepeatedBytes: number;
   }) {
     this.destination = options.destination;
-    this.waitingSpans = options.waitingSpans;
     this.#readUpTo = options.from;
-    this.#cursor = options.log.cursor(options.from, { onSkipped: (metas) => this.#skip(metas) });
+    this.#cursor = options.log.cursor(options.from, { onPassedOver: () => (this.#hasPassedDamage = true) });
     this.#log = options.log;
+    this.#passed = { segment: options.from.segment, spans: 0 };
+    this.#passed.spans = this.waitingSpans - options.waitingSpans;
     this.#onReadError = options.onReadError;
+    this.#maxRepeatedBytes = options.maxRepeatedBytes;
   }
 
   /** Where a restart would have to begin. */
   get settledUpTo(): Position {
     return this.#oldest?.start ?? this.#readUpTo;
+  }
+
+  /** What is on loan, and what is to be read yet as the tallies of the log tell it. */
+  get waitingSpans(): number {
+    const { segment } = this.#cursor.position;
+    let waiting = this.#lentSpans;
+    for (const { id, tally } of this.#log.segments) {
+      if (id < segment) continue;
+      const passed = id === this.#passed.segment ? this.#passed.spans : 0;
+      waiting += Math.max(spansIn(tally, this.destination) - passed, 0);
+    }
+    return waiting;
+  }
+
+  get isHeldBack(): boolean {
+    return this.#repeatedBytes >= this.#maxRepeatedBytes;
+  }
+
+  /**
+   * To be told after each try to save a position and to remove segments: neither comes again. After one that failed
+   * too: where the disk does not take positions, twice is better than not at all.
+   */
+  saved(position: Position): void {
+    this.#repeatedBytes = 0;
+    for (const { id, end } of this.#log.segments) {
+      if (id < position.segment || id > this.#readUpTo.segment) continue;
+      const from = id === position.segment ? position.offset : SEGMENT_HEADER_SIZE;
+      const to = id === this.#readUpTo.segment ? this.#readUpTo.offset : end;
+      this.#repeatedBytes += Math.max(to - from, 0);
+    }
+    this.#saved.resolve();
+    this.#saved = Promise.withResolvers();
   }
 
   get oldestReceivedAt(): number | undefined {
@@ -68,6 +127,7 @@ export class DestinationReader implements QueueReader {
         const frame = await this.#cursor.next();
         if (frame === undefined) {
           this.#readUpTo = this.#cursor.position;
+          if (this.#hasPassedDamage) this.#passAll();
           return undefined;
         }
         this.#take(frame);
@@ -85,13 +145,14 @@ export class DestinationReader implements QueueReader {
     const { promise: aborted, resolve } = Promise.withResolvers<void>();
     const onAbort = () => resolve();
     signal?.addEventListener('abort', onAbort, { once: true });
-    await Promise.race([this.#more, aborted]);
+    await Promise.race([this.isHeldBack ? this.#saved.promise : this.#more, aborted]);
     signal?.removeEventListener('abort', onAbort);
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     this.#ready = [];
+    this.#saved.resolve();
     await this.#cursor.close();
   }
 
@@ -100,28 +161,43 @@ export class DestinationReader implements QueueReader {
     const mine = frame.entries.filter(({ meta }) => this.#isMine(meta));
     const first = mine[0];
     if (first === undefined) return;
-    const open: OpenFrame = { start: frame.start, receivedAt: first.meta.receivedAt, unsettled: mine.length };
+    const { start, end } = frame;
+    const bytes = end.offset - start.offset;
+    const open: OpenFrame = { start, bytes, receivedAt: first.meta.receivedAt, unsettled: mine.length };
     this.#open.add(open);
+    this.#repeatedBytes += bytes;
+    if (this.#passed.segment !== start.segment) this.#passed = { segment: start.segment, spans: 0 };
     for (const { meta, payload } of mine) {
       const { spans, sender, route, receivedAt } = meta;
       let waiting = spans;
       let settled = false;
+      this.#passed.spans += spans;
+      this.#lentSpans += spans;
       const done = (count: number) => {
-        this.waitingSpans -= Math.min(count, waiting);
+        this.#lentSpans -= Math.min(count, waiting);
         waiting -= Math.min(count, waiting);
       };
       const settle = () => {
         if (settled) return;
         settled = true;
         done(waiting);
-        if (--open.unsettled === 0) this.#open.delete(open);
+        if (--open.unsettled > 0) return;
+        this.#open.delete(open);
+        this.#settledBytes += bytes;
+        if (this.#settledBytes < this.#maxRepeatedBytes * SAVE_AT_SHARE) return;
+        this.#settledBytes = 0;
+        this.onMuchSettled();
       };
       this.#ready.push({ record: { payload, spanCount: spans, sender, route, receivedAt }, done, settle });
     }
   }
 
-  #skip(metas: readonly RecordMeta[]): void {
-    for (const meta of metas) if (this.#isMine(meta)) this.waitingSpans -= meta.spans;
+  /** At the end of the log nothing is left to read, whatever its tally tells of records that were damaged. */
+  #passAll(): void {
+    const last = this.#log.segments.at(-1);
+    if (last === undefined || comparePositions(this.#cursor.position, this.#log.end) < 0) return;
+    this.#passed = { segment: last.id, spans: spansIn(last.tally, this.destination) };
+    this.#hasPassedDamage = false;
   }
 
   #isMine(meta: RecordMeta): boolean {

@@ -1,4 +1,4 @@
-import { open, mkdir, readdir, rename, unlink } from 'node:fs/promises';
+import { open, mkdir, readdir, rename, statfs, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { constants } from 'node:fs';
 import { dirname } from 'node:path';
@@ -19,6 +19,8 @@ export interface FileSystem {
   rename(from: string, to: string): Promise<void>;
   /** Makes created and removed entries of this folder durable. */
   syncDirectory(path: string): Promise<void>;
+  /** Bytes that may still be written on the disk of this folder; Infinity where the disk does not say. */
+  freeBytes(path: string): Promise<number>;
 }
 
 export interface OpenFile {
@@ -64,7 +66,24 @@ export const realFileSystem: FileSystem = {
       await handle.close();
     }
   },
+  async freeBytes(path) {
+    const { bavail, blocks, bsize } = await statfs(path);
+    return blocks === 0 ? Infinity : bavail * bsize;
+  },
 };
+
+/** Also when it was removed before, though the disk had said otherwise. */
+export async function removeIfThere(fs: FileSystem, path: string): Promise<void> {
+  await fs.remove(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error;
+  });
+}
+
+/** Whether a system call failed because there is no room, or a quota is used up. */
+export function isDiskFull(error: unknown): boolean {
+  const { code } = (error ?? {}) as NodeJS.ErrnoException;
+  return code === 'ENOSPC' || code === 'EDQUOT';
+}
 
 function openFile(handle: FileHandle): OpenFile {
   return {

@@ -7,8 +7,10 @@ const CHUNK_SIZE = 256 * 1024;
 
 export type Step<M> =
   | { readonly kind: 'frame'; readonly offset: number; readonly end: number; readonly entries: Entry<M>[] }
-  /** Bytes without a frame whose checksums hold, and what is known of the entries that were there. */
-  | { readonly kind: 'damage'; readonly offset: number; readonly end: number; readonly metas: readonly M[] }
+  /** A frame of a later version of the relay. */
+  | { readonly kind: 'unknown'; readonly offset: number; readonly end: number }
+  /** Bytes without a frame whose checksums hold. */
+  | { readonly kind: 'damage'; readonly offset: number; readonly end: number }
   /** Nothing more before the limit; or a footer, behind which nothing comes. */
   | { readonly kind: 'end'; readonly offset: number; readonly isFooter: boolean };
 
@@ -32,35 +34,29 @@ export class FrameReader<M> {
 
   /** @param limit offset of the first byte that must not be read: the end of what is synced, or of the file */
   async next(limit: number): Promise<Step<M>> {
-    for (;;) {
-      const offset = this.#offset;
-      if (offset >= limit) return { kind: 'end', offset, isFooter: false };
-      const prefix = decodePrefix(await this.#bytes(offset, PREFIX_SIZE, limit), 0, this.#salt, offset);
-      if (prefix === undefined) return this.#damage(await this.#findPrefix(offset + 1, limit));
-      if (prefix.kind === 'footer') return { kind: 'end', offset, isFooter: true };
-      const payloadOffset = offset + PREFIX_SIZE + prefix.headerLength;
-      const end = payloadOffset + prefix.payloadLength;
-      if (end > limit) return this.#damage(limit);
-      if (prefix.kind === 'unknown') {
-        this.#offset = end;
-        continue;
-      }
-      const header = decodeHeader<M>(
-        prefix,
-        await this.#bytes(offset + PREFIX_SIZE, prefix.headerLength, limit),
-      );
-      if (header === undefined) return this.#damage(end);
-      const entries = this.#headersOnly
-        ? header.map(({ meta }) => ({ meta, payload: new Uint8Array() }))
-        : decodePayloads(prefix, header, await this.#ownBytes(payloadOffset, prefix.payloadLength, end));
-      if (entries === undefined)
-        return this.#damage(
-          end,
-          header.map(({ meta }) => meta),
-        );
+    const offset = this.#offset;
+    if (offset >= limit) return { kind: 'end', offset, isFooter: false };
+    const prefix = decodePrefix(await this.#bytes(offset, PREFIX_SIZE, limit), 0, this.#salt, offset);
+    if (prefix === undefined) return this.#damage(await this.#findPrefix(offset + 1, limit));
+    if (prefix.kind === 'footer') return { kind: 'end', offset, isFooter: true };
+    const payloadOffset = offset + PREFIX_SIZE + prefix.headerLength;
+    const end = payloadOffset + prefix.payloadLength;
+    if (end > limit) return this.#damage(limit);
+    if (prefix.kind === 'unknown') {
       this.#offset = end;
-      return { kind: 'frame', offset, end, entries };
+      return { kind: 'unknown', offset, end };
     }
+    const header = decodeHeader<M>(
+      prefix,
+      await this.#bytes(offset + PREFIX_SIZE, prefix.headerLength, limit),
+    );
+    if (header === undefined) return this.#damage(end);
+    const entries = this.#headersOnly
+      ? header.map(({ meta }) => ({ meta, payload: new Uint8Array() }))
+      : decodePayloads(prefix, header, await this.#ownBytes(payloadOffset, prefix.payloadLength, end));
+    if (entries === undefined) return this.#damage(end);
+    this.#offset = end;
+    return { kind: 'frame', offset, end, entries };
   }
 
   /** Goes on behind a frame that was had from elsewhere. */
@@ -68,10 +64,10 @@ export class FrameReader<M> {
     this.#offset = offset;
   }
 
-  #damage(end: number, metas: readonly M[] = []): Step<M> {
+  #damage(end: number): Step<M> {
     const offset = this.#offset;
     this.#offset = end;
-    return { kind: 'damage', offset, end, metas };
+    return { kind: 'damage', offset, end };
   }
 
   /** Offset of the next prefix whose checksum holds, or `limit`. */

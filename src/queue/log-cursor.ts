@@ -29,8 +29,8 @@ type CursorOptions<M> = {
   readonly recent: RecentFrames<M>;
   readonly onDamage: (damage: Damage) => void;
   readonly from: Position;
-  /** Told of entries that were passed over because their payload is damaged. */
-  readonly onSkipped?: (metas: readonly M[]) => void;
+  /** Told when bytes were passed over because they are damaged: who knows what was in them. */
+  readonly onPassedOver?: () => void;
   /** Payloads are neither read nor checked, and empty. */
   readonly headersOnly?: boolean;
 };
@@ -74,12 +74,13 @@ export class LogCursor<M> {
         continue;
       }
       this.#position = { segment: segment.id, offset: step.end };
+      if (step.kind === 'unknown') continue;
       if (step.kind === 'frame') return { start, end: this.#position, entries: step.entries };
-      const { fs, damagedDirectory, onDamage, onSkipped } = this.#options;
+      const { fs, damagedDirectory, onDamage, onPassedOver } = this.#options;
       const bytes = step.end - step.offset;
       const place = { segment: segment.path, offset: step.offset, bytes, atEnd: step.end === segment.end };
-      await putAside(fs, file, damagedDirectory, place, onDamage);
-      onSkipped?.(step.metas);
+      if (!(await putAside(fs, file, damagedDirectory, place, onDamage))) segment.isOnlyCopy = true;
+      onPassedOver?.();
     }
   }
 

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { RelayError } from '../errors.ts';
 import type { FileSystem, OpenFile } from './filesystem.ts';
@@ -35,10 +35,16 @@ export function positionPath(directory: string, destination: string): string {
 
 /** The saved position of one destination: the first frame that is not settled. */
 export class PositionFile {
-  readonly #file: OpenFile;
+  readonly #fs: FileSystem;
+  readonly #path: string;
+  #file: OpenFile;
   #newest: Slot | undefined;
+  /** After a failed sync the kernel may call lost pages clean: the file is not written again, but made anew. */
+  #isSpoiled = false;
 
-  private constructor(file: OpenFile, newest: Slot | undefined) {
+  private constructor(fs: FileSystem, path: string, file: OpenFile, newest: Slot | undefined) {
+    this.#fs = fs;
+    this.#path = path;
     this.#file = file;
     this.#newest = newest;
   }
@@ -53,14 +59,13 @@ export class PositionFile {
         await readSlot(file, path, SLOT_OFFSETS[1]),
       ];
       const newest = slots.filter((slot) => slot !== undefined).toSorted((a, b) => b.write - a.write)[0];
-      return new PositionFile(file, newest);
+      return new PositionFile(fs, path, file, newest);
     } catch (error) {
       await file.close();
       throw error;
     }
   }
 
-  /** Makes the file at its full size, so that saving needs no room on a full disk. */
   static async create(
     fs: FileSystem,
     directory: string,
@@ -68,20 +73,8 @@ export class PositionFile {
     position: Position,
   ): Promise<PositionFile> {
     const path = positionPath(directory, destination);
-    const partial = `${path}.partial`;
-    await fs.remove(partial).catch(() => {}); // of a start that was cut off
-    const file = await fs.create(partial);
-    try {
-      await file.write([Buffer.alloc(SLOT_OFFSETS[1] + SLOT_SIZE)], 0);
-      const created = new PositionFile(file, undefined);
-      await created.save(position);
-      await fs.rename(partial, path);
-      await fs.syncDirectory(directory);
-      return created;
-    } catch (error) {
-      await file.close();
-      throw error;
-    }
+    const first = { write: 1, position };
+    return new PositionFile(fs, path, await createFile(fs, path, first), first);
   }
 
   /** What a start would find; `undefined` if both slots are damaged. */
@@ -91,22 +84,60 @@ export class PositionFile {
 
   /** Resolves once the position is on stable storage. One call at a time. */
   async save(position: Position): Promise<void> {
-    const write = (this.#newest?.write ?? 0) + 1;
-    const bytes = Buffer.alloc(SLOT_SIZE);
-    MAGIC.copy(bytes);
-    bytes.writeUInt8(VERSION, 7);
-    bytes.writeBigUInt64LE(BigInt(write), 8);
-    bytes.writeBigUInt64LE(BigInt(position.segment), 16);
-    bytes.writeBigUInt64LE(BigInt(position.offset), 24);
-    bytes.writeUInt32LE(crc32(bytes.subarray(0, 36)), 36);
-    await this.#file.write([bytes], SLOT_OFFSETS[write % 2 === 0 ? 0 : 1]);
-    await this.#file.sync();
-    this.#newest = { write, position };
+    const slot = { write: (this.#newest?.write ?? 0) + 1, position };
+    if (this.#isSpoiled) {
+      const spoiled = this.#file;
+      this.#file = await createFile(this.#fs, this.#path, slot);
+      this.#isSpoiled = false;
+      void spoiled.close().catch(() => {});
+    } else {
+      try {
+        await this.#file.write([encodeSlot(slot)], slotOffset(slot));
+        await this.#file.sync();
+      } catch (error) {
+        this.#isSpoiled = true;
+        throw error;
+      }
+    }
+    this.#newest = slot;
   }
 
   close(): Promise<void> {
     return this.#file.close();
   }
+}
+
+/** At its full size, so that saving needs no room on a full disk. */
+async function createFile(fs: FileSystem, path: string, slot: Slot): Promise<OpenFile> {
+  const partial = `${path}.partial`;
+  await fs.remove(partial).catch(() => {}); // of a try that was cut off
+  const file = await fs.create(partial);
+  try {
+    await file.write([Buffer.alloc(SLOT_OFFSETS[1] + SLOT_SIZE)], 0);
+    await file.write([encodeSlot(slot)], slotOffset(slot));
+    await file.sync();
+    await fs.rename(partial, path);
+    await fs.syncDirectory(dirname(path));
+    return file;
+  } catch (error) {
+    await file.close().catch(() => {});
+    throw error;
+  }
+}
+
+function slotOffset({ write }: Slot): number {
+  return SLOT_OFFSETS[write % 2 === 0 ? 0 : 1];
+}
+
+function encodeSlot({ write, position }: Slot): Buffer {
+  const bytes = Buffer.alloc(SLOT_SIZE);
+  MAGIC.copy(bytes);
+  bytes.writeUInt8(VERSION, 7);
+  bytes.writeBigUInt64LE(BigInt(write), 8);
+  bytes.writeBigUInt64LE(BigInt(position.segment), 16);
+  bytes.writeBigUInt64LE(BigInt(position.offset), 24);
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, 36)), 36);
+  return bytes;
 }
 
 async function readSlot(file: OpenFile, path: string, offset: number): Promise<Slot | undefined> {

@@ -7,8 +7,9 @@ import type { TraceRecord } from '../otlp/record.ts';
 export interface Queue {
   /**
    * Resolves after the fdatasync that covers the records; one append is all or nothing.
-   * `full`: nothing was taken, the size limit is reached. `failed`: nothing was taken, the disk does not
-   * take writes. A record may still come to a reader after `failed`: it was never promised.
+   * `full`: nothing was taken, the size limit is reached. `over_share`: nothing was taken, the queue is nearly full
+   * and the sender has its fair share of it. `failed`: nothing was taken, the disk does not take writes. A record may
+   * still come to a reader after `failed`: it was never promised. All records of one append are of one sender.
    */
   append(records: readonly TraceRecord[]): Promise<AppendOutcome>;
   /** The one reader of a destination; continues after the last settled record. */
@@ -18,12 +19,20 @@ export interface Queue {
   close(): Promise<void>;
 }
 
-export type AppendOutcome = 'stored' | 'full' | 'failed';
+export type AppendOutcome = 'stored' | 'full' | 'over_share' | 'failed';
 
 export interface QueueReader {
   /** The next synced record for this destination; `undefined` at the end of what is synced. */
   next(): Promise<Lease | undefined>;
-  /** Resolves when `next` may have something new, or when the queue closes, or the signal aborts. */
+  /**
+   * As much was handed out beyond the saved position as a crash may bring again: `next` should not be called until
+   * more is settled. A single frame may go over.
+   */
+  readonly isHeldBack: boolean;
+  /**
+   * Resolves when `next` may have something new, or may be called again after having been held back; also when the
+   * queue closes, or the signal aborts.
+   */
   waitForMore(signal?: AbortSignal): Promise<void>;
 }
 
@@ -55,6 +64,8 @@ export type QueueStatus = {
       }
     >
   >;
+  /** Spans that are kept for destinations which are not in the configuration, by destination. */
+  readonly unconfigured: Readonly<Record<string, number>>;
 };
 
 /** Spans that a destination will never take, kept for a person to look at. */

@@ -22,6 +22,8 @@ export type RecoveryOptions<M> = {
   readonly onDamage: (damage: Damage) => void;
   /** A segment could not be read or sealed for another reason than its content. */
   readonly onTrouble: (segment: string, error: unknown) => void;
+  /** A segment has no footer, and so many whole records; it may have been cut where one could not tell. */
+  readonly onNotClosed: (segment: string, records: number) => void;
 };
 
 /**
@@ -35,7 +37,7 @@ export type RecoveryOptions<M> = {
  * start fail: what cannot be read now is left for the readers to try.
  */
 export async function recoverSegments<M>(options: RecoveryOptions<M>): Promise<Segment[]> {
-  const { fs, directory, damagedDirectory, content, count, onDamage, onTrouble } = options;
+  const { fs, directory, damagedDirectory, content, count, onDamage, onTrouble, onNotClosed } = options;
   const segments: Segment[] = [];
   for (const fileName of (await fs.list(directory)).toSorted()) {
     const name = parseSegmentName(fileName);
@@ -46,6 +48,7 @@ export async function recoverSegments<M>(options: RecoveryOptions<M>): Promise<S
       const size = await file.size();
       if (size <= SEGMENT_HEADER_SIZE) {
         await checkSegmentHeader(path, file, content);
+        onNotClosed(path, 0);
         await fs.remove(path); // never got a frame
         continue;
       }
@@ -72,19 +75,25 @@ export async function recoverSegments<M>(options: RecoveryOptions<M>): Promise<S
     const segment: Segment = { ...unread, end: SEGMENT_HEADER_SIZE, tally: new Tally() };
     const { path } = segment;
     let limit = unread.size;
+    let records = 0;
     const reader = new FrameReader<M>(file, segment.salt, SEGMENT_HEADER_SIZE);
     for (let step = await reader.next(limit); ; step = await reader.next(limit)) {
       if (step.kind === 'frame') {
         for (const { meta, payload } of step.entries) count(meta, payload.length, segment.tally);
+        records += step.entries.length;
         segment.end = step.end;
+      } else if (step.kind === 'unknown') {
+        segment.end = step.end; // not ours to cut off
       } else if (step.kind === 'end') {
         limit = step.offset; // less than the size only where a footer was cut
         break;
       }
     }
+    onNotClosed(path, records);
     if (segment.end < limit) {
       const place = { segment: path, offset: segment.end, bytes: limit - segment.end, atEnd: true };
-      if (!(await putAside(fs, file, damagedDirectory, place, onDamage))) return segment;
+      segment.isOnlyCopy = !(await putAside(fs, file, damagedDirectory, place, onDamage));
+      if (segment.isOnlyCopy) return segment;
     }
     try {
       await file.truncate(segment.end);

@@ -1,10 +1,12 @@
 import { join } from 'node:path';
 import { messageOf } from '../errors.ts';
+import { keepAside } from './damage.ts';
 import type { Damage } from './damage.ts';
+import { removeIfThere } from './filesystem.ts';
 import type { FileSystem, OpenFile } from './filesystem.ts';
 import { SEGMENT_HEADER_SIZE, encodeFrame, placeFrame } from './frame.ts';
 import type { Entry, LogContent, UnplacedFrame } from './frame.ts';
-import { LogCursor, comparePositions } from './log-cursor.ts';
+import { LogCursor } from './log-cursor.ts';
 import type { Position } from './log-cursor.ts';
 import { RecentFrames } from './recent-frames.ts';
 import { recoverSegments } from './recovery.ts';
@@ -28,6 +30,11 @@ export type LogOptions<M> = {
   readonly maxBytes: number;
   /** One append may go over the limit: what is larger than all the room there is can still be kept. */
   readonly mayOvershoot?: boolean;
+  /**
+   * Called before a segment is begun, with the error that ended the last one if there was one; a rejection keeps the
+   * log from taking anything until the next try.
+   */
+  readonly beforeSegment?: (lastError: unknown) => Promise<void>;
   /** Segments get higher ids than this: no position that was ever saved can point into a new one. */
   readonly idsAbove: number;
   readonly count: Count<M>;
@@ -40,6 +47,8 @@ export type LogObserver = {
   damaged(damage: Damage): void;
   /** A segment of before could not be read or sealed at the start. */
   unread(segment: string, reason: string): void;
+  /** A segment was found at the start that is not whole, as it has no footer; so many records in it are. */
+  notClosed?(segment: string, records: number): void;
   failing(reason: string): void;
   recovered(): void;
 };
@@ -61,8 +70,8 @@ type Waiting<M> = {
  * 3. Bytes are never written twice. Every open, and every recovery from a failed write or sync, begins a new
  *    segment with an id never used before; what stands behind the synced end of the old one is not trusted.
  *    After a failed fsync the kernel may call the lost pages clean, so that file is never synced again.
- * 4. Segments are removed whole, oldest first. Unlinking works on a full disk, which is why this is a log of
- *    files and not a database: those need room to delete.
+ * 4. Segments are removed whole, as soon as nobody needs anything in them. Unlinking works on a full disk, which is
+ *    why this is a log of files and not a database: those need room to delete.
  */
 export class SegmentLog<M> {
   readonly #options: LogOptions<M>;
@@ -77,6 +86,7 @@ export class SegmentLog<M> {
   #waitingBytes = 0;
   #writing: Promise<void> | undefined;
   #failing = false;
+  #lastError: unknown;
   /** The last one told, so that a lasting one is told once. */
   #failureReason: string | undefined;
   #closed = false;
@@ -87,10 +97,7 @@ export class SegmentLog<M> {
     this.#options = options;
     this.#segments = segments;
     this.#nextId = Math.max(options.idsAbove, segments.at(-1)?.id ?? 0) + 1;
-    this.#segmentSize = Math.min(
-      Math.max(Math.floor(options.maxBytes / SEGMENTS_PER_LOG), MIN_SEGMENT_SIZE),
-      MAX_SEGMENT_SIZE,
-    );
+    this.#segmentSize = segmentSizeOf(options.maxBytes);
   }
 
   /** Recovers what is on disk and begins a new segment; a disk that takes no writes does not keep it from opening. */
@@ -102,6 +109,7 @@ export class SegmentLog<M> {
       damagedDirectory: damagedDirectory(directory),
       onDamage: observer.damaged,
       onTrouble: (segment, error) => observer.unread(segment, messageOf(error)),
+      onNotClosed: (segment, records) => observer.notClosed?.(segment, records),
     });
     const log = new SegmentLog<M>(options, segments);
     try {
@@ -155,7 +163,7 @@ export class SegmentLog<M> {
 
   cursor(
     from: Position,
-    how: { onSkipped?: (metas: readonly M[]) => void; headersOnly?: boolean } = {},
+    how: { onPassedOver?: () => void; headersOnly?: boolean } = {},
   ): LogCursor<M> {
     return new LogCursor<M>({
       ...how,
@@ -168,21 +176,16 @@ export class SegmentLog<M> {
     });
   }
 
-  /** Removes the segments of which nothing stands behind this position; never the last one. */
-  async removeBefore(position: Position): Promise<void> {
+  /** Removes the segments that nobody needs any more; never the last one. */
+  async remove(isPassed: (segment: Segment) => boolean): Promise<void> {
     const { fs, directory } = this.#options;
-    let removed = false;
-    for (;;) {
-      const [first, second] = this.#segments;
-      if (!first || !second || comparePositions({ segment: first.id, offset: first.end }, position) > 0)
-        break;
-      await fs.remove(first.path).catch((error: NodeJS.ErrnoException) => {
-        if (error.code !== 'ENOENT') throw error; // removed, though the disk had said otherwise
-      });
-      this.#segments.shift();
-      removed = true;
+    const passed = this.#segments.slice(0, -1).filter((segment) => isPassed(segment));
+    for (const segment of passed) {
+      if (segment.isOnlyCopy) await keepAside(fs, segment.path, damagedDirectory(directory));
+      else await removeIfThere(fs, segment.path);
+      this.#segments.splice(this.#segments.indexOf(segment), 1);
     }
-    if (removed) await fs.syncDirectory(directory);
+    if (passed.length > 0) await fs.syncDirectory(directory);
   }
 
   /** Waits for the appends under way, seals the last segment. */
@@ -273,17 +276,20 @@ export class SegmentLog<M> {
   }
 
   async #begin(): Promise<void> {
-    const { fs, directory, content } = this.#options;
+    const { fs, directory, content, beforeSegment } = this.#options;
+    await beforeSegment?.(this.#lastError);
     const { segment, file } = await createSegment(fs, directory, this.#nextId++, content);
     this.#segments.push(segment);
     this.#file = file;
     this.#failing = false;
+    this.#lastError = undefined;
   }
 
   /** Stops taking; what was synced stays readable. Tries with a new segment until the disk takes writes again. */
   #fail(error: unknown, group: readonly Waiting<M>[] = []): void {
     const file = this.#file;
     this.#failing = true;
+    this.#lastError = error;
     this.#file = undefined;
     void file?.close().catch(() => {});
     for (const { done } of [...group, ...this.#waiting.splice(0)]) done('failed');
@@ -308,7 +314,7 @@ export class SegmentLog<M> {
   async #removeLastIfEmpty(): Promise<void> {
     const last = this.#segments.at(-1);
     if (last?.end !== SEGMENT_HEADER_SIZE) return;
-    await this.#options.fs.remove(last.path);
+    await removeIfThere(this.#options.fs, last.path);
     this.#segments.pop();
   }
 
@@ -316,6 +322,12 @@ export class SegmentLog<M> {
     this.#advance.resolve();
     this.#advance = Promise.withResolvers<void>();
   }
+}
+
+/** Bytes after which a log of this size goes on in another segment. */
+export function segmentSizeOf(maxBytes: number): number {
+  const share = Math.floor(maxBytes / SEGMENTS_PER_LOG);
+  return Math.min(Math.max(share, MIN_SEGMENT_SIZE), MAX_SEGMENT_SIZE);
 }
 
 function damagedDirectory(directory: string): string {

@@ -29,6 +29,8 @@ export type Segment = {
   /** Bytes on disk, the footer among them. */
   size: number;
   readonly tally: Tally;
+  /** Damage in it could not be copied: it is kept when its records are not needed any more. */
+  isOnlyCopy?: boolean;
 };
 
 /** Id and salt of a segment, both in its file's name. */

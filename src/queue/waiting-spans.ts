@@ -1,7 +1,7 @@
 import type { RecordMeta } from './destination-reader.ts';
 import type { Position } from './log-cursor.ts';
 import type { SegmentLog } from './segment-log.ts';
-import type { Tally } from './tally.ts';
+import type { Amount, Tally } from './tally.ts';
 
 /** What a footer tells, so that a start need not read records: how much there is by sender and route. */
 export function countRecord(
@@ -15,6 +15,38 @@ export function countRecord(
   tally.add(key, anySender, { records: 1, spans, bytes }, receivedAt);
 }
 
+type Key = readonly [sender: string | null, route: string, destinations: readonly string[]];
+type Counted = { readonly sender: string | null; readonly destinations: readonly string[] } & Amount;
+
+/** Tallies are asked often, and each of their amounts has one key. */
+const keys = new WeakMap<Amount, Key>();
+
+function* counted(tally: Tally): Iterable<Counted> {
+  for (const [json, amount] of tally) {
+    let key = keys.get(amount);
+    if (key === undefined) keys.set(amount, (key = JSON.parse(json) as Key));
+    const [sender, , destinations] = key;
+    yield { sender, destinations, ...amount };
+  }
+}
+
+/** Bytes by sender; those of too many senders have none. A sender may come several times. */
+export function* sendersOf(tally: Tally): Iterable<[string, number]> {
+  for (const { sender, bytes } of counted(tally)) yield [sender ?? '', bytes];
+}
+
+/** Who has records in a segment with this tally. */
+export function destinationsOf(tally: Tally): ReadonlySet<string> {
+  return new Set([...counted(tally)].flatMap(({ destinations }) => destinations));
+}
+
+/** Spans of a destination in a segment with this tally. */
+export function spansIn(tally: Tally, destination: string): number {
+  let sum = 0;
+  for (const { destinations, spans } of counted(tally)) if (destinations.includes(destination)) sum += spans;
+  return sum;
+}
+
 /** Spans that wait behind a position; of its own segment the headers are read, of the later ones the footers. */
 export async function countFrom(
   log: SegmentLog<RecordMeta>,
@@ -23,11 +55,7 @@ export async function countFrom(
 ): Promise<number> {
   let waiting = 0;
   for (const segment of log.segments) {
-    if (segment.id <= from.segment) continue;
-    for (const [key, { spans }] of segment.tally) {
-      const [, , destinations] = JSON.parse(key) as [string | null, string, string[]];
-      if (destinations.includes(destination)) waiting += spans;
-    }
+    if (segment.id > from.segment) waiting += spansIn(segment.tally, destination);
   }
   const cursor = log.cursor(from, { headersOnly: true });
   try {

@@ -13,6 +13,7 @@ export type RefusalReason =
   | 'undecodable'
   | 'invalid_spans'
   | 'queue_full'
+  | 'queue_over_share'
   | 'queue_failed'
   | 'stopping'
   | 'internal';

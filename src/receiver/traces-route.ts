@@ -26,6 +26,13 @@ const RETRY_AFTER_TROUBLE = 5;
 /** Seconds. Bodies are in hand for milliseconds. */
 const RETRY_AFTER_BUSY = 1;
 
+const QUEUE_WORDS = {
+  full: 'the queue of the relay is full; send again later',
+  over_share:
+    'the queue of the relay is nearly full, and more of it than the fair share of this sender is taken by what it sent; send again later',
+  failed: 'the disk of the relay does not take writes; send again later',
+} as const;
+
 export type TracesRouteDeps = {
   queue: Pick<Queue, 'append'>;
   route: (sender: string) => RouteTarget;
@@ -144,12 +151,6 @@ function refusalOfBody(result: Exclude<BodyResult, { ok: true }>, maxBodySize: n
   }
 }
 
-function refusalOfQueue(outcome: 'full' | 'failed'): Refusal {
-  return outcome === 'full'
-    ? unavailable('queue_full', 'the queue of the relay is full; send again later', RETRY_AFTER_TROUBLE)
-    : unavailable(
-        'queue_failed',
-        'the disk of the relay does not take writes; send again later',
-        RETRY_AFTER_TROUBLE,
-      );
+function refusalOfQueue(outcome: Exclude<AppendOutcome, 'stored'>): Refusal {
+  return unavailable(`queue_${outcome}`, QUEUE_WORDS[outcome], RETRY_AFTER_TROUBLE);
 }

@@ -61,6 +61,11 @@ export function createMetrics() {
       'destination',
     ]),
     waitingSpans: gauge('waiting_spans', 'Spans on disk that are not settled yet.', ['destination']),
+    unconfiguredSpans: gauge(
+      'unconfigured_destination_spans',
+      'Spans on disk that are kept for a destination which is not in the configuration any more.',
+      ['destination'],
+    ),
     deadLetterSpans: gauge('dead_letter_spans', 'Spans that the upstream refused for good, kept on disk.', [
       'destination',
     ]),

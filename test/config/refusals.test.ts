@@ -177,7 +177,7 @@ describe('a configuration that cannot be used is refused with file, line, column
     [
       'no destination',
       LEAST.slice(0, LEAST.indexOf('destinations:')) + 'destinations: {}\n',
-      'relay.yaml:3:1 destinations: must have one destination; several are not available yet',
+      'relay.yaml:3:1 destinations: must have 1 to 16 destinations',
     ],
     [
       'nothing at all',
@@ -267,12 +267,15 @@ describe('a configuration that cannot be used is refused with file, line, column
     [
       'routes',
       LEAST + 'routes: [{to: mlflow}]\n',
-      'relay.yaml:9:1 routes: are not available yet: leave the list empty, and every trace goes to the one destination',
+      'relay.yaml:9:1 routes: are not available yet: leave the list empty, and every trace goes to every destination',
     ],
     [
-      'two destinations',
-      LEAST + '  other:\n' + LEAST.slice(LEAST.indexOf('    kind')),
-      'relay.yaml:3:1 destinations: must have one destination; several are not available yet',
+      'too many destinations',
+      LEAST +
+        Array.from({ length: 16 }, (_, i) => `  other${i}:\n` + LEAST.slice(LEAST.indexOf('    kind'))).join(
+          '',
+        ),
+      'relay.yaml:3:1 destinations: must have 1 to 16 destinations',
     ],
     [
       'a name of a destination with capitals',

@@ -93,6 +93,7 @@ export function routeOf(name: string): RouteTarget {
 /** A queue in memory. */
 export class MemoryQueue implements QueueReader {
   readonly settled: TraceRecord[] = [];
+  isHeldBack = false;
   /** Spans that were told to be done. */
   doneSpans = 0;
   readonly #records: TraceRecord[] = [];

@@ -14,6 +14,8 @@ export default defineConfig({
           name: 'unit',
           include: ['test/**/*.test.ts'],
           exclude: ['test/e2e/**', 'test/fault/relay/**', ...WITH_TOOLS],
+          sequence: { groupOrder: 0 },
+          maxWorkers: 2,
           // A limit for what hangs, not a measure: machines are slow at times.
           testTimeout: 60_000,
           hookTimeout: 60_000,
@@ -23,6 +25,7 @@ export default defineConfig({
         test: {
           name: 'tools',
           include: WITH_TOOLS,
+          sequence: { groupOrder: 1 },
           testTimeout: 120_000,
           hookTimeout: 1_000_000,
         },
@@ -33,6 +36,7 @@ export default defineConfig({
           include: ['test/e2e/**/*.test.ts', 'test/fault/relay/*.test.ts'],
           globalSetup: ['test/e2e/global-setup.ts'],
           fileParallelism: false,
+          sequence: { groupOrder: 2 },
           testTimeout: 300_000,
           // Hooks install and build what is not in the cache yet.
           hookTimeout: 1_000_000,

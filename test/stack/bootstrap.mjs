@@ -1,7 +1,8 @@
 // Plain JavaScript that any Node since 18 reads: it finds the Node that the project needs, installs the
 // dependencies, and goes on with one of
 //
-//   node test/stack/bootstrap.mjs quickstart | bench | bench:mlflow [options]
+//   node test/stack/bootstrap.mjs quickstart | bench | bench:mlflow | bench:log [options]
+//   node test/stack/bootstrap.mjs prefetch                 installs what end-to-end tests need
 //   node test/stack/bootstrap.mjs test [options of vitest]
 //   node test/stack/bootstrap.mjs test:fault [options]     the fault tests in their long form
 //   node test/stack/bootstrap.mjs npm <arguments>          npm itself, with that Node first on the PATH
@@ -57,6 +58,8 @@ const SCRIPTS = {
   quickstart: 'test/stack/quickstart.ts',
   bench: 'test/bench/cost.ts',
   'bench:mlflow': 'test/bench/mlflow.ts',
+  'bench:log': 'test/bench/log.ts',
+  prefetch: 'test/stack/prefetch.ts',
 };
 
 /** What a person is told in one line. */
@@ -116,7 +119,7 @@ async function main() {
   }
   const script = SCRIPTS[task];
   if (script !== undefined) {
-    await (isHelp ? installDependencies(node) : prepare(node));
+    await (isHelp || task === 'prefetch' ? installDependencies(node) : prepare(node));
     const command = [node, '--disable-warning=ExperimentalWarning', join(ROOT, script)];
     // The channel tells it when this process is gone.
     return run(command, args, node, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });

@@ -1,0 +1,32 @@
+import { ensureCollector } from './collector.ts';
+import { CACHE } from './install.ts';
+import { ensureKeycloak } from './keycloak.ts';
+import { ensureOldestPython, ensurePatchedPlugin } from './mlflow-oldest.ts';
+import { ensurePythonEnvironment } from './python.ts';
+import { ensureAgent, ensureSdk } from './sdks.ts';
+import type { SdkLanguage } from './sdks.ts';
+import { runUntilStopped } from './stop-signals.ts';
+import { ensureToxiproxy } from './toxiproxy.ts';
+
+/*
+ * Installs and builds what the end-to-end tests need, one after the other, while other tests run: started by CI in the
+ * background. Whoever needs a thing waits for it, and tells what fails.
+ */
+
+const LANGUAGES: readonly SdkLanguage[] = ['go', 'javascript', 'java'];
+
+await runUntilStopped('prefetch', async (signal) => {
+  const steps: (() => Promise<unknown>)[] = [
+    () => ensurePythonEnvironment(CACHE, { signal }),
+    () => ensureKeycloak({ signal }),
+    () => ensureCollector({ signal }),
+    () => ensureToxiproxy({ signal }),
+    async () => ensurePatchedPlugin(await ensureOldestPython()),
+    ...LANGUAGES.map((language) => () => ensureSdk(language, { signal })),
+    () => ensureAgent('genai', { signal }),
+  ];
+  for (const step of steps) {
+    if (signal.aborted) return;
+    await step().catch(() => {});
+  }
+});

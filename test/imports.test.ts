@@ -31,7 +31,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'config',
   ],
 
-  commands: ['config', 'relay.ts'],
+  commands: ['config', 'relay.ts', 'queue/forget.ts'],
   config: ['loopback.ts'],
   telemetry: [],
   otlp: [],

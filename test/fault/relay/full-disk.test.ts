@@ -19,7 +19,7 @@ import type { TestTrace } from '../../e2e/support/traces.ts';
 import { waitFor } from '../../stack/processes.ts';
 import { openDoor } from '../support/door.ts';
 import { figure } from '../support/run.ts';
-import { canMountSmallDisk, mountSmallDisk } from '../support/small-disk.ts';
+import { mountSmallDisk, skipWithoutSmallDisks } from '../../stack/small-disk.ts';
 
 const MIB = 1024 * 1024;
 
@@ -33,7 +33,7 @@ afterAll(() => stack.stop());
 const largeTrace = (bytes: number, more: Record<string, string> = {}) =>
   makeTrace(1, { attributes: { filling: 'x'.repeat(bytes), ...more } });
 
-describe.skipIf(!canMountSmallDisk())('a disk that something else has filled', () => {
+describe.skipIf(skipWithoutSmallDisks())('a disk that something else has filled', () => {
   async function setUp() {
     const disk = mountSmallDisk(24 * MIB);
     onTestFinished(() => disk.remove());

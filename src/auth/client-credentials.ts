@@ -5,7 +5,14 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import { createIssuerClient } from './issuer-client.ts';
 import type { IssuerOptions } from './issuer-client.ts';
 import { IssuerProblem } from './issuer-words.ts';
-import { SHORTEST_LIFETIME_MS, lifetimeOf, nextFetchAfterDrop, retryDelay, timesOf } from './schedule.ts';
+import {
+  SHORTEST_LIFETIME_MS,
+  discoveryDelay,
+  lifetimeOf,
+  nextFetchAfterDrop,
+  retryDelay,
+  timesOf,
+} from './schedule.ts';
 import type { TokenTimes } from './schedule.ts';
 import { readClaims } from './token-claims.ts';
 import type { TokenClaims, TokenResult, TokenSource } from './token-source.ts';
@@ -90,9 +97,10 @@ export function createClientCredentials(
       succeeded(lifetime, claims);
       return fresh;
     } catch (error) {
+      const wasFound = metadata !== undefined;
       // The endpoint may have moved, whatever it was that failed: looking it up again costs one request.
       metadata = undefined;
-      return failed(error, secret);
+      return failed(error, secret, wasFound);
     }
   }
 
@@ -121,7 +129,8 @@ export function createClientCredentials(
     logged = undefined;
   }
 
-  function failed(error: unknown, secret: string | undefined): Failure {
+  /** @param wasFound the issuer's metadata was there */
+  function failed(error: unknown, secret: string | undefined, wasFound: boolean): Failure {
     const away = error instanceof IssuerProblem && error.kind === 'away';
     const result: Failure = {
       kind: away ? 'unavailable' : 'rejected',
@@ -131,7 +140,10 @@ export function createClientCredentials(
     failures += 1;
     failure = { ...result, secret };
     const now = clock();
-    nextFetchAt = now + retryDelay(failures, Math.random());
+    const isWanted = current === undefined || now >= current.times.usableUntil;
+    const delay =
+      away && !wasFound && isWanted ? discoveryDelay : (random: number) => retryDelay(failures, random);
+    nextFetchAt = now + delay(Math.random());
     if (!closing.signal.aborted && (logged?.reason !== result.reason || now - logged.at >= REPEAT_LOG_MS)) {
       log[away ? 'warn' : 'error']({ tokenStillValid: expiresAt() !== undefined }, result.reason);
       logged = { reason: result.reason, at: now };

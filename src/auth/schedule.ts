@@ -59,6 +59,14 @@ export function retryDelay(failures: number, random: number): number {
 }
 
 /**
+ * How long to leave an issuer alone whose metadata is not to be had for now, while no token is there: asking for it is
+ * a light request, and costs one that is away nothing. Shorter than callers ask in vain, so that theirs is the pace.
+ */
+export function discoveryDelay(random: number): number {
+  return FIRST_RETRY_MS * (0.8 + 0.2 * random);
+}
+
+/**
  * When the next token may be fetched after the upstream refused the current one: at once, but a second after
  * the last time that this was the reason. `previous` is what this returned then.
  */

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
 import { createLogger } from '../telemetry/logger.ts';
+import { collectEarly } from './collect-early.ts';
 import { withConfigFile } from './config-option.ts';
 import { untilStopped } from './until-stopped.ts';
 
@@ -13,6 +14,7 @@ export function runCommand(): Command {
     const config = loadConfig(file, process.env);
     const log = createLogger(config.log.level);
     const start = async () => {
+      collectEarly();
       // Only this command pays for loading the relay.
       const { startRelay } = await import('../relay.ts');
       return startRelay(config, log);

@@ -1,6 +1,5 @@
 import PQueue from 'p-queue';
-import type { Destination, SendOutcome } from '../destinations/destination.ts';
-import { messageOf } from '../errors.ts';
+import type { Destination, ResolvedTarget, SendOutcome } from '../destinations/destination.ts';
 import type { DeadLetters, Lease, QueueReader } from '../queue/queue.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -11,6 +10,7 @@ import { Notice } from './notice.ts';
 import { Pacing } from './pacing.ts';
 import type { Ticket } from './pacing.ts';
 import { within } from './pause.ts';
+import { Requests } from './requests.ts';
 import { newConsignment, RetryLine } from './retry-line.ts';
 import type { Consignment } from './retry-line.ts';
 import { TraceWindow } from './trace-window.ts';
@@ -55,12 +55,21 @@ const ABORT_GRACE_MS = 1000;
 /** Times that a batch must be refused where each refusal may as well be a passing fault of the upstream. */
 const DOUBTS_TO_BELIEVE = 2;
 
+type Failure = Exclude<SendOutcome, { kind: 'delivered' | 'refused' }>;
+
+function failureOf(outcome: Failure): { condition: 'retrying' | 'blocked'; after: number } {
+  return outcome.kind === 'retry'
+    ? { condition: 'retrying', after: outcome.after ?? 0 }
+    : { condition: 'blocked', after: 0 };
+}
+
 class Dispatcher {
   readonly #destination: Destination;
   readonly #metrics: DeliveryDeps['metrics'];
   readonly #log: Logger;
   readonly #window: TraceWindow<Lease>;
   readonly #pacing: Pacing;
+  readonly #requests: Requests;
   readonly #upstream: Upstream;
   readonly #burial: Burial;
   readonly #intake: Intake;
@@ -74,6 +83,8 @@ class Dispatcher {
   #isTurnOfRetries = true;
   #answers = 0;
   #deliveries = 0;
+  /** Of the batch that failed last. */
+  #failedTarget: ResolvedTarget | undefined;
   #timer: { readonly handle: NodeJS.Timeout; readonly at: number } | undefined;
   #reading: Promise<void> = Promise.resolve();
   #stopped: Promise<void> | undefined;
@@ -86,7 +97,9 @@ class Dispatcher {
     this.#metrics = metrics;
     this.#log = log;
     this.#window = new TraceWindow(options);
-    this.#pacing = new Pacing({ maxInFlight: options.maxInFlight, random: Math.random });
+    this.#requests = new Requests({ destination, metrics, log, stopping, cut: this.#cut.signal });
+    const { canProbe } = this.#requests;
+    this.#pacing = new Pacing({ maxInFlight: options.maxInFlight, canProbe, random: Math.random });
     this.#upstream = new Upstream(destination.name, { metrics, log });
     this.#burial = new Burial({ deadLetters, log, stopping });
     const onProgress = () => this.#pump();
@@ -141,8 +154,12 @@ class Dispatcher {
     while (this.#pacing.slots(now) > 0) {
       const next = this.#next(now);
       if (next === undefined) break;
-      const ticket = this.#pacing.begin();
+      const ticket = this.#pacing.begin(now);
       void this.#sends.add(() => this.#attempt(next, ticket)).then(() => this.#pump());
+    }
+    if (this.#failedTarget !== undefined && now >= (this.#pacing.probesAt() ?? Infinity)) {
+      this.#pacing.beginProbe(now);
+      void this.#probe(this.#failedTarget).then(() => this.#pump());
     }
     this.#setTimer(now);
   }
@@ -150,7 +167,8 @@ class Dispatcher {
   /** What failed and what is new take turns, so that neither keeps the other from going, or from being the probe. */
   #next(now: number): Consignment | undefined {
     const fresh = () => {
-      const batch = this.#window.take({ now: Date.now(), atTail: this.#intake.isAtTail });
+      const { isAtTail: atTail, isHeldBack } = this.#intake;
+      const batch = this.#window.take({ now: Date.now(), atTail, isHeldBack });
       return batch && newConsignment(batch);
     };
     this.#isTurnOfRetries = !this.#isTurnOfRetries;
@@ -161,6 +179,8 @@ class Dispatcher {
   /** For what comes by waiting alone. A timer that is early does no harm: it sets the next. */
   #setTimer(now: number): void {
     const waits: number[] = [];
+    const probesAt = this.#pacing.probesAt();
+    if (probesAt !== undefined) waits.push(probesAt - now);
     const resumesAt = this.#pacing.resumesAt();
     if (resumesAt !== undefined && resumesAt > now) {
       waits.push(resumesAt - now);
@@ -182,7 +202,7 @@ class Dispatcher {
   }
 
   async #attempt(consignment: Consignment, ticket: Ticket): Promise<void> {
-    const outcome = await this.#send(consignment);
+    const outcome = await this.#requests.send(consignment);
     // Cut off: what came of it is not known, and it comes again after a restart.
     if (this.#cut.signal.aborted) return;
     const { batch, attempts } = consignment;
@@ -207,37 +227,18 @@ class Dispatcher {
     }
   }
 
-  async #send(consignment: Consignment): Promise<SendOutcome> {
-    const outcome = await this.#sendOnce(consignment);
-    // A token may end on the way. It was dropped, so this time it is a fresh one.
-    const isAgain = outcome.kind === 'unauthorized' && !this.#stopping.signal.aborted;
-    return isAgain ? await this.#sendOnce(consignment) : outcome;
-  }
-
-  async #sendOnce(consignment: Consignment): Promise<SendOutcome> {
-    const { target, parts, spanCount } = consignment.batch;
-    const startedAt = performance.now();
-    consignment.attempts++;
-    let outcome: SendOutcome;
-    try {
-      outcome = await this.#destination.send(target, parts, this.#cut.signal);
-    } catch (error) {
-      this.#log.error(
-        { err: error },
-        'a request ended in a bug of this relay; its spans are kept and sent again',
-      );
-      outcome = { kind: 'retry', reason: `internal error: ${messageOf(error)}` };
+  /** What comes of it is said only while the upstream is away: that it is up, batches have to tell. */
+  async #probe(target: ResolvedTarget): Promise<void> {
+    const outcome = await this.#requests.probe(target);
+    if (this.#stopping.signal.aborted) return;
+    const now = performance.now();
+    if (outcome.kind === 'delivered' || outcome.kind === 'refused') {
+      this.#pacing.probeAnswered(now);
+      return;
     }
-    const seconds = (performance.now() - startedAt) / 1000;
-    this.#metrics.upstreamSeconds.observe(
-      { destination: this.#destination.name, outcome: outcome.kind },
-      seconds,
-    );
-    this.#log.debug(
-      { outcome: outcome.kind, target: target.description, spans: spanCount, seconds },
-      'request',
-    );
-    return outcome;
+    const { condition, after } = failureOf(outcome);
+    this.#pacing.probeFailed(condition, now, after);
+    this.#tellDown(outcome.reason, now);
   }
 
   /**
@@ -252,20 +253,20 @@ class Dispatcher {
   }
 
   /** Keeps the batch as it is, its traces busy: the upstream may still be at work on them. It goes again, later. */
-  #failed(
-    consignment: Consignment,
-    ticket: Ticket,
-    outcome: Exclude<SendOutcome, { kind: 'delivered' | 'refused' }>,
-  ): void {
+  #failed(consignment: Consignment, ticket: Ticket, outcome: Failure): void {
     const now = performance.now();
-    const condition = outcome.kind === 'retry' ? 'retrying' : 'blocked';
-    const after = outcome.kind === 'retry' ? (outcome.after ?? 0) : 0;
+    const { condition, after } = failureOf(outcome);
+    this.#failedTarget = consignment.batch.target;
     this.#pacing.failed(ticket, condition, now, after);
-    const current = this.#pacing.condition;
-    if (current !== 'up') {
-      this.#upstream.isDown(current, outcome.reason, (this.#pacing.resumesAt() ?? now) - now);
-    }
+    this.#tellDown(outcome.reason, now);
     this.#retries.push(consignment, { now, condition, after, answers: this.#answers });
+  }
+
+  #tellDown(reason: string, now: number): void {
+    const { condition } = this.#pacing;
+    if (condition === 'up') return;
+    const nextAt = Math.min(this.#pacing.resumesAt() ?? Infinity, this.#pacing.probesAt() ?? Infinity);
+    this.#upstream.isDown(condition, reason, Number.isFinite(nextAt) ? nextAt - now : 0);
   }
 
   #count(batch: Batch<Lease>, outcome: Extract<SendOutcome, { kind: 'delivered' }>): void {

@@ -122,9 +122,14 @@ export class TraceWindow<H> {
    *
    * @param at.now milliseconds since the Unix epoch
    * @param at.atTail all that could be added was added, so that waiting by the clock is fair
+   * @param at.isHeldBack nothing is added until older records are settled: as in a full window
    */
-  take(at: { readonly now: number; readonly atTail: boolean }): Batch<H> | undefined {
-    this.#ripen(at.now, at.atTail);
+  take(at: {
+    readonly now: number;
+    readonly atTail: boolean;
+    readonly isHeldBack?: boolean;
+  }): Batch<H> | undefined {
+    this.#ripen(at.now, at.atTail, this.isFull || at.isHeldBack === true);
     for (const line of this.#readyLines) {
       const draft = this.#fill(line);
       // Off the set and on again: its next turn comes after those of the others.
@@ -216,7 +221,7 @@ export class TraceWindow<H> {
   }
 
   /** Makes ready what has waited long enough, and in a full window enough of the oldest for a whole batch. */
-  #ripen(now: number, atTail: boolean): void {
+  #ripen(now: number, atTail: boolean, isFull: boolean): void {
     const { traceWaitMs } = this.#limits;
     for (let link = this.#waiting.first; link !== undefined; link = this.#waiting.first) {
       const since = link.value.firstReceivedAt;
@@ -224,7 +229,7 @@ export class TraceWindow<H> {
         this.#eventTime >= since + traceWaitMs ||
         // Received in the future: the clock was set back, and would take as long again to come round.
         (atTail && (now >= since + traceWaitMs || now < since)) ||
-        (this.isFull && !this.hasFullBatch);
+        (isFull && !this.hasFullBatch);
       if (!isDue) return;
       this.#makeReady(link.value);
     }

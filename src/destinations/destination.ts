@@ -28,5 +28,10 @@ export interface Destination {
    * Resolves with an outcome; rejects only on a bug.
    */
   send(target: ResolvedTarget, parts: readonly Uint8Array[], signal: AbortSignal): Promise<SendOutcome>;
+  /**
+   * Sends what leaves nothing there, as `send` sends batches, and soon gives up: whether the upstream takes requests.
+   * To be had where there is such a request.
+   */
+  probe?(target: ResolvedTarget, signal: AbortSignal): Promise<SendOutcome>;
   close(): Promise<void>;
 }

@@ -59,6 +59,8 @@ export function createExperimentResolver(
       return found;
     }
     if (known !== undefined && found.outcome.kind === 'retry') {
+      // It has said itself when it wants to be asked again.
+      if (found.outcome.after !== undefined) return found;
       // It was there a minute ago; whether MLflow is well enough for traces, the traces will tell.
       known.until = performance.now() + recheckMs;
       return { ok: true, id: known.id };

@@ -14,6 +14,11 @@ import { refusalWords } from './token-words.ts';
 /** After this many refusals in a row, each of a token fetched after the one before, another token is no remedy. */
 const REFUSALS_TO_BLOCK = 3;
 
+/** An ExportTraceServiceRequest with one empty ResourceSpans: MLflow answers 200, where it would store, and stores nothing. */
+const NOTHING = [Uint8Array.of(0x0a, 0x00)];
+/** Who takes longer to say nothing is not back yet; in a backlog's way for no longer than this. */
+const PROBE_TIMEOUT_MS = 2_000;
+
 export type MlflowOptions = {
   readonly name: string;
   /** A base path is kept. */
@@ -81,6 +86,7 @@ export function createMlflowDestination(
     _target: ResolvedTarget,
     parts: readonly Uint8Array[],
     signal: AbortSignal,
+    timeoutMs = options.timeoutMs,
   ): Promise<SendOutcome> {
     const token = await tokens?.token();
     if (token?.kind === 'unavailable') return { kind: 'retry', reason: token.reason };
@@ -97,6 +103,7 @@ export function createMlflowDestination(
             ...(body === undefined ? {} : { 'content-type': 'application/json' }),
           },
           ...(body === undefined ? {} : { body: Buffer.from(JSON.stringify(body)) }),
+          timeoutMs,
         },
         signal,
       );
@@ -117,6 +124,7 @@ export function createMlflowDestination(
           ...encoding,
         },
         body,
+        timeoutMs,
       },
       signal,
     );
@@ -145,7 +153,8 @@ export function createMlflowDestination(
   return {
     name: options.name,
     targetOf: () => target,
-    send,
+    send: (to, parts, signal) => send(to, parts, signal),
+    probe: (to, signal) => send(to, NOTHING, signal, PROBE_TIMEOUT_MS),
     close: () => http.close(),
   };
 }

@@ -30,7 +30,10 @@ export async function putAside(
   const target = join(directory, `${basename(segment)}-${offset}-${bytes}.bytes`);
   try {
     await fs.makeDirectory(directory);
-    if ((await fs.list(directory)).includes(basename(target))) return true;
+    if ((await fs.list(directory)).includes(basename(target))) {
+      await fs.syncDirectory(directory); // of a try that was cut off in between
+      return true;
+    }
     const content = Buffer.alloc(bytes);
     const length = await file.read(content, offset);
     const partial = `${target}.partial`;

@@ -102,7 +102,11 @@ export class FrameReader<M> {
     this.#buffer ??= Buffer.allocUnsafeSlow(CHUNK_SIZE);
     const ahead = this.#buffer.subarray(0, Math.min(CHUNK_SIZE, limit - offset));
     this.#chunk = Buffer.alloc(0);
-    this.#chunk = ahead.subarray(0, await this.#file.read(ahead, offset));
+    // A bad sector further on must not keep what is in front of it.
+    const available = await this.#file
+      .read(ahead, offset)
+      .catch(() => this.#file.read(ahead.subarray(0, wanted), offset));
+    this.#chunk = ahead.subarray(0, available);
     this.#chunkOffset = offset;
     return this.#chunk.subarray(0, wanted);
   }

@@ -13,7 +13,9 @@ export function observeLog(
     damaged(damage) {
       metrics.queueDamagedBytes.inc(damage.bytes);
       const kept =
-        damage.keptIn === undefined ? 'could not be copied: their segment will be kept' : 'were set aside';
+        damage.keptIn === undefined
+          ? 'could not be copied, so that their segment will be kept'
+          : 'were set aside';
       log.error(
         { ...damage },
         damage.atEnd

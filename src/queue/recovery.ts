@@ -47,7 +47,7 @@ export async function recoverSegments<M>(options: RecoveryOptions<M>): Promise<S
     try {
       const size = await file.size();
       if (size <= SEGMENT_HEADER_SIZE) {
-        await checkSegmentHeader(path, file, content);
+        await checkSegmentHeader(path, name, file, content);
         onNotClosed(path, 0);
         await fs.remove(path); // never got a frame
         continue;
@@ -62,7 +62,7 @@ export async function recoverSegments<M>(options: RecoveryOptions<M>): Promise<S
 
   async function recover(unread: Segment, file: OpenFile): Promise<Segment> {
     try {
-      await checkSegmentHeader(unread.path, file, content);
+      await checkSegmentHeader(unread.path, unread, file, content);
       return (await readSealed(unread.path, unread, file)) ?? (await scanAndSeal(unread, file));
     } catch (error) {
       if (error instanceof RelayError) throw error;
@@ -96,6 +96,7 @@ export async function recoverSegments<M>(options: RecoveryOptions<M>): Promise<S
       if (segment.isOnlyCopy) return segment;
     }
     try {
+      await file.sync(); // a footer tells of frames that are on stable storage, and the process before may not have got there
       await file.truncate(segment.end);
       await sealSegment(segment, file);
     } catch (error) {

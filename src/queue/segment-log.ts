@@ -17,7 +17,8 @@ import type { Segment } from './segment.ts';
 /** What one write takes at most, so that no request waits for a very long one. */
 const MAX_COMMIT_SIZE = 16 * 1024 * 1024;
 const MIN_SEGMENT_SIZE = 64 * 1024;
-const MAX_SEGMENT_SIZE = 64 * 1024 * 1024;
+/** A start reads all of the segment that was being written, and the headers of the one that a reader is in. */
+const MAX_SEGMENT_SIZE = 32 * 1024 * 1024;
 /** A log is cut into about so many segments, so that removing from its front frees space in time. */
 const SEGMENTS_PER_LOG = 16;
 const REOPEN_AFTER_MS = 1000;
@@ -161,10 +162,7 @@ export class SegmentLog<M> {
     return promise;
   }
 
-  cursor(
-    from: Position,
-    how: { onPassedOver?: () => void; headersOnly?: boolean } = {},
-  ): LogCursor<M> {
+  cursor(from: Position, how: { onPassedOver?: () => void; headersOnly?: boolean } = {}): LogCursor<M> {
     return new LogCursor<M>({
       ...how,
       fs: this.#options.fs,

@@ -130,7 +130,7 @@ class SegmentQueue implements Queue {
           destinations,
           maxRepeatedBytes,
           onMuchSettled: () => {
-            if (queue !== undefined) void queue.#maintain();
+            if (queue !== undefined) void queue.#maintainAnew();
           },
           logger: deps.log,
         }),
@@ -239,6 +239,12 @@ class SegmentQueue implements Queue {
     return this.#maintaining;
   }
 
+  /** Once more if it is under way: it may have passed what was settled meanwhile. */
+  async #maintainAnew(): Promise<void> {
+    await this.#maintaining;
+    if (!this.#isClosed) await this.#maintain();
+  }
+
   async #restoreReserve(): Promise<void> {
     const { reserve, options, deps } = this.#parts;
     const wasShort = this.#isShortOfRoom;
@@ -263,9 +269,8 @@ class SegmentQueue implements Queue {
 
 /** So that a nearly full disk is met between two segments, and room that came back is more than a moment's. */
 async function needRoom(fs: FileSystem, directory: string, bytes: number): Promise<void> {
-  const free = await fs.freeBytes(directory);
-  if (free >= bytes) return;
+  if ((await fs.freeBytes(directory)) >= bytes) return;
   throw new Error(
-    `only ${free} bytes are free on the disk of ${directory}, and a segment takes ${bytes}: make room, or lower queue.max_size`,
+    `the disk of ${directory} has less room than a segment, ${bytes} bytes: make room, or lower queue.max_size`,
   );
 }

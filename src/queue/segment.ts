@@ -83,14 +83,20 @@ export async function sealSegment(segment: Segment, file: OpenFile): Promise<voi
 }
 
 /**
- * Checks that this relay can read the segment. A damaged header is passed over: the file's name says the rest.
+ * Checks that this relay can read the segment. A damaged header is passed over: the file's name says the rest. So is
+ * that of another segment, which may show up in a file that power loss has left longer than what was written to it.
  * @throws RelayError QUEUE_FORMAT if another version of the relay wrote it, or it belongs to another folder
  */
-export async function checkSegmentHeader(path: string, file: OpenFile, content: LogContent): Promise<void> {
+export async function checkSegmentHeader(
+  path: string,
+  name: SegmentName,
+  file: OpenFile,
+  content: LogContent,
+): Promise<void> {
   const bytes = Buffer.alloc(SEGMENT_HEADER_SIZE);
   await file.read(bytes, 0);
   const header = decodeSegmentHeader(bytes);
-  if (header === undefined) return;
+  if (header === undefined || header.id !== name.id || header.salt !== name.salt) return;
   if (header.version !== FORMAT_VERSION) {
     throw new RelayError(
       'QUEUE_FORMAT',

@@ -16,7 +16,7 @@ export function forgetRequestPath(directory: string, destination: string): strin
 
 /**
  * Destinations that have a position in the queue and are not in the configuration any more: renamed, or removed. What
- * waits for them is kept until an operator gives it up. One without anything waiting needs no position.
+ * waits for them is kept until an operator gives it up.
  */
 export class Unconfigured {
   readonly #fs: FileSystem;
@@ -31,9 +31,10 @@ export class Unconfigured {
     this.#log = log;
   }
 
-  /** Says so, as nobody may have meant it. */
+  /** Says so where something waits, as nobody may have meant it. */
   keep(destination: string, file: PositionFile, waitingSpans: number): void {
     this.#kept.set(destination, { file, waitingSpans });
+    if (waitingSpans === 0) return;
     this.#log.warn(
       { destination, spans: waitingSpans },
       'the queue keeps spans of a destination that is not in the configuration: name it there again, or give them up by the command queue forget',

@@ -173,6 +173,22 @@ it('hands out a valid token while the issuer is away, does not hammer it, and re
   expect(lines.at(-1)).toMatchObject({ msg: 'access tokens come again' });
 });
 
+it('asks an issuer that is away for no more than its metadata, twice a second, and has a token once it is back', async () => {
+  const clock = stoppedClock();
+  const oidc = await provider(300);
+  await oidc.stop();
+  const { tokens, count } = source(oidc);
+  for (let tenth = 0; tenth < 600; tenth++) {
+    expect((await tokens.token()).kind).toBe('unavailable');
+    clock.now += 100;
+  }
+  expect(await count('unavailable')).toBeGreaterThan(100);
+  expect(await count('unavailable')).toBeLessThanOrEqual(150);
+  await oidc.start();
+  clock.now += 500;
+  expect((await tokens.token()).kind).toBe('token');
+});
+
 it('starts while the issuer is away', async () => {
   const oidc = await provider(300);
   await oidc.stop();

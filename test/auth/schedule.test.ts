@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import {
   DROP_SPACING_MS,
   UNKNOWN_LIFETIME_MS,
+  discoveryDelay,
   lifetimeOf,
   nextFetchAfterDrop,
   retryDelay,
@@ -80,6 +81,10 @@ describe('retryDelay', () => {
       }),
     );
   });
+});
+
+it('asks for metadata that is not to be had about twice a second', () => {
+  expect([0, 1].map(discoveryDelay)).toEqual([400, 500]);
 });
 
 describe('nextFetchAfterDrop', () => {

@@ -11,9 +11,8 @@ export const DELIVERED = { kind: 'delivered', rejectedSpans: 0 } as const;
 const running = new Set<{ stop(deadlineMs: number): Promise<void> }>();
 
 /** A delivery from a queue in memory to an upstream that the test plays. */
-export function deliver(options: Partial<DeliveryOptions> = {}) {
+export function deliver(options: Partial<DeliveryOptions> = {}, destination = new ScriptedDestination()) {
   const queue = new MemoryQueue();
-  const destination = new ScriptedDestination();
   const deadLetters = new MemoryDeadLetters();
   const metrics = createMetrics();
   const { log, lines } = memoryLog();

@@ -119,7 +119,7 @@ export class MemoryQueue implements QueueReader {
   }
 
   async waitForMore(signal?: AbortSignal): Promise<void> {
-    if (this.#records.length > 0 || signal?.aborted) return;
+    if ((this.#records.length > 0 && !this.isHeldBack) || signal?.aborted) return;
     const aborted = new Promise((resolve) => signal?.addEventListener('abort', resolve, { once: true }));
     await Promise.race([this.#more.promise, aborted]);
   }

@@ -206,6 +206,21 @@ describe.each<ExperimentChoice>([{ id: '7' }, { name: 'traces' }])(
       expect(await resolve()).toEqual(blocked('is deleted in MLflow'));
     });
 
+    it('asks for a pause: is given it, and the id is not forgotten', async () => {
+      let isAsking = false;
+      const answer: Parameters<typeof startUpstream>[0] = (_, response) => {
+        if (isAsking) response.writeHead(503, { 'retry-after': '3' }).end();
+        return isAsking;
+      };
+      const { resolve, experiments, stop } = await resolver(choice, answer, 0);
+      experiments.push({ experiment_id: '7', name: 'traces', lifecycle_stage: 'active' });
+      await resolve();
+      isAsking = true;
+      expect(await resolve()).toMatchObject({ ok: false, outcome: { kind: 'retry', after: 3000 } });
+      await stop();
+      expect(await resolve()).toEqual({ ok: true, id: '7' });
+    });
+
     it('cannot be asked now: the id that is known is used', async () => {
       let isAway = false;
       const answer: Parameters<typeof startUpstream>[0] = (_, response) => {

@@ -104,6 +104,28 @@ it('tells targets apart, and names them for people', () => {
   expect(b.description).toBe('experiment 1 in workspace "team" at https://mlflow.test/base');
 });
 
+describe('a probe', () => {
+  it('sends one empty ResourceSpans, with all that a batch has with it', async () => {
+    const { url, asked } = await upstream();
+    const { mlflow, target } = destination(url, {}, countingTokens());
+    expect(await mlflow.probe?.(target, never)).toEqual(DELIVERED);
+    expect(asked.at(-1)).toMatchObject({
+      what: 'POST /v1/traces',
+      headers: { authorization: 'Bearer token 1', 'x-mlflow-experiment-id': '1' },
+      body: Buffer.from([0x0a, 0x00]),
+    });
+  });
+
+  it('waits for an answer no longer than 2 s', async () => {
+    const { url } = await upstream(({ what }) => what === 'POST /v1/traces');
+    const { mlflow, target } = destination(url);
+    expect(await mlflow.probe?.(target, never)).toMatchObject({
+      kind: 'retry',
+      reason: expect.stringContaining('within 2 s'),
+    });
+  });
+});
+
 describe('without MLflow', () => {
   it.each<[string, Parameters<typeof startServer>[0], SendOutcome['kind'], string]>([
     ['hangs', () => {}, 'retry', 'within 0.3 s'],

@@ -1,7 +1,6 @@
 import { cp, mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { realFileSystem } from '../../src/queue/filesystem.ts';
 import type { FileSystem } from '../../src/queue/filesystem.ts';
@@ -43,57 +42,6 @@ async function reopen(from: string) {
   return { texts, damaged, aside };
 }
 
-test('a log that was cut anywhere opens with all whole records before the cut', async () => {
-  const { directory, file, bytes } = await killedQueue();
-  const lengths = new Set<number>();
-  for (let length = bytes.length; length >= 0; length -= 3) {
-    await writeFile(file, bytes.subarray(0, length));
-    const { texts } = await reopen(directory);
-    expect(texts).toEqual(TEXTS.slice(0, texts.length));
-    lengths.add(texts.length);
-  }
-  expect([...lengths].toSorted()).toEqual([0, 1, 2, 3]);
-}, 120_000);
-
-test('a flipped bit costs the record it is in, and no other; the bytes are put aside', async () => {
-  const { directory, file, bytes } = await killedQueue();
-  await fc.assert(
-    fc.asyncProperty(fc.integer({ min: 0, max: bytes.length * 8 - 1 }), async (bit) => {
-      const flipped = Buffer.from(bytes);
-      flipped[bit >> 3]! ^= 1 << (bit & 7);
-      await writeFile(file, flipped);
-      const { texts, damaged, aside } = await reopen(directory);
-      // The segment's own header costs nothing: the file's name says the same.
-      const lost = bit < 32 * 8 ? 0 : 1;
-      expect(TEXTS.filter((text) => !texts.includes(text))).toHaveLength(lost);
-      expect(aside).toHaveLength(lost);
-      expect(damaged > 0).toBe(lost > 0);
-    }),
-    { numRuns: 60 },
-  );
-}, 120_000);
-
-test('damage in a sealed segment, its footer too, is met by the reader or the start', async () => {
-  const directory = await temporaryDirectory();
-  const first = await open(directory);
-  for (const text of TEXTS) await first.queue.append([record(text)]);
-  await first.close(); // seals
-  const [name] = await segmentFiles(directory);
-  const file = join(directory, 'segments', name!);
-  const bytes = await readFile(file);
-  const secondRecord = bytes.indexOf('second');
-  for (const [at, missing] of [
-    [secondRecord, ['second']],
-    [bytes.length - 1, []], // the trailer: the segment is scanned instead
-  ] as const) {
-    const damaged = Buffer.from(bytes);
-    damaged[at]! ^= 1;
-    await writeFile(file, damaged);
-    const { texts } = await reopen(directory);
-    expect(texts).toEqual(TEXTS.filter((text) => !(missing as readonly string[]).includes(text)));
-  }
-});
-
 test('bytes that look like a frame inside a damaged record are not taken for one', async () => {
   const { directory, file, bytes } = await killedQueue();
   // A whole frame of this very segment, moved into the payload of another one.
@@ -123,27 +71,6 @@ test('a log of another format stops the start and says what to do', async () => 
   });
 });
 
-test('a position whose newest slot is damaged falls back to the one before it', async () => {
-  const directory = await temporaryDirectory();
-  const first = await open(directory);
-  for (const text of TEXTS) await first.queue.append([record(text)]);
-  for (const lease of await readAll(first.queue.reader('mlflow'))) lease.settle();
-  await first.queue.append([record('fourth')]);
-  await first.close();
-  const file = join(directory, 'positions', 'mlflow.position');
-  const bytes = await readFile(file);
-  for (const slot of [0, 4096]) {
-    const damaged = Buffer.from(bytes);
-    damaged[slot + 17]! ^= 1;
-    await writeFile(file, damaged);
-    const copy = await temporaryDirectory();
-    await cp(directory, copy, { recursive: true });
-    const { queue } = await open(copy);
-    // At worst more comes again; the record that was never settled always does.
-    expect((await readAll(queue.reader('mlflow'))).map(textOf)).toContain('fourth');
-  }
-});
-
 test('a position without a good slot is a damaged one, not a new destination: nothing is passed over', async () => {
   const directory = await temporaryDirectory();
   const destinations = ['mlflow', 'phoenix'];
@@ -167,18 +94,6 @@ test('other files in the folders of the queue are left alone', async () => {
   }
   const { queue } = await open(directory);
   expect((await readAll(queue.reader('mlflow'))).map(textOf)).toEqual(['a']);
-});
-
-test('spans of a damaged record wait no more', async () => {
-  const { directory, file, bytes } = await killedQueue();
-  const damaged = Buffer.from(bytes);
-  damaged[bytes.indexOf('second')]! ^= 1;
-  await writeFile(file, damaged);
-  const { queue } = await open(directory);
-  const leases = await readAll(queue.reader('mlflow'));
-  for (const lease of leases) lease.settle();
-  expect(leases).toHaveLength(2);
-  expect(queue.status().destinations['mlflow']?.waitingSpans).toBe(0);
 });
 
 test('a whole frame of a kind that is not known is passed over', async () => {

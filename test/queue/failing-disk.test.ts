@@ -48,34 +48,6 @@ test('what arrives during a sync shares the next one', async () => {
   expect(texts).toEqual(Array.from({ length: 500 }, (_, i) => `${i}`));
 });
 
-test('a failed sync answers nothing stored, is never tried again on that file, and the queue goes on in a new one', async () => {
-  const directory = await temporaryDirectory();
-  let failing = false;
-  const failed = new Set<string>();
-  const fs = withSyncHook((path) => {
-    expect(failed).not.toContain(path);
-    if (!failing) return;
-    failed.add(path);
-    throw Object.assign(new Error('EIO: i/o error, fdatasync'), { code: 'EIO' });
-  });
-  const { queue, close } = await open(directory, { fs });
-  expect(await queue.append([record('before')])).toBe('stored');
-  failing = true;
-  expect(await queue.append([record('lost')])).toBe('failed');
-  expect(queue.status().canAppend).toBe(false);
-  expect(await queue.append([record('refused')])).toBe('failed');
-  expect((await readAll(queue.reader('mlflow'))).map(textOf)).toEqual(['before']);
-  failing = false;
-  await expect.poll(() => queue.status().canAppend, { timeout: 10_000 }).toBe(true);
-  expect(await queue.append([record('after')])).toBe('stored');
-  expect((await readAll(queue.reader('mlflow'))).map(textOf)).toEqual(['after']);
-  await close();
-
-  const again = await open(directory);
-  const texts = (await readAll(again.queue.reader('mlflow'))).map(textOf);
-  expect(texts.filter((text) => text !== 'lost')).toEqual(['before', 'after']);
-});
-
 test('a disk that takes no writes at the start does not keep the queue from reading', async () => {
   const directory = await temporaryDirectory();
   const first = await open(directory);

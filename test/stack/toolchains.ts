@@ -33,6 +33,11 @@ const TOOLCHAINS = {
     atLeast: [13, 0],
     install: 'PostgreSQL 13 or later with its server (Debian: postgresql)',
   },
+  strace: {
+    command: ['strace', '--version'],
+    atLeast: [5, 3],
+    install: 'strace 5.3 or later (Debian: strace)',
+  },
 } as const satisfies Record<string, Probe>;
 
 export type Toolchain = keyof typeof TOOLCHAINS;

@@ -35,7 +35,7 @@ export type Stream = {
  * gives up. Only a lost connection is tried again: no relay here is stopped in order or full, so that it could have
  * reason to refuse.
  */
-export function streamTraces(sender: Sender, everyMs: number): Stream {
+export function streamTraces(sender: Sender, everyMs: number, make = () => makeTrace(3)): Stream {
   const acknowledged: TestTrace[] = [];
   let progress = Promise.withResolvers<void>();
   const stopping = new AbortController();
@@ -58,7 +58,7 @@ export function streamTraces(sender: Sender, everyMs: number): Stream {
 
   async function run(): Promise<void> {
     while (!stopping.signal.aborted && !testOver.signal.aborted) {
-      const trace = makeTrace(3);
+      const trace = make();
       await sendUntilTaken(trace);
       acknowledged.push(trace);
       progress.resolve();

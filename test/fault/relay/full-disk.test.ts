@@ -33,39 +33,39 @@ afterAll(() => stack.stop());
 const largeTrace = (bytes: number, more: Record<string, string> = {}) =>
   makeTrace(1, { attributes: { filling: 'x'.repeat(bytes), ...more } });
 
-describe.skipIf(skipWithoutSmallDisks())('a disk that something else has filled', () => {
-  async function setUp() {
-    const disk = mountSmallDisk(24 * MIB);
-    onTestFinished(() => disk.remove());
-    const door = await openDoor(stack.mlflowUrl);
-    const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
-    const relay = await startTestRelay(
-      { ...stack, mlflowUrl: door.url },
-      {
-        experiment: { id: experiment },
-        more: {
-          queue: { directory: join(disk.directory, 'queue'), max_size: '16MiB' },
-          receiver: { max_request_body_size: '4MiB' },
-        },
+async function setUp() {
+  const disk = mountSmallDisk(24 * MIB);
+  onTestFinished(() => disk.remove());
+  const door = await openDoor(stack.mlflowUrl);
+  const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
+  const relay = await startTestRelay(
+    { ...stack, mlflowUrl: door.url },
+    {
+      experiment: { id: experiment },
+      more: {
+        queue: { directory: join(disk.directory, 'queue'), max_size: '16MiB' },
+        receiver: { max_request_body_size: '4MiB' },
       },
-    );
-    const acknowledged: TestTrace[] = [];
-    const send = async (trace: TestTrace) => {
-      const answer = await relay.sender.post(toProtobuf(requestOf(trace.spans)));
-      if (answer.status === 200) acknowledged.push(trace);
-      return answer;
-    };
-    return { disk, door, experiment, relay, acknowledged, send };
-  }
+    },
+  );
+  const acknowledged: TestTrace[] = [];
+  const send = async (trace: TestTrace) => {
+    const answer = await relay.sender.post(toProtobuf(requestOf(trace.spans)));
+    if (answer.status === 200) acknowledged.push(trace);
+    return answer;
+  };
+  return { disk, door, experiment, relay, acknowledged, send };
+}
 
-  /** Sends until it is refused for want of room. */
-  async function untilRefused(relay: TestRelay, send: (trace: TestTrace) => Promise<{ status: number }>) {
-    await waitFor('the relay took all on a full disk', DEADLINE_MS, async () =>
-      (await send(largeTrace(64 * 1024))).status === 503 ? true : undefined,
-    );
-    expect(await isReady(relay)).toBe(false);
-  }
+/** Sends until it is refused for want of room. */
+async function untilRefused(relay: TestRelay, send: (trace: TestTrace) => Promise<{ status: number }>) {
+  await waitFor('the relay took all on a full disk', DEADLINE_MS, async () =>
+    (await send(largeTrace(64 * 1024))).status === 503 ? true : undefined,
+  );
+  expect(await isReady(relay)).toBe(false);
+}
 
+describe.skipIf(skipWithoutSmallDisks())('a disk that something else has filled', () => {
   test('refuses with 503 and Retry-After, delivers what it has, and takes again by itself when there is room', async () => {
     const { disk, door, experiment, relay, acknowledged, send } = await setUp();
     await door.shut();

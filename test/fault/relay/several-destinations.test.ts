@@ -67,7 +67,7 @@ async function sendTraces(relay: TestRelay, count: number): Promise<TestTrace[]>
 /** The traces that went through the door and were taken, once for each request. */
 function takenBehind({ knocks }: Door): string[] {
   const taken = knocks.filter(({ status }) => status === 200);
-  return taken.flatMap(({ spansByTrace }) => [...spansByTrace.keys()]).toSorted();
+  return taken.flatMap(({ spansByTrace }) => Array.from(spansByTrace.keys())).toSorted();
 }
 
 async function untilNothingWaits(relay: TestRelay, destination: string): Promise<void> {

@@ -144,3 +144,9 @@ test('metrics that it names exist', () => {
       .not.toEqual([]);
   }
 });
+
+test('every test that it names as a proof is there', () => {
+  const named = [...readme.matchAll(/`((?:relay|queue)\/[a-z-]+\.test\.ts)`/g)].map(([, name = '']) => name);
+  expect(named.length).toBeGreaterThanOrEqual(12);
+  expect(named.filter((name) => !existsSync(join(ROOT, 'test/fault', name)))).toEqual([]);
+});

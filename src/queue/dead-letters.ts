@@ -5,7 +5,7 @@ import { LogContent } from './frame.ts';
 import type { DeadLetter, DeadLetters } from './queue.ts';
 import type { Reserve } from './reserve.ts';
 import { SegmentLog } from './segment-log.ts';
-import type { LogObserver } from './segment-log.ts';
+import type { LogObserver } from './log-options.ts';
 
 /** What is written beside a letter's payload. The id names it for good, wherever its bytes are moved. */
 type LetterMeta = Omit<DeadLetter, 'payload'> & { readonly id: string };

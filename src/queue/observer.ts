@@ -1,7 +1,7 @@
 import { messageOf } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import type { LogObserver } from './segment-log.ts';
+import type { LogObserver } from './log-options.ts';
 
 /** Tells people, in the log and the metrics, what happens inside a log of the queue. */
 export function observeLog(
@@ -28,8 +28,9 @@ export function observeLog(
         { segment, reason },
         `a segment of the ${what} could not be read or sealed at the start; its records are tried when their turn comes`,
       ),
+    // One without records is what a killed relay leaves of an idle log.
     notClosed: (segment, records) =>
-      log.warn(
+      log[records === 0 ? 'info' : 'warn'](
         { segment, records },
         `a segment of the ${what} was not closed: the relay was killed, its disk failed, or the file was cut; its whole records are kept`,
       ),

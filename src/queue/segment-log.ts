@@ -1,16 +1,15 @@
 import { join } from 'node:path';
 import { messageOf } from '../errors.ts';
 import { keepAside } from './damage.ts';
-import type { Damage } from './damage.ts';
 import { removeIfThere } from './filesystem.ts';
-import type { FileSystem, OpenFile } from './filesystem.ts';
+import type { OpenFile } from './filesystem.ts';
 import { SEGMENT_HEADER_SIZE, encodeFrame, placeFrame } from './frame.ts';
-import type { Entry, LogContent, UnplacedFrame } from './frame.ts';
+import type { Entry, UnplacedFrame } from './frame.ts';
 import { LogCursor } from './log-cursor.ts';
 import type { Position } from './log-cursor.ts';
+import type { LogOptions } from './log-options.ts';
 import { RecentFrames } from './recent-frames.ts';
 import { recoverSegments } from './recovery.ts';
-import type { Count } from './recovery.ts';
 import { createSegment, sealSegment } from './segment.ts';
 import type { Segment } from './segment.ts';
 
@@ -23,37 +22,6 @@ const MAX_SEGMENT_SIZE = 32 * 1024 * 1024;
 const SEGMENTS_PER_LOG = 16;
 const REOPEN_AFTER_MS = 1000;
 
-export type LogOptions<M> = {
-  readonly fs: FileSystem;
-  /** Folder of the segment files; made if it is not there. */
-  readonly directory: string;
-  readonly content: LogContent;
-  readonly maxBytes: number;
-  /** One append may go over the limit: what is larger than all the room there is can still be kept. */
-  readonly mayOvershoot?: boolean;
-  /**
-   * Called before a segment is begun, with the error that ended the last one if there was one; a rejection keeps the
-   * log from taking anything until the next try.
-   */
-  readonly beforeSegment?: (lastError: unknown) => Promise<void>;
-  /** Segments get higher ids than this: no position that was ever saved can point into a new one. */
-  readonly idsAbove: number;
-  readonly count: Count<M>;
-  readonly observer: LogObserver;
-};
-
-/** What happens inside a log that people outside it want to know. */
-export type LogObserver = {
-  synced?(seconds: number): void;
-  damaged(damage: Damage): void;
-  /** A segment of before could not be read or sealed at the start. */
-  unread(segment: string, reason: string): void;
-  /** A segment was found at the start that is not whole, as it has no footer; so many records in it are. */
-  notClosed?(segment: string, records: number): void;
-  failing(reason: string): void;
-  recovered(): void;
-};
-
 type Waiting<M> = {
   readonly frame: UnplacedFrame;
   readonly entries: readonly Entry<M>[];
@@ -62,7 +30,7 @@ type Waiting<M> = {
 
 /**
  * An append-only log of entries in segment files: append at the end, read in order, remove from the front.
- * The bytes are described in `frame.ts`.
+ * The bytes are described in `frame.ts`, a start in `recovery.ts`.
  *
  * What holds, at any moment and across any crash:
  * 1. `stored` is answered after the fdatasync that covers the frame; a new segment's file and directory entry
@@ -71,8 +39,18 @@ type Waiting<M> = {
  * 3. Bytes are never written twice. Every open, and every recovery from a failed write or sync, begins a new
  *    segment with an id never used before; what stands behind the synced end of the old one is not trusted.
  *    After a failed fsync the kernel may call the lost pages clean, so that file is never synced again.
- * 4. Segments are removed whole, as soon as nobody needs anything in them. Unlinking works on a full disk, which is
- *    why this is a log of files and not a database: those need room to delete.
+ * 4. Segments are removed whole, as soon as nobody needs anything in them.
+ *
+ * What a crash leaves, therefore: sealed segments, as they were; the last one without a footer, with every frame that
+ * was answered, and behind them a part of a write that was not; a new one without its header or its directory entry,
+ * in which nothing was answered; a removed one that is there again, which nobody needs.
+ *
+ * Why not LMDB or SQLite (`npm run bench:log`, on 2 cores AMD EPYC): not for CPU time. Append, read back and remove
+ * take 4.7, 2.2 and 2.1 µs a span in records of 10, 100 and 510 spans, checksums included; SQLite 3.7, 2.0 and 1.6,
+ * with its thread blocked at each sync; LMDB 4.2, 2.0 and 3.3. But each byte is written 1.00 to 1.04 times (SQLite
+ * 2.0 to 3.8, LMDB 1.07 to 1.34), and on a full disk the oldest segment can be unlinked, where SQLite that has filled
+ * it answers a DELETE with "database or disk is full", and LMDB cannot commit a removal once another program has
+ * filled it (test/fault/queue/why-a-log.test.ts). A damaged record costs itself alone, and nothing native is needed.
  */
 export class SegmentLog<M> {
   readonly #options: LogOptions<M>;

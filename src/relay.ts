@@ -213,7 +213,13 @@ function statusOf(
   const letters = queue.deadLetters.status();
   return {
     ready: canAppend && isListening,
-    queue: { can_append: canAppend, bytes: rest.bytes, max_bytes: rest.maxBytes, segments: rest.segments },
+    queue: {
+      can_append: canAppend,
+      reason: rest.reason,
+      bytes: rest.bytes,
+      max_bytes: rest.maxBytes,
+      segments: rest.segments,
+    },
     dead_letters: { bytes: letters.bytes, max_bytes: letters.maxBytes },
     destinations: Object.fromEntries(
       upstreams.map(({ name, delivery, tokens }) => {
@@ -234,7 +240,12 @@ function statusOf(
       }),
     ),
     unconfigured_destinations: Object.fromEntries(
-      Object.entries(unconfigured).map(([name, waitingSpans]) => [name, { waiting_spans: waitingSpans }]),
+      [...new Set([...Object.keys(unconfigured), ...Object.keys(letters.spans)])]
+        .filter((name) => destinations[name] === undefined)
+        .map((name) => [
+          name,
+          { waiting_spans: unconfigured[name] ?? 0, dead_letter_spans: letters.spans[name] ?? 0 },
+        ]),
     ),
   };
 }
@@ -245,13 +256,17 @@ function countFromStart(
   queue: Queue & { readonly deadLetters: DeadLetters },
   log: Logger,
 ): void {
-  const { maxBytes, destinations } = queue.status();
+  const { maxBytes, destinations, unconfigured } = queue.status();
   metrics.queueMaxBytes.set(maxBytes);
   metrics.deadLetterMaxBytes.set(queue.deadLetters.status().maxBytes);
   for (const [destination, { recoveredSpans }] of Object.entries(destinations)) {
     metrics.discardedSpans.inc({ destination }, 0);
     metrics.recoveredSpans.inc({ destination }, recoveredSpans);
     if (recoveredSpans > 0) log.info({ destination, spans: recoveredSpans }, 'found spans waiting');
+  }
+  for (const [destination, spans] of Object.entries(unconfigured)) {
+    metrics.recoveredSpans.inc({ destination }, spans);
+    metrics.discardedSpans.inc({ destination }, 0);
   }
 }
 
@@ -260,11 +275,16 @@ function fillGauges(
   queue: Queue & { readonly deadLetters: DeadLetters },
   upstreams: readonly Upstream[],
 ): void {
-  const { bytes, segments, destinations, unconfigured } = queue.status();
+  const { bytes, segments, canAppend, destinations, unconfigured } = queue.status();
   const letters = queue.deadLetters.status();
   metrics.queueBytes.set(bytes);
   metrics.queueSegments.set(segments);
   metrics.deadLetterBytes.set(letters.bytes);
+  metrics.queueCanAppend.set(canAppend ? 1 : 0);
+  metrics.deadLetterSpans.reset();
+  for (const [destination, spans] of Object.entries(letters.spans)) {
+    metrics.deadLetterSpans.set({ destination }, spans);
+  }
   metrics.unconfiguredSpans.reset();
   for (const [destination, spans] of Object.entries(unconfigured)) {
     metrics.unconfiguredSpans.set({ destination }, spans);

@@ -4,7 +4,13 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 
 /** Open to all: what every room speaks with. */
-const OPEN = ['errors.ts', 'telemetry/logger.ts', 'telemetry/metrics.ts', 'otlp/record.ts'];
+const OPEN = [
+  'errors.ts',
+  'telemetry/logger.ts',
+  'telemetry/metrics.ts',
+  'telemetry/notice.ts',
+  'otlp/record.ts',
+];
 
 /** The ports: rooms meet in them, not in what stands behind them. */
 const PORTS = ['queue/queue.ts', 'destinations/destination.ts', 'auth/token-source.ts'];

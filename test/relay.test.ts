@@ -157,7 +157,7 @@ test('a full queue answers 503 with Retry-After and stays ready; when the upstre
   // There is room for a small one, and it is for others than the one that filled the rest.
   const small = await relay.post(tracesProtobuf(['small']));
   expect(small.status).toBe(503);
-  expect(await small.text()).toContain('more of it than the fair share of this sender');
+  expect(await small.text()).toContain('this sender has the fair share of it');
   expect((await relay.metrics()).get('refused_spans_total{reason="queue_over_share"}')).toBe(1);
 
   upstream.become('takes');

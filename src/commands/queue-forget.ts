@@ -8,7 +8,7 @@ import { withConfigFile } from './config-option.ts';
 export function queueForgetCommand(): Command {
   const command = new Command('forget')
     .description(
-      'give up the spans that wait for a destination which is not in the configuration any more; beside a running relay, or without one',
+      'give up, for good, the spans that wait for a destination which is not in the configuration any more; beside a running relay, or without one. Its dead letters stay',
     )
     .argument('<name>', 'name of the destination, as it was');
   return withConfigFile(command, async (file) => {

@@ -3,7 +3,7 @@ import { messageOf } from '../errors.ts';
 import type { DeadLetter, DeadLetters, Lease } from '../queue/queue.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Batch } from './batch.ts';
-import { Notice } from './notice.ts';
+import { Notice } from '../telemetry/notice.ts';
 import { backoff } from './pacing.ts';
 import { pause } from './pause.ts';
 import type { UpstreamState } from './upstream.ts';

@@ -6,7 +6,7 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import type { Batch } from './batch.ts';
 import { Burial, lettersOf } from './burial.ts';
 import { Intake } from './intake.ts';
-import { Notice } from './notice.ts';
+import { Notice } from '../telemetry/notice.ts';
 import { Pacing } from './pacing.ts';
 import type { Ticket } from './pacing.ts';
 import { within } from './pause.ts';
@@ -167,8 +167,9 @@ class Dispatcher {
   /** What failed and what is new take turns, so that neither keeps the other from going, or from being the probe. */
   #next(now: number): Consignment | undefined {
     const fresh = () => {
-      const { isAtTail: atTail, isHeldBack } = this.#intake;
-      const batch = this.#window.take({ now: Date.now(), atTail, isHeldBack });
+      // What is under way may settle the oldest records yet.
+      const isStuck = this.#intake.isStuck && this.#pacing.isIdle;
+      const batch = this.#window.take({ now: Date.now(), atTail: this.#intake.isAtTail, isStuck });
       return batch && newConsignment(batch);
     };
     this.#isTurnOfRetries = !this.#isTurnOfRetries;

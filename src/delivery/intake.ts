@@ -5,7 +5,7 @@ import { indexSpans } from '../otlp/wire.ts';
 import type { Lease, QueueReader } from '../queue/queue.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Burial } from './burial.ts';
-import { Notice } from './notice.ts';
+import { Notice } from '../telemetry/notice.ts';
 import { pause } from './pause.ts';
 import type { TraceWindow, WindowEntry } from './trace-window.ts';
 
@@ -42,8 +42,8 @@ export class Intake {
   }
 
   /** Nothing is read until older records are settled, so that a crash brings no more again than the window's size. */
-  get isHeldBack(): boolean {
-    return this.#deps.reader.isHeldBack;
+  get isStuck(): boolean {
+    return this.#deps.reader.isStuck;
   }
 
   /** To be called when the window may have room again, and when the relay stops. */

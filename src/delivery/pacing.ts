@@ -86,6 +86,11 @@ export class Pacing {
     return this.#condition;
   }
 
+  /** No request is under way. */
+  get isIdle(): boolean {
+    return this.#inFlight === 0;
+  }
+
   /** How many requests may begin at `now`. */
   slots(now: number): number {
     if (this.#condition === 'up') return Math.max(0, Math.floor(this.#limit) - this.#inFlight);

@@ -122,14 +122,14 @@ export class TraceWindow<H> {
    *
    * @param at.now milliseconds since the Unix epoch
    * @param at.atTail all that could be added was added, so that waiting by the clock is fair
-   * @param at.isHeldBack nothing is added until older records are settled: as in a full window
+   * @param at.isStuck nothing is added until the oldest records are settled: as in a full window
    */
   take(at: {
     readonly now: number;
     readonly atTail: boolean;
-    readonly isHeldBack?: boolean;
+    readonly isStuck?: boolean;
   }): Batch<H> | undefined {
-    this.#ripen(at.now, at.atTail, this.isFull || at.isHeldBack === true);
+    this.#ripen(at.now, at.atTail, this.isFull || at.isStuck === true);
     for (const line of this.#readyLines) {
       const draft = this.#fill(line);
       // Off the set and on again: its next turn comes after those of the others.

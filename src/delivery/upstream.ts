@@ -1,6 +1,6 @@
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import { Notice } from './notice.ts';
+import { Notice } from '../telemetry/notice.ts';
 import type { UpstreamCondition } from './pacing.ts';
 
 export type UpstreamState = {

@@ -30,13 +30,12 @@ const SAVE_AT_SHARE = 1 / 4;
 /** One destination's way through the log: hands out its records, knows how far all of them are settled. */
 export class DestinationReader implements QueueReader {
   readonly destination: string;
-  /** The position should be saved now. */
-  onMuchSettled: () => void = () => {};
   readonly #cursor: LogCursor<RecordMeta>;
   #readUpTo: Position;
   readonly #log: SegmentLog<RecordMeta>;
   readonly #onReadError: (error: unknown) => void;
   readonly #maxRepeatedBytes: number;
+  readonly #onMuchSettled: () => void;
   /** What a crash would bring again: all that was read behind the saved position, settled or not. */
   #repeatedBytes = 0;
   /** Since positions were last saved, or that was asked for. */
@@ -46,6 +45,7 @@ export class DestinationReader implements QueueReader {
   #ready: Lease[] = [];
   #more: Promise<void> = Promise.resolve();
   #saved = Promise.withResolvers<void>();
+  #savedUpTo: Position | undefined;
   #closed = false;
   /** Spans on loan that are not done. */
   #lentSpans = 0;
@@ -61,6 +61,8 @@ export class DestinationReader implements QueueReader {
     onReadError: (error: unknown) => void;
     /** How much is read behind the saved position, but for the last frame. */
     maxRepeatedBytes: number;
+    /** The position should be saved now. */
+    onMuchSettled: () => void;
   }) {
     this.destination = options.destination;
     this.#readUpTo = options.from;
@@ -70,6 +72,7 @@ export class DestinationReader implements QueueReader {
     this.#passed.spans = this.waitingSpans - options.waitingSpans;
     this.#onReadError = options.onReadError;
     this.#maxRepeatedBytes = options.maxRepeatedBytes;
+    this.#onMuchSettled = options.onMuchSettled;
   }
 
   /** Where a restart would have to begin. */
@@ -93,11 +96,17 @@ export class DestinationReader implements QueueReader {
     return this.#repeatedBytes >= this.#maxRepeatedBytes;
   }
 
+  get isStuck(): boolean {
+    const saved = this.#savedUpTo;
+    return this.isHeldBack && saved !== undefined && comparePositions(saved, this.settledUpTo) === 0;
+  }
+
   /**
    * To be told after each try to save a position and to remove segments: neither comes again. After one that failed
    * too: where the disk does not take positions, twice is better than not at all.
    */
   saved(position: Position): void {
+    this.#savedUpTo = position;
     this.#repeatedBytes = 0;
     for (const { id, end } of this.#log.segments) {
       if (id < position.segment || id > this.#readUpTo.segment) continue;
@@ -186,7 +195,7 @@ export class DestinationReader implements QueueReader {
         this.#settledBytes += bytes;
         if (this.#settledBytes < this.#maxRepeatedBytes * SAVE_AT_SHARE) return;
         this.#settledBytes = 0;
-        this.onMuchSettled();
+        this.#onMuchSettled();
       };
       this.#ready.push({ record: { payload, spanCount: spans, sender, route, receivedAt }, done, settle });
     }

@@ -9,7 +9,8 @@ const CROWDED = 0.9;
  * all shared it equally: those that have something in it, and one more, who may come yet. So the last tenth of the
  * queue is never that of the sender, or the few, that filled the rest.
  *
- * What counts is what is on disk, delivered or not, as the room is taken by it; and what is on its way there.
+ * What counts is what is on disk, delivered or not, as the room is taken by it; and what is on its way there. The one
+ * request that goes over the nine tenths is taken.
  */
 export class FairShare {
   readonly #maxBytes: number;
@@ -24,9 +25,13 @@ export class FairShare {
     this.#segments = segments;
   }
 
+  isCrowded(inQueue: number): boolean {
+    return inQueue > CROWDED * this.#maxBytes;
+  }
+
   /** @param inQueue bytes of the queue by now */
   allows(sender: string, bytes: number, inQueue: number): boolean {
-    if (inQueue <= CROWDED * this.#maxBytes) return true;
+    if (!this.isCrowded(inQueue)) return true;
     const bySender = this.#bySender();
     const own = bySender.get(sender) ?? 0;
     bySender.set(sender, own);

@@ -1,6 +1,6 @@
 import { basename, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { RelayError } from '../errors.ts';
+import { RelayError, messageOf } from '../errors.ts';
 import { realFileSystem } from './filesystem.ts';
 import { lockDirectory } from './lock.ts';
 import { positionPath, savedDestinations } from './positions.ts';
@@ -25,9 +25,12 @@ export async function forgetDestination(
 ): Promise<'running relay' | 'this process'> {
   const fs = realFileSystem;
   const positions = join(directory, 'positions');
-  const saved = await savedDestinations(fs, positions).catch((error: NodeJS.ErrnoException): string[] => {
-    if (error.code === 'ENOENT') return [];
-    throw error;
+  const saved = await savedDestinations(fs, positions).catch((error: unknown) => {
+    throw new RelayError(
+      'QUEUE_UNUSABLE',
+      `there is no queue in ${directory} (key queue.directory): ${messageOf(error)}; name the folder of the relay's queue`,
+      { cause: error },
+    );
   });
   if (!saved.includes(destination)) {
     throw new RelayError(

@@ -23,7 +23,7 @@ export function lockDirectory(directory: string): () => void {
     } catch (error) {
       throw new RelayError(
         'QUEUE_UNUSABLE',
-        `cannot make the lock file in ${directory} (key queue.directory): ${messageOf(error)}; make the directory writable for this user`,
+        `cannot make the lock file in ${directory} (key queue.directory): ${messageOf(error)}; make the directory writable for this user, and room on its disk`,
         { cause: error },
       );
     }
@@ -41,7 +41,7 @@ export function lockDirectory(directory: string): () => void {
     }
     throw new RelayError(
       'QUEUE_UNUSABLE',
-      `cannot lock the queue in ${directory} (key queue.directory): ${messageOf(error)}; make the directory writable for this user`,
+      `cannot lock the queue in ${directory} (key queue.directory): ${messageOf(error)}; make the directory writable for this user, and room on its disk`,
       { cause: error },
     );
   }

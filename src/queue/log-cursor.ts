@@ -3,7 +3,7 @@ import { SEGMENT_HEADER_SIZE } from './frame.ts';
 import type { Entry } from './frame.ts';
 import { FrameReader } from './frame-reader.ts';
 import type { Step } from './frame-reader.ts';
-import { putAside } from './damage.ts';
+import { markOnlyCopy, putAside } from './damage.ts';
 import type { Damage } from './damage.ts';
 import type { RecentFrames } from './recent-frames.ts';
 import { isUnreadable, salvaging } from './salvage.ts';
@@ -11,6 +11,8 @@ import type { Segment } from './segment.ts';
 
 /** Tries in a row, about a second apart, after which bytes that the disk does not give are damage like any other. */
 const UNREADABLE_AFTER = 60;
+/** The same, behind others in the segment. */
+const UNREADABLE_AFTER_ANOTHER = 10;
 
 /** A place in a log: a segment's id and an offset in its file. */
 export type Position = { readonly segment: number; readonly offset: number };
@@ -33,6 +35,8 @@ type CursorOptions<M> = {
   /** What need not be read from the disk. */
   readonly recent: RecentFrames<M>;
   readonly onDamage: (damage: Damage) => void;
+  /** Waits until no other reader sets anything aside. `work` does not reject. */
+  readonly setAside: (work: () => Promise<boolean>) => Promise<boolean>;
   readonly from: Position;
   /** Told when bytes were passed over because they are damaged: who knows what was in them. */
   readonly onPassedOver?: () => void;
@@ -93,12 +97,13 @@ export class LogCursor<M> {
       this.#position = { segment: segment.id, offset: step.end };
       if (step.kind === 'unknown') continue;
       if (step.kind === 'frame') return { start, end: this.#position, entries: step.entries };
-      const { fs, damagedDirectory, onDamage, onPassedOver } = this.#options;
+      const { fs, damagedDirectory, onDamage, onPassedOver, setAside } = this.#options;
       const bytes = step.end - step.offset;
       const place = { segment: segment.path, offset: step.offset, bytes, atEnd: step.end === segment.end };
-      const isKept = await putAside(fs, file, damagedDirectory, place, (damage) => {
+      const tell = (damage: Damage) => {
         if (damage.keptIn !== undefined || !isSalvage) onDamage(damage);
-      });
+      };
+      const isKept = await setAside(() => putAside(fs, file, damagedDirectory, place, tell));
       if (!isKept && isSalvage) {
         // Who can neither read nor write has no bad sector, but a disk that is away.
         this.#position = from;
@@ -107,7 +112,12 @@ export class LogCursor<M> {
           `${segment.path} cannot be read at ${start.offset}, nor can what is left be set aside`,
         );
       }
-      if (!isKept || isSalvage) segment.isOnlyCopy = true;
+      if (!isKept || isSalvage) await markOnlyCopy(fs, segment, damagedDirectory);
+      if (isSalvage) {
+        // What comes behind gets its own time, if less.
+        await this.close();
+        this.#unreadable = UNREADABLE_AFTER - UNREADABLE_AFTER_ANOTHER;
+      }
       onPassedOver?.();
     }
   }

@@ -1,4 +1,3 @@
-import { messageOf } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { LogObserver } from './log-options.ts';
@@ -48,8 +47,4 @@ export function tellDamagedPosition(log: Logger, destination: string, file: stri
     { destination, file },
     'the saved position of this destination is damaged: all that is in the queue is delivered to it again',
   );
-}
-
-export function tellUnreadable(log: Logger, destination: string, error: unknown): void {
-  log.error({ destination, reason: messageOf(error) }, 'cannot read the queue; trying again');
 }

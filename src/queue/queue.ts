@@ -29,6 +29,8 @@ export interface QueueReader {
    * more is settled. A single frame may go over.
    */
   readonly isHeldBack: boolean;
+  /** Held back, and the position is saved: only by settling the oldest records it goes on. */
+  readonly isStuck: boolean;
   /**
    * Resolves when `next` may have something new, or may be called again after having been held back; also when the
    * queue closes, or the signal aborts.
@@ -48,6 +50,8 @@ export type Lease = {
 export type QueueStatus = {
   /** False while the disk does not take writes. */
   readonly canAppend: boolean;
+  /** Why nothing is taken, or not from everybody. */
+  readonly reason: string | undefined;
   readonly bytes: number;
   readonly maxBytes: number;
   readonly segments: number;

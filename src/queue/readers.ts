@@ -1,12 +1,13 @@
 import { join } from 'node:path';
 import { messageOf } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import { Notices } from '../telemetry/notice.ts';
 import { DestinationReader } from './destination-reader.ts';
 import type { RecordMeta } from './destination-reader.ts';
 import type { FileSystem } from './filesystem.ts';
 import { comparePositions } from './log-cursor.ts';
 import type { Position } from './log-cursor.ts';
-import { tellDamagedPosition, tellUnreadable } from './observer.ts';
+import { tellDamagedPosition } from './observer.ts';
 import { PositionFile, positionPath, savedDestinations } from './positions.ts';
 import type { SegmentLog } from './segment-log.ts';
 import { Unconfigured } from './unconfigured.ts';
@@ -63,6 +64,7 @@ type Place = {
  */
 export class Readers {
   readonly #logger: Logger;
+  readonly #unsaved = new Notices();
   readonly #places: ReadonlyMap<string, Place>;
   readonly unconfigured: Unconfigured;
 
@@ -79,9 +81,15 @@ export class Readers {
     const opened: { close(): Promise<void> }[] = [...files.values()];
     try {
       const startOfNew = files.size === 0 ? log.start : log.end;
+      const unreadable = new Notices();
+      const tellUnreadable = (destination: string, error: unknown) => {
+        const times = unreadable.due(destination, performance.now());
+        const details = { destination, reason: messageOf(error), times };
+        if (times !== undefined) logger.error(details, 'cannot read the queue; trying again');
+      };
       const waitingFrom = (name: string, from: Position): Promise<number> =>
         countFrom(log, from, name).catch((error: unknown) => {
-          tellUnreadable(logger, name, error);
+          tellUnreadable(name, error);
           return 0;
         });
 
@@ -102,9 +110,9 @@ export class Readers {
           from,
           waitingSpans,
           maxRepeatedBytes,
-          onReadError: (error) => tellUnreadable(logger, destination, error),
+          onMuchSettled,
+          onReadError: (error) => tellUnreadable(destination, error),
         });
-        reader.onMuchSettled = onMuchSettled;
         opened.push(reader);
         places.set(destination, { reader, file, recoveredSpans: waitingSpans });
       }
@@ -140,17 +148,19 @@ export class Readers {
     for (const [destination, { reader, file }] of this.#places) {
       const at = reader.settledUpTo;
       if (file.saved === undefined || comparePositions(file.saved, at) !== 0) {
-        await file
-          .save(at)
-          .catch((error: unknown) =>
-            this.#logger.error(
-              { destination, reason: messageOf(error) },
-              'cannot save how far this destination is delivered: after a crash more comes again; trying again',
-            ),
-          );
+        await file.save(at).catch((error: unknown) => this.#tellUnsaved(destination, error));
       }
       reader.saved(at);
     }
+  }
+
+  #tellUnsaved(destination: string, error: unknown): void {
+    const times = this.#unsaved.due(destination, performance.now());
+    if (times === undefined) return;
+    this.#logger.error(
+      { destination, reason: messageOf(error), times },
+      'cannot save how far this destination is delivered: after a crash more comes again; trying again',
+    );
   }
 
   async close(): Promise<void> {

@@ -1,17 +1,29 @@
 import { join } from 'node:path';
 import { RelayError } from '../errors.ts';
-import { putAside } from './damage.ts';
+import { onlyCopies, putAside } from './damage.ts';
 import type { Damage } from './damage.ts';
 import type { FileSystem, OpenFile } from './filesystem.ts';
 import { SEGMENT_HEADER_SIZE } from './frame.ts';
-import type { LogContent } from './frame.ts';
+import type { Entry, LogContent } from './frame.ts';
 import { FrameReader } from './frame-reader.ts';
 import { checkSegmentHeader, parseSegmentName, readSealed, sealSegment } from './segment.ts';
 import type { Segment } from './segment.ts';
 import { Tally } from './tally.ts';
 
-/** Adds an entry to a segment's tally. */
+/** Adds an entry to a segment's tally, with the bytes that it takes on disk. */
 export type Count<M> = (meta: M, bytes: number, tally: Tally) => void;
+
+/** Counts the entries of a frame, each with its part of what the frame takes beside the payloads. */
+export function countFrame<M>(
+  count: Count<M>,
+  entries: readonly Entry<M>[],
+  frameBytes: number,
+  tally: Tally,
+): void {
+  const payloads = entries.reduce((sum, { payload }) => sum + payload.length, 0);
+  const beside = Math.ceil((frameBytes - payloads) / entries.length);
+  for (const { meta, payload } of entries) count(meta, payload.length + beside, tally);
+}
 
 export type RecoveryOptions<M> = {
   readonly fs: FileSystem;
@@ -39,6 +51,7 @@ export type RecoveryOptions<M> = {
 export async function recoverSegments<M>(options: RecoveryOptions<M>): Promise<Segment[]> {
   const { fs, directory, damagedDirectory, content, count, onDamage, onTrouble, onNotClosed } = options;
   const segments: Segment[] = [];
+  const kept = await onlyCopies(fs, damagedDirectory);
   for (const fileName of (await fs.list(directory)).toSorted()) {
     const name = parseSegmentName(fileName);
     if (name === undefined) continue;
@@ -53,7 +66,9 @@ export async function recoverSegments<M>(options: RecoveryOptions<M>): Promise<S
         continue;
       }
       const unread: Segment = { ...name, path, end: size, size, tally: new Tally() };
-      segments.push(await recover(unread, file));
+      const segment = await recover(unread, file);
+      segment.isOnlyCopy ||= kept.has(fileName);
+      segments.push(segment);
     } finally {
       await file.close();
     }
@@ -79,7 +94,7 @@ export async function recoverSegments<M>(options: RecoveryOptions<M>): Promise<S
     const reader = new FrameReader<M>(file, segment.salt, SEGMENT_HEADER_SIZE);
     for (let step = await reader.next(limit); ; step = await reader.next(limit)) {
       if (step.kind === 'frame') {
-        for (const { meta, payload } of step.entries) count(meta, payload.length, segment.tally);
+        countFrame(count, step.entries, step.end - step.offset, segment.tally);
         records += step.entries.length;
         segment.end = step.end;
       } else if (step.kind === 'unknown') {

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { isDiskFull, removeIfThere } from './filesystem.ts';
 import type { FileSystem } from './filesystem.ts';
 
 const FILE_NAME = 'reserve';
@@ -16,6 +17,8 @@ export class Reserve {
   readonly #directory: string;
   readonly #size: number;
   #isWhole = false;
+  /** So that one that comes while it is made again is not missed. */
+  #releases = 0;
 
   private constructor(fs: FileSystem, directory: string, size: number) {
     this.#fs = fs;
@@ -42,6 +45,7 @@ export class Reserve {
   async restore(freeBeyond: number): Promise<boolean> {
     if (this.#isWhole) return true;
     await this.release();
+    const releases = this.#releases;
     if ((await this.#fs.freeBytes(this.#directory)) < this.#size + freeBeyond) return false;
     const file = await this.#fs.create(this.#path);
     try {
@@ -52,20 +56,20 @@ export class Reserve {
       await this.#fs.syncDirectory(this.#directory);
     } catch (error) {
       await this.release();
+      if (isDiskFull(error)) return false; // a quota, which the disk does not tell before
       throw error;
     } finally {
       await file.close();
     }
-    this.#isWhole = true;
-    return true;
+    this.#isWhole = releases === this.#releases;
+    return this.#isWhole;
   }
 
   /** Gives its room back to the disk. */
   async release(): Promise<void> {
     this.#isWhole = false;
-    await this.#fs.remove(this.#path).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw error;
-    });
+    this.#releases++;
+    await removeIfThere(this.#fs, this.#path);
   }
 
   get #path(): string {

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { messageOf } from '../errors.ts';
+import { Notice } from '../telemetry/notice.ts';
 import { keepAside } from './damage.ts';
 import { removeIfThere } from './filesystem.ts';
 import type { OpenFile } from './filesystem.ts';
@@ -9,7 +10,7 @@ import { LogCursor } from './log-cursor.ts';
 import type { Position } from './log-cursor.ts';
 import type { LogOptions } from './log-options.ts';
 import { RecentFrames } from './recent-frames.ts';
-import { recoverSegments } from './recovery.ts';
+import { countFrame, recoverSegments } from './recovery.ts';
 import { createSegment, sealSegment } from './segment.ts';
 import type { Segment } from './segment.ts';
 
@@ -37,7 +38,7 @@ type Waiting<M> = {
  *    are synced before the first frame goes into it. What is appended during one sync shares the next one.
  * 2. Readers see the synced prefix only: nothing is delivered that a crash could take back.
  * 3. Bytes are never written twice. Every open, and every recovery from a failed write or sync, begins a new
- *    segment with an id never used before; what stands behind the synced end of the old one is not trusted.
+ *    segment, with an id that no saved position has named; what stands behind the synced end of the old one is not trusted.
  *    After a failed fsync the kernel may call the lost pages clean, so that file is never synced again.
  * 4. Segments are removed whole, as soon as nobody needs anything in them.
  *
@@ -66,8 +67,11 @@ export class SegmentLog<M> {
   #writing: Promise<void> | undefined;
   #failing = false;
   #lastError: unknown;
-  /** The last one told, so that a lasting one is told once. */
-  #failureReason: string | undefined;
+  /** Several readers meet the same damage; each place is copied by one. */
+  #settingAside: Promise<boolean> = Promise.resolve(true);
+  #failureKind: string | undefined;
+  /** A lasting failure is told once a minute. */
+  #reminder = new Notice();
   #closed = false;
   #reopenTimer: NodeJS.Timeout | undefined;
   #advance = Promise.withResolvers<void>();
@@ -112,6 +116,11 @@ export class SegmentLog<M> {
     return !this.#failing && !this.#closed;
   }
 
+  /** Why it takes nothing, while the disk fails. */
+  get failure(): string | undefined {
+    return this.#failing ? messageOf(this.#lastError) : undefined;
+  }
+
   get start(): Position {
     return { segment: this.#segments[0]?.id ?? this.#nextId, offset: SEGMENT_HEADER_SIZE };
   }
@@ -147,15 +156,17 @@ export class SegmentLog<M> {
       damagedDirectory: damagedDirectory(this.#options.directory),
       segments: this.#segments,
       recent: (this.#recent ??= new RecentFrames()),
+      setAside: (work) => (this.#settingAside = this.#settingAside.then(work)),
       onDamage: this.#options.observer.damaged,
       from,
     });
   }
 
-  /** Removes the segments that nobody needs any more; never the last one. */
+  /** Removes the segments that nobody needs any more, but for the one that is written to. */
   async remove(isPassed: (segment: Segment) => boolean): Promise<void> {
     const { fs, directory } = this.#options;
-    const passed = this.#segments.slice(0, -1).filter((segment) => isPassed(segment));
+    const isWriting = this.#file !== undefined || this.#closed;
+    const passed = this.#segments.slice(0, isWriting ? -1 : undefined).filter((segment) => isPassed(segment));
     for (const segment of passed) {
       if (segment.isOnlyCopy) await keepAside(fs, segment.path, damagedDirectory(directory));
       else await removeIfThere(fs, segment.path);
@@ -235,7 +246,7 @@ export class SegmentLog<M> {
     for (const { frame, entries, done } of group) {
       this.#recent?.add(segment.id, offset, { end: offset + frame.size, entries });
       offset += frame.size;
-      for (const { meta, payload } of entries) this.#options.count(meta, payload.length, segment.tally);
+      countFrame(this.#options.count, entries, frame.size, segment.tally);
       done('stored');
     }
     this.#announce();
@@ -271,16 +282,18 @@ export class SegmentLog<M> {
     for (const { done } of [...group, ...this.#waiting.splice(0)]) done('failed');
     this.#waitingBytes = 0;
     this.#announce();
-    const reason = messageOf(error);
-    if (reason !== this.#failureReason) this.#options.observer.failing(reason);
-    this.#failureReason = reason;
+    // Not by the message, in which each try has another file's name.
+    const kind = (error as NodeJS.ErrnoException).code ?? messageOf(error);
+    if (kind !== this.#failureKind) this.#reminder = new Notice();
+    this.#failureKind = kind;
+    if (this.#reminder.due(performance.now()) !== undefined) this.#options.observer.failing(messageOf(error));
     if (this.#closed) return;
     this.#reopenTimer = setTimeout(() => {
       this.#exclusively(async () => {
         if (this.#closed || !this.#failing) return;
         await this.#removeLastIfEmpty();
         await this.#begin();
-        this.#failureReason = undefined;
+        this.#failureKind = undefined;
         this.#options.observer.recovered();
       }).catch(() => {}); // has been told to the observer, and the next try is on its way
     }, REOPEN_AFTER_MS);

@@ -3,6 +3,7 @@ import { RelayError, messageOf } from '../errors.ts';
 import type { TraceRecord } from '../otlp/record.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { Notices } from '../telemetry/notice.ts';
 import { openDeadLetters } from './dead-letters.ts';
 import type { RecordMeta } from './destination-reader.ts';
 import { FairShare } from './fair-share.ts';
@@ -37,6 +38,9 @@ export type QueueOptions = {
   readonly lock?: (directory: string) => () => void;
 };
 
+/** What a record takes on disk beside its payload, about. */
+const RECORD_OVERHEAD = 256;
+
 type Deps = { readonly log: Logger; readonly metrics: Metrics };
 
 /**
@@ -60,7 +64,7 @@ export async function openQueue(
     if (error instanceof RelayError) throw error;
     throw new RelayError(
       'QUEUE_UNUSABLE',
-      `cannot open the queue in ${directory} (key queue.directory): ${messageOf(error)}; the directory must be writable for this user`,
+      `cannot open the queue in ${directory} (key queue.directory): ${messageOf(error)}; the directory must be writable for this user, and its disk have room`,
       { cause: error },
     );
   }
@@ -83,6 +87,7 @@ class SegmentQueue implements Queue {
   #maintaining: Promise<void> | undefined;
   #isClosed = false;
   #isShortOfRoom = false;
+  readonly #troubles = new Notices();
 
   private constructor(parts: Parts) {
     this.#parts = parts;
@@ -159,7 +164,7 @@ class SegmentQueue implements Queue {
     if (!this.#canAppend) return 'failed';
     const [first] = records;
     const sender = first?.sender ?? '';
-    const bytes = records.reduce((sum, { payload }) => sum + payload.length, 0);
+    const bytes = records.reduce((sum, { payload }) => sum + payload.length + RECORD_OVERHEAD, 0);
     if (!this.#fairShare.allows(sender, bytes, log.bytes)) {
       return log.bytes + bytes > this.#parts.options.maxBytes ? 'full' : 'over_share';
     }
@@ -185,6 +190,7 @@ class SegmentQueue implements Queue {
     ]);
     return {
       canAppend: this.#canAppend,
+      reason: this.#reason,
       bytes: log.bytes,
       maxBytes: options.maxBytes,
       segments: log.segments.length,
@@ -209,6 +215,14 @@ class SegmentQueue implements Queue {
     }
   }
 
+  get #reason(): string | undefined {
+    const { log, reserve } = this.#parts;
+    if (log.failure !== undefined) return `the disk does not take writes: ${log.failure}`;
+    if (!reserve.isWhole) return 'the disk is full, and what was kept for dead letters is used: make room';
+    if (!this.#fairShare.isCrowded(log.bytes)) return undefined;
+    return 'the queue is nearly full: only senders below their fair share are taken';
+  }
+
   get #canAppend(): boolean {
     return this.#parts.log.canAppend && this.#parts.reserve.isWhole;
   }
@@ -217,12 +231,11 @@ class SegmentQueue implements Queue {
   #maintain(): Promise<void> {
     const { log, readers, options, deps } = this.#parts;
     const attempt = async (what: string, work: Promise<unknown>) => {
-      await work.catch((error: unknown) =>
-        deps.log.error(
-          { directory: options.directory, reason: messageOf(error) },
-          `cannot ${what}; trying again`,
-        ),
-      );
+      await work.catch((error: unknown) => {
+        const times = this.#troubles.due(what, performance.now());
+        const details = { directory: options.directory, reason: messageOf(error), times };
+        if (times !== undefined) deps.log.error(details, `cannot ${what}; trying again`);
+      });
     };
     const maintain = async () => {
       await readers.save();
@@ -259,11 +272,11 @@ class SegmentQueue implements Queue {
       );
   }
 
-  async #forget(): Promise<void> {
+  #forget(): Promise<void> {
     const { readers, deps } = this.#parts;
-    for (const { destination, spans } of await readers.unconfigured.forgetAsked()) {
-      deps.metrics.discardedSpans.inc({ destination }, spans);
-    }
+    return readers.unconfigured.forgetAsked((destination, spans) =>
+      deps.metrics.discardedSpans.inc({ destination }, spans),
+    );
   }
 }
 

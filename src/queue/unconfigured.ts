@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { Logger } from '../telemetry/logger.ts';
+import { removeIfThere } from './filesystem.ts';
 import type { FileSystem } from './filesystem.ts';
 import type { Position } from './log-cursor.ts';
 import type { PositionFile } from './positions.ts';
@@ -52,10 +53,9 @@ export class Unconfigured {
   /**
    * Does what `queue forget` has asked for since the last call. A request for a destination that is in use is taken
    * away and nothing is done: the command sees that its position is still there.
-   * @returns what was given up
+   * @param onForgotten told of what is given up
    */
-  async forgetAsked(): Promise<{ destination: string; spans: number }[]> {
-    const forgotten: { destination: string; spans: number }[] = [];
+  async forgetAsked(onForgotten: (destination: string, spans: number) => void): Promise<void> {
     const names = await this.#fs.list(this.#directory);
     for (const request of names.filter((name) => name.endsWith(SUFFIX))) {
       const destination = request.slice(0, -SUFFIX.length);
@@ -63,16 +63,15 @@ export class Unconfigured {
       if (kept !== undefined) {
         await removePosition(this.#fs, this.#directory, destination);
         this.#kept.delete(destination);
-        await kept.file.close();
-        forgotten.push({ destination, spans: kept.waitingSpans });
+        await kept.file.close().catch(() => {});
+        onForgotten(destination, kept.waitingSpans);
         this.#log.warn(
           { destination, spans: kept.waitingSpans },
           'gave up what was kept of this destination, as an operator has asked',
         );
       }
-      await this.#fs.remove(join(this.#directory, request));
+      await removeIfThere(this.#fs, join(this.#directory, request));
     }
-    return forgotten;
   }
 
   async close(): Promise<void> {
@@ -82,6 +81,6 @@ export class Unconfigured {
 
 /** From here on the destination is one that was never there. */
 export async function removePosition(fs: FileSystem, directory: string, destination: string): Promise<void> {
-  await fs.remove(positionPath(directory, destination));
+  await removeIfThere(fs, positionPath(directory, destination));
   await fs.syncDirectory(directory);
 }

@@ -29,7 +29,7 @@ const RETRY_AFTER_BUSY = 1;
 const QUEUE_WORDS = {
   full: 'the queue of the relay is full; send again later',
   over_share:
-    'the queue of the relay is nearly full, and more of it than the fair share of this sender is taken by what it sent; send again later',
+    'the queue of the relay is nearly full, and this sender has the fair share of it; send again later',
   failed: 'the disk of the relay does not take writes; send again later',
 } as const;
 

@@ -96,6 +96,10 @@ export function createMetrics() {
       'result',
     ]),
 
+    queueCanAppend: gauge(
+      'queue_can_append',
+      '1 while the disk of the queue takes writes; 0 while clients get 503.',
+    ),
     queueBytes: gauge('queue_bytes', 'Bytes of the queue on disk.'),
     queueMaxBytes: gauge('queue_max_bytes', 'Bytes that the queue may take on disk.'),
     queueSegments: gauge('queue_segments', 'Segment files of the queue.'),

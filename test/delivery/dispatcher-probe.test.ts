@@ -1,9 +1,15 @@
-import { describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { SendOutcome } from '../../src/destinations/destination.ts';
 import { deliver, DELIVERED, pass, quiet, useTimeOfTest, valueOf, whole } from './dispatcher-support.ts';
 import { ScriptedDestination } from './support.ts';
 
 useTimeOfTest();
+
+// Jitter would make each run another test.
+beforeEach(() => {
+  const random = vi.spyOn(Math, 'random').mockReturnValue(0.9);
+  return () => random.mockRestore();
+});
 
 const REFUSED: SendOutcome = { kind: 'retry', reason: 'connection refused' };
 

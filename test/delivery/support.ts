@@ -94,6 +94,9 @@ export function routeOf(name: string): RouteTarget {
 export class MemoryQueue implements QueueReader {
   readonly settled: TraceRecord[] = [];
   isHeldBack = false;
+  get isStuck(): boolean {
+    return this.isHeldBack;
+  }
   /** Spans that were told to be done. */
   doneSpans = 0;
   readonly #records: TraceRecord[] = [];

@@ -16,10 +16,10 @@ import { open, readAll, record, segmentFiles, temporaryDirectory, textOf } from 
 const TEXTS = ['first', 'second', 'third'];
 
 /** A queue that was killed: its last segment has no footer. */
-async function killedQueue() {
+async function killedQueue(destinations = ['mlflow']) {
   const directory = await temporaryDirectory();
-  const { queue, close } = await open(directory);
-  for (const text of TEXTS) await queue.append([record(text)]);
+  const { queue, close } = await open(directory, { destinations });
+  for (const text of TEXTS) await queue.append([record(text, { to: destinations })]);
   const [name] = await segmentFiles(directory);
   const bytes = await readFile(join(directory, 'segments', name!));
   const killed = await temporaryDirectory();
@@ -132,4 +132,45 @@ test('damage at the end is cut off only when a copy of it is kept', async () => 
   await second.close();
   const [kept] = await readdir(join(directory, 'segments', 'damaged'));
   expect(kept).toMatch(new RegExp(`^${name}-`));
+});
+
+test('damage that two destinations meet is told once, and copied once', async () => {
+  const { directory, file, bytes } = await killedQueue(['mlflow', 'phoenix']);
+  const damaged = Buffer.from(bytes);
+  damaged[bytes.indexOf('second')]! ^= 1;
+  await writeFile(file, damaged);
+  const { queue, metrics } = await open(directory, { destinations: ['mlflow', 'phoenix'] });
+  const read = async (name: string) => (await readAll(queue.reader(name))).map(textOf);
+  const both = await Promise.all([read('mlflow'), read('phoenix')]);
+  expect(both).toEqual([
+    ['first', 'third'],
+    ['first', 'third'],
+  ]);
+  const kept = await readdir(join(directory, 'segments', 'damaged'));
+  expect(kept).toHaveLength(1);
+  const size = (await stat(join(directory, 'segments', 'damaged', kept[0] ?? ''))).size;
+  expect((await metrics.queueDamagedBytes.get()).values[0]?.value).toBe(size);
+});
+
+test('a segment with damage that could not be copied is kept, also when the relay was started again in between', async () => {
+  const { directory, file, bytes } = await killedQueue();
+  const damaged = Buffer.from(bytes);
+  damaged[bytes.indexOf('second')]! ^= 1;
+  await writeFile(file, damaged);
+  const fs: FileSystem = {
+    ...realFileSystem,
+    create: (path) =>
+      path.includes('.bytes') ? Promise.reject(new Error('ENOSPC')) : realFileSystem.create(path),
+  };
+  const first = await open(directory, { fs });
+  const [leaseOfFirst, leaseOfThird] = await readAll(first.queue.reader('mlflow'));
+  leaseOfFirst?.settle();
+  expect(textOf(leaseOfThird!)).toBe('third');
+  await first.close();
+
+  const second = await open(directory);
+  for (const lease of await readAll(second.queue.reader('mlflow'))) lease.settle();
+  await expect
+    .poll(() => readdir(join(directory, 'segments', 'damaged')), { timeout: 10_000 })
+    .toEqual([basename(file)]);
 });

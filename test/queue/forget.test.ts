@@ -88,7 +88,8 @@ describe('forgetDestination refuses', () => {
       message: expect.stringContaining('it knows mlflow, phoenix'),
     });
     await expect(forgetDestination(await temporaryDirectory(), 'phoenix')).rejects.toMatchObject({
-      code: 'DESTINATION_UNKNOWN',
+      code: 'QUEUE_UNUSABLE',
+      message: expect.stringContaining('there is no queue in'),
     });
   });
 });

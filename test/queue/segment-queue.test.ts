@@ -1,6 +1,8 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { realFileSystem } from '../../src/queue/filesystem.ts';
+import type { FileSystem } from '../../src/queue/filesystem.ts';
 import { open, readAll, record, segmentFiles, temporaryDirectory, textOf } from './support.ts';
 
 test('what was stored is read in order, once, and gone after it was settled', async () => {
@@ -203,4 +205,38 @@ test('dead letters are counted by destination, across restarts', async () => {
   await first.close();
   const second = await open(directory);
   expect(second.queue.deadLetters.status().spans).toEqual({ mlflow: 4 });
+});
+
+test('on a disk without room for another segment, the last one goes too when all of it is settled', async () => {
+  let free = Infinity;
+  const fs: FileSystem = { ...realFileSystem, freeBytes: async () => free };
+  const directory = await temporaryDirectory();
+  const { queue } = await open(directory, { fs });
+  await queue.append([record('a', { bytes: 5_000_000 })]); // more than a segment: the next one is begun at once
+  free = 0;
+  for (let i = 0; i < 3; i++) await queue.append([record('b', { bytes: 5_000_000 })]);
+  await expect.poll(() => queue.status().canAppend, { timeout: 10_000 }).toBe(false);
+  expect(queue.status().reason).toContain('has less room than a segment');
+  expect(queue.status().bytes).toBeGreaterThan(5_000_000);
+  for (const lease of await readAll(queue.reader('mlflow'))) lease.settle();
+  await expect.poll(() => segmentFiles(directory), { timeout: 10_000 }).toEqual([]);
+  free = Infinity;
+  await expect.poll(() => queue.status().canAppend, { timeout: 10_000 }).toBe(true);
+  expect(await queue.append([record('after')])).toBe('stored');
+  expect((await readAll(queue.reader('mlflow'))).map(textOf)).toEqual(['after']);
+});
+
+const smallFrom = (sender: string) => ({ ...record('x', { bytes: 500 }), sender });
+
+test('senders of small requests that filled the queue together leave room for one more', async () => {
+  const { queue } = await open(await temporaryDirectory(), { maxBytes: 1024 * 1024 });
+  const senders = Array.from({ length: 5 }, (_, i) => `sender ${i}`);
+  const refused = new Set<string>();
+  for (let i = 0; refused.size < senders.length; i++) {
+    const sender = senders[i % senders.length] ?? '';
+    const outcomes = await Promise.all(Array.from({ length: 20 }, () => queue.append([smallFrom(sender)])));
+    if (outcomes.includes('over_share')) refused.add(sender);
+    expect(outcomes).not.toContain('full');
+  }
+  expect(await queue.append([smallFrom('another')])).toBe('stored');
 });

@@ -97,7 +97,7 @@ describe.skipIf(skipWithout('go'))("the receiver's answers", () => {
   }
 
   test.for(Object.entries(FAULTS).slice(0, howMany({ short: 1, long: Infinity })))(
-    'come as fast with a fault upstream: %s',
+    'are all there with a fault upstream, and as soon by the figures: %s',
     TIMEOUT,
     async ([what, begin]) => {
       const undisturbed = { times: [] as number[], cpuSeconds: 0 };

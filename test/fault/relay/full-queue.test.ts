@@ -71,7 +71,7 @@ test('one sender that fills the queue is refused, others are not; with room it i
   }
   expect(answer.status).toBe(503);
   expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0);
-  expect(answer.body.toString()).toContain('the fair share of this sender');
+  expect(answer.body.toString()).toContain('this sender has the fair share of it');
   expect(await metric(relay, 'refused_spans_total{reason="queue_over_share"}')).toBe(1);
   expect(await isReady(relay)).toBe(true);
   // What is left is for others, to the end of the queue.

@@ -16,3 +16,15 @@ export class Notice {
     return sum;
   }
 }
+
+/** A notice for each of a few kinds of event. */
+export class Notices {
+  readonly #notices = new Map<string, Notice>();
+
+  /** As of `Notice`, for this kind. */
+  due(kind: string, now: number): number | undefined {
+    let notice = this.#notices.get(kind);
+    if (notice === undefined) this.#notices.set(kind, (notice = new Notice()));
+    return notice.due(now);
+  }
+}

@@ -19,7 +19,7 @@ afterAll(() => stack.stop());
 
 type Status = {
   destinations: Record<string, { state: string; waiting_spans: number }>;
-  unconfigured_destinations: Record<string, { waiting_spans: number }>;
+  unconfigured_destinations: Record<string, { waiting_spans: number; dead_letter_spans: number }>;
 };
 
 const statusOf = async (relay: TestRelay) => (await relay.status()) as Status;
@@ -117,7 +117,9 @@ test('one that is renamed keeps its data until it is forgotten, and a new one st
   expect((await relay.logLines()).map(({ msg }) => msg)).toContainEqual(
     expect.stringMatching(/keeps spans of a destination that is not in the configuration: .* queue forget/),
   );
-  expect((await statusOf(relay)).unconfigured_destinations).toEqual({ far: { waiting_spans: 6 } });
+  expect((await statusOf(relay)).unconfigured_destinations).toEqual({
+    far: { waiting_spans: 6, dead_letter_spans: 0 },
+  });
   expect(await metric(relay, 'unconfigured_destination_spans{destination="far"}')).toBe(6);
   const fromThenOn = await sendTraces(relay, 2);
   await untilNothingWaits(relay, 'farther');
@@ -132,11 +134,14 @@ test('one that is renamed keeps its data until it is forgotten, and a new one st
     code: 2,
     stderr: expect.stringContaining('it knows far, farther, mlflow'),
   });
-  expect((await statusOf(relay)).unconfigured_destinations).toEqual({ far: { waiting_spans: 6 } });
+  expect((await statusOf(relay)).unconfigured_destinations).toEqual({
+    far: { waiting_spans: 6, dead_letter_spans: 0 },
+  });
 
   expect(await forget('far')).toMatchObject({ code: 0, stdout: expect.stringContaining('far is forgotten') });
   expect((await statusOf(relay)).unconfigured_destinations).toEqual({});
   expect(await metric(relay, 'unconfigured_destination_spans{destination="far"}')).toBe(0);
+  expect(await metric(relay, 'recovered_spans_total{destination="far"}')).toBe(6);
   expect(await metric(relay, 'discarded_spans_total{destination="far"}')).toBe(6);
 
   // Named again it is a new one.

@@ -41,7 +41,7 @@ export class Intake {
     return this.#isAtTail;
   }
 
-  /** Nothing is read until older records are settled, so that a crash brings no more again than the window's size. */
+  /** Nothing more is read until the oldest records are settled. */
   get isStuck(): boolean {
     return this.#deps.reader.isStuck;
   }

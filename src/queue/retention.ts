@@ -1,11 +1,7 @@
 import { comparePositions } from './log-cursor.ts';
 import type { Position } from './log-cursor.ts';
 import type { Segment } from './segment.ts';
-import type { Tally } from './tally.ts';
 import { destinationsOf } from './waiting-spans.ts';
-
-/** Of sealed segments, which do not change. */
-const destinations = new WeakMap<Tally, ReadonlySet<string>>();
 
 /**
  * Whether a segment that is not written to any more may be removed: every destination is past it, or has nothing in
@@ -20,8 +16,7 @@ export function isPassedByAll(
   const end = { segment: segment.id, offset: segment.end };
   return positions.every(([destination, position]) => {
     if (position !== undefined && comparePositions(end, position) <= 0) return true;
-    let known = destinations.get(segment.tally);
-    if (known === undefined) destinations.set(segment.tally, (known = destinationsOf(segment.tally)));
+    const known = destinationsOf(segment.tally);
     // Without any it was not read: it may be for everybody.
     return known.size > 0 && !known.has(destination);
   });

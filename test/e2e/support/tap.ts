@@ -3,9 +3,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
-import { gunzipSync } from 'node:zlib';
 import { onTestFinished } from 'vitest';
-import { ExportTraceServiceRequest } from '../../../src/otlp/schema.ts';
+import { spansByTrace as countByTrace } from './spans-of.ts';
 
 /** A request to /v1/traces that MLflow has answered. */
 export type TappedRequest = {
@@ -30,7 +29,7 @@ export async function tapInto(mlflowUrl: string): Promise<Tap> {
   async function pass(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = await buffer(request);
     const isTraces = request.url === '/v1/traces';
-    const spansByTrace = isTraces ? readTraces(request, body) : new Map<string, number>();
+    const spansByTrace = isTraces ? countByTrace(request.headers, body) : new Map<string, number>();
     for (const traceId of spansByTrace.keys()) {
       if (underWay.has(traceId)) overlapping.add(traceId);
       underWay.add(traceId);
@@ -55,17 +54,4 @@ export async function tapInto(mlflowUrl: string): Promise<Tap> {
     await once(server.close(), 'close');
   });
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, requests, overlapping };
-}
-
-type Decoded = { resourceSpans: { scopeSpans: { spans: { traceId: Uint8Array }[] }[] }[] };
-
-function readTraces({ headers }: IncomingMessage, body: Buffer): Map<string, number> {
-  const plain = headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body;
-  const { resourceSpans } = ExportTraceServiceRequest.decode(plain) as unknown as Decoded;
-  const counts = new Map<string, number>();
-  for (const { traceId } of resourceSpans.flatMap((part) => part.scopeSpans).flatMap(({ spans }) => spans)) {
-    const hex = Buffer.from(traceId).toString('hex');
-    counts.set(hex, (counts.get(hex) ?? 0) + 1);
-  }
-  return counts;
 }

@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { FailingDisk } from '../support/failing-disk.ts';
+import { pass, useFakeTimers } from '../support/fake-time.ts';
 import type { OpenFile } from '../../../src/queue/filesystem.ts';
 import { MemoryDisk, systemError } from '../support/memory-disk.ts';
 import {
@@ -14,19 +15,7 @@ import {
 } from '../support/queue-in-memory.ts';
 import { layoutOf } from '../support/segment-layout.ts';
 
-beforeEach(() => {
-  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] });
-});
-afterEach(() => {
-  vi.useRealTimers();
-});
-
-async function pass(seconds: number): Promise<void> {
-  for (let i = 0; i < seconds; i++) {
-    await vi.advanceTimersByTimeAsync(1000);
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-}
+useFakeTimers();
 
 function segmentsOf(disk: MemoryDisk): string[] {
   return [...disk.files(SEGMENTS).keys()].filter((path) => path.endsWith('.segment')).toSorted();

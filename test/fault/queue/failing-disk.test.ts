@@ -1,6 +1,7 @@
-import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { CALLS, FailingDisk } from '../support/failing-disk.ts';
 import type { Call, Fault } from '../support/failing-disk.ts';
+import { pass, useFakeTimers } from '../support/fake-time.ts';
 import { expectNothingLost, live, logOfBefore, newLife } from '../support/life-of-a-queue.ts';
 import { MemoryDisk } from '../support/memory-disk.ts';
 import { howMany, progress } from '../support/run.ts';
@@ -26,20 +27,7 @@ beforeAll(async () => {
   files = await logOfBefore();
 });
 
-beforeEach(() => {
-  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] });
-});
-afterEach(() => {
-  vi.useRealTimers();
-});
-
-async function pass(seconds: number): Promise<void> {
-  for (let i = 0; i < seconds; i++) {
-    await vi.advanceTimersByTimeAsync(1000);
-    // Whatever the timers have begun: this disk answers at once.
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-}
+useFakeTimers();
 
 /** @returns the disk, after a run and a start on it without faults */
 async function liveThrough(...faults: Fault[]): Promise<FailingDisk> {

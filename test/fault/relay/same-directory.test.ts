@@ -83,40 +83,37 @@ test('a second relay on the same directory refuses to start, names the first, an
   await deliver();
 });
 
-test('a segment of another format version: the relay says which and what to do, and changes nothing', async () => {
-  const { relay, queue, deliver } = await relayWithBacklog();
-  await relay.stop('SIGKILL');
-  const [segment = ''] = await segmentPaths(queue);
-  await setSegmentVersion(segment, 2);
-  const before = await contentOf(queue);
+test.for([
+  {
+    what: 'segment',
+    format: 'log',
+    fileIn: async (queue: string) => (await segmentPaths(queue))[0] ?? '',
+    setVersion: setSegmentVersion,
+  },
+  {
+    what: 'position',
+    format: 'position',
+    fileIn: async (queue: string) => join(queue, 'positions', 'mlflow.position'),
+    setVersion: setPositionVersion,
+  },
+])(
+  'a $what of another format version: the relay says which and what to do, and changes nothing',
+  async ({ format, fileIn, setVersion }) => {
+    const { relay, queue, deliver } = await relayWithBacklog();
+    await relay.stop('SIGKILL');
+    const file = await fileIn(queue);
+    await setVersion(file, 2);
+    const before = await contentOf(queue);
 
-  const ended = await runCommand('run', '--config', relay.configFile);
-  expect(ended).toEqual({
-    code: 1,
-    stdout: '',
-    stderr: `error: ${segment} has log format 2, and this relay reads format 1: ${WHAT_TO_DO}\ncode: QUEUE_FORMAT\n`,
-  });
-  expect(await contentOf(queue)).toEqual(before);
+    const ended = await runCommand('run', '--config', relay.configFile);
+    expect(ended).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: `error: ${file} has ${format} format 2, and this relay reads format 1: ${WHAT_TO_DO}\ncode: QUEUE_FORMAT\n`,
+    });
+    expect(await contentOf(queue)).toEqual(before);
 
-  await setSegmentVersion(segment, 1);
-  await deliver();
-});
-
-test('a position of another format version: the relay says which and what to do, and changes nothing', async () => {
-  const { relay, queue, deliver } = await relayWithBacklog();
-  await relay.stop('SIGKILL');
-  const file = join(queue, 'positions', 'mlflow.position');
-  await setPositionVersion(file, 2);
-  const before = await contentOf(queue);
-
-  const ended = await runCommand('run', '--config', relay.configFile);
-  expect(ended).toEqual({
-    code: 1,
-    stdout: '',
-    stderr: `error: ${file} has position format 2, and this relay reads format 1: ${WHAT_TO_DO}\ncode: QUEUE_FORMAT\n`,
-  });
-  expect(await contentOf(queue)).toEqual(before);
-
-  await setPositionVersion(file, 1);
-  await deliver();
-});
+    await setVersion(file, 1);
+    await deliver();
+  },
+);

@@ -3,8 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo, Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
-import { gunzipSync } from 'node:zlib';
-import { ExportTraceServiceRequest } from '../../../src/otlp/schema.ts';
+import { spansOf } from '../../e2e/support/spans-of.ts';
 
 /** A request with spans that reached MLflow whole and that MLflow has answered. */
 export type AnsweredRequest = {
@@ -98,20 +97,8 @@ async function ask(
   return { status: answer.statusCode ?? 0, headers: kept, body: await buffer(answer) };
 }
 
-type Decoded = {
-  resourceSpans: { scopeSpans: { spans: { traceId: Uint8Array; spanId: Uint8Array }[] }[] }[];
-};
-
 function readSpans(headers: IncomingMessage['headers'], body: Buffer): string[] {
-  const plain = headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body;
-  const { resourceSpans } = ExportTraceServiceRequest.decode(plain) as unknown as Decoded;
-  return resourceSpans
-    .flatMap(({ scopeSpans }) => scopeSpans)
-    .flatMap(({ spans }) => spans)
-    .map(({ traceId, spanId }) => `${hex(traceId)}/${hex(spanId)}`)
+  return spansOf(headers, body)
+    .map(({ traceId, spanId }) => `${traceId}/${spanId}`)
     .toSorted();
-}
-
-function hex(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString('hex');
 }

@@ -3,9 +3,8 @@ import { createServer, request as forward } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
-import { gunzipSync } from 'node:zlib';
 import { onTestFinished } from 'vitest';
-import { ExportTraceServiceRequest } from '../../../src/otlp/schema.ts';
+import { spansByTrace } from '../../e2e/support/spans-of.ts';
 
 /** A request that came to the door. Times are of `performance.now()`. */
 export type Knock = {
@@ -52,7 +51,7 @@ export async function openDoor(upstreamUrl: string): Promise<Door> {
       at,
       answeredAt: undefined,
       status: undefined,
-      spansByTrace: isTraces ? countSpans(headers, body) : new Map(),
+      spansByTrace: isTraces ? spansByTrace(headers, body) : new Map(),
       isTooEarly,
     };
     knocks.push(knock);
@@ -107,17 +106,4 @@ export async function openDoor(upstreamUrl: string): Promise<Door> {
     },
     open,
   };
-}
-
-type Decoded = { resourceSpans: { scopeSpans: { spans: { traceId: Uint8Array }[] }[] }[] };
-
-function countSpans(headers: IncomingMessage['headers'], body: Buffer): Map<string, number> {
-  const plain = headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body;
-  const { resourceSpans } = ExportTraceServiceRequest.decode(plain) as unknown as Decoded;
-  const counts = new Map<string, number>();
-  for (const { traceId } of resourceSpans.flatMap((part) => part.scopeSpans).flatMap(({ spans }) => spans)) {
-    const hex = Buffer.from(traceId).toString('hex');
-    counts.set(hex, (counts.get(hex) ?? 0) + 1);
-  }
-  return counts;
 }

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { configCommand } from './commands/config.ts';
+import { deadLettersCommand } from './commands/dead-letters.ts';
 import { queueCommand } from './commands/queue.ts';
 import { runCommand } from './commands/run.ts';
 import { RelayError } from './errors.ts';
@@ -16,6 +17,7 @@ const CONFIGURATION_ERRORS: ReadonlySet<ErrorCode> = new Set([
   'CERTIFICATE_INVALID',
   'DESTINATION_IN_USE',
   'DESTINATION_UNKNOWN',
+  'DEAD_LETTER_UNKNOWN',
 ]);
 
 /** Runs the command line; sets the exit code of the process and never rejects. */
@@ -48,7 +50,7 @@ Exit codes:
   1  failed while running; a second signal while stopping; Node too old
   2  wrong usage or configuration`,
     );
-  for (const command of [runCommand(), configCommand(), queueCommand()]) {
+  for (const command of [runCommand(), configCommand(), queueCommand(), deadLettersCommand()]) {
     root.addCommand(command);
     for (const each of [command, ...command.commands]) each.copyInheritedSettings(root);
   }

@@ -8,7 +8,9 @@ export type ErrorCode =
   | 'QUEUE_UNUSABLE'
   | 'QUEUE_FORMAT'
   | 'DESTINATION_IN_USE'
-  | 'DESTINATION_UNKNOWN';
+  | 'DESTINATION_UNKNOWN'
+  | 'DEAD_LETTER_UNKNOWN'
+  | 'DEAD_LETTERS_LEFT';
 
 /**
  * A condition that stops the relay or a command: what happened, where, and what to do, in one message.

@@ -2,61 +2,153 @@ import { randomUUID } from 'node:crypto';
 import { isDiskFull } from './filesystem.ts';
 import type { FileSystem } from './filesystem.ts';
 import { LogContent } from './frame.ts';
+import { readLetters } from './letter-reader.ts';
+import type { LetterMeta, ReadLetter } from './letter-reader.ts';
+import { countLetter, lettersOf } from './letter-tally.ts';
+import type { LogObserver } from './log-options.ts';
 import type { DeadLetter, DeadLetters } from './queue.ts';
 import type { Reserve } from './reserve.ts';
 import { SegmentLog } from './segment-log.ts';
-import type { LogObserver } from './log-options.ts';
 
-/** What is written beside a letter's payload. The id names it for good, wherever its bytes are moved. */
-type LetterMeta = Omit<DeadLetter, 'payload'> & { readonly id: string };
+/** A sender with more than this part of what dead letters may take is held: it sends nothing new. */
+const QUOTA_SHARE = 1 / 4;
+
+export type DeadLettersOptions = {
+  readonly fs: FileSystem;
+  readonly directory: string;
+  /** What they may always take. */
+  readonly maxBytes: number;
+  /**
+   * What they may take now, as nobody else has it. So a sender over its quota does not hold the queue, and with it all
+   * others: what it had sent before becomes letters beyond `maxBytes`.
+   */
+  readonly room: () => number;
+  readonly reserve: Pick<Reserve, 'release'>;
+  readonly observer: LogObserver;
+};
 
 /**
  * Dead letters in a log of their own. A letter of any size fits while the limit is not reached, and on a full disk as
  * many as there is room in the reserve.
  */
-export async function openDeadLetters(options: {
-  readonly fs: FileSystem;
-  readonly directory: string;
-  readonly maxBytes: number;
-  readonly reserve: Pick<Reserve, 'release'>;
-  readonly observer: LogObserver;
-}): Promise<DeadLetters> {
-  const { fs, directory, maxBytes, reserve, observer } = options;
-  const log = await SegmentLog.open<LetterMeta>({
-    fs,
-    directory,
-    content: LogContent.deadLetters,
-    maxBytes,
-    mayOvershoot: true,
-    idsAbove: 0,
-    async beforeSegment(lastError) {
-      if (isDiskFull(lastError)) await reserve.release();
-    },
-    count: ({ destination, spanCount: spans, receivedAt }, bytes, tally) =>
-      tally.add(destination, destination, { records: 1, spans, bytes }, receivedAt),
-    observer,
-  });
-  return {
-    async append(letters) {
-      const outcome = await log.append(
-        letters.map(({ payload, ...meta }) => ({ meta: { id: randomUUID(), ...meta }, payload })),
+export class DeadLetterStore implements DeadLetters {
+  readonly #options: DeadLettersOptions;
+  readonly #log: SegmentLog<LetterMeta>;
+  /** Spans by id of letters that are in the queue again, and still to be removed here: they are dead no more. */
+  readonly #replayed = new Map<string, { readonly destination: string; readonly spans: number }>();
+  /** Until something changes. */
+  #held: readonly string[] | undefined;
+
+  private constructor(options: DeadLettersOptions, log: SegmentLog<LetterMeta>) {
+    this.#options = options;
+    this.#log = log;
+  }
+
+  static async open(options: DeadLettersOptions): Promise<DeadLetterStore> {
+    const { fs, directory, maxBytes, room, reserve, observer } = options;
+    const log = await SegmentLog.open<LetterMeta>({
+      fs,
+      directory,
+      content: LogContent.deadLetters,
+      maxBytes,
+      softLimit: room,
+      idsAbove: 0,
+      async beforeSegment(lastError) {
+        if (isDiskFull(lastError)) await reserve.release();
+      },
+      count: countLetter,
+      observer,
+    });
+    return new DeadLetterStore(options, log);
+  }
+
+  async append(letters: readonly DeadLetter[]): Promise<void> {
+    const { directory, maxBytes } = this.#options;
+    const outcome = await this.#log.append(
+      letters.map(({ payload, ...meta }) => ({ meta: { id: randomUUID(), ...meta }, payload })),
+    );
+    this.#held = undefined;
+    if (outcome === 'stored') return;
+    throw new Error(
+      outcome === 'full'
+        ? `the dead letters have reached their limit of ${maxBytes} bytes (a quarter of queue.max_size) and the queue leaves no more: replay or discard some by the command dead-letters`
+        : `the disk does not take writes in ${directory}`,
+    );
+  }
+
+  get bytes(): number {
+    return this.#log.bytes;
+  }
+
+  /** Senders that have more than their quota of letters; few, as each has a good part of the room. */
+  get heldSenders(): readonly string[] {
+    this.#held ??= this.#findHeld();
+    return this.#held;
+  }
+
+  status() {
+    const spans = new Map<string, number>();
+    const add = (destination: string, count: number) =>
+      spans.set(destination, (spans.get(destination) ?? 0) + count);
+    for (const { tally } of this.#log.segments)
+      for (const letters of lettersOf(tally)) add(letters.destination, letters.spans);
+    for (const letter of this.#replayed.values()) add(letter.destination, -letter.spans);
+    return { spans: Object.fromEntries(spans), bytes: this.bytes, maxBytes: this.#options.maxBytes };
+  }
+
+  /** Letters of a segment, with their payloads, those of one append together. */
+  async *read(segmentId: number): AsyncGenerator<ReadLetter[]> {
+    const segment = this.#log.segments.find(({ id }) => id === segmentId);
+    if (segment !== undefined) yield* readLetters(this.#options.fs, segment, { limit: segment.end });
+  }
+
+  isReplayed(id: string): boolean {
+    return this.#replayed.has(id);
+  }
+
+  /** To be told as soon as a letter is in the queue again. What is told is removed by the next `remove`. */
+  replayed({ id, destination, spanCount: spans }: LetterMeta): void {
+    this.#replayed.set(id, { destination, spans });
+  }
+
+  /**
+   * Removes letters of a segment: those that were replayed, and those that are given up.
+   * @param onDiscarded told of the latter, at once
+   */
+  async remove(
+    segmentId: number,
+    isDiscarded: (id: string) => boolean,
+    onDiscarded: (letter: LetterMeta) => void,
+  ): Promise<void> {
+    const rewrite = () =>
+      this.#log.rewrite(
+        segmentId,
+        ({ id }) => !this.#replayed.has(id) && !isDiscarded(id),
+        (removed) => {
+          this.#held = undefined;
+          for (const letter of removed) if (!this.#replayed.delete(letter.id)) onDiscarded(letter);
+        },
       );
-      if (outcome === 'stored') return;
-      throw new Error(
-        outcome === 'full'
-          ? `the dead letters have reached their limit of ${maxBytes} bytes (a quarter of queue.max_size)`
-          : `the disk does not take writes in ${directory}`,
-      );
-    },
-    status() {
-      const sums = new Map<string, number>();
-      for (const { tally } of log.segments) {
-        for (const [destination, { spans }] of tally) {
-          sums.set(destination, (sums.get(destination) ?? 0) + spans);
-        }
+    await rewrite().catch(async (error: unknown) => {
+      if (!isDiskFull(error)) throw error;
+      // What is removed makes more room than what is kept takes for a moment.
+      await this.#options.reserve.release();
+      await rewrite();
+    });
+  }
+
+  close(): Promise<void> {
+    return this.#log.close();
+  }
+
+  #findHeld(): string[] {
+    const bySender = new Map<string, number>();
+    for (const { tally } of this.#log.segments) {
+      for (const { sender, bytes } of lettersOf(tally)) {
+        if (sender !== undefined) bySender.set(sender, (bySender.get(sender) ?? 0) + bytes);
       }
-      return { spans: Object.fromEntries(sums), bytes: log.bytes, maxBytes };
-    },
-    close: () => log.close(),
-  };
+    }
+    const quota = this.#options.maxBytes * QUOTA_SHARE;
+    return [...bySender].filter(([, bytes]) => bytes > quota).map(([sender]) => sender);
+  }
 }

@@ -6,7 +6,14 @@ import type { Entry } from './frame.ts';
 const CHUNK_SIZE = 256 * 1024;
 
 export type Step<M> =
-  | { readonly kind: 'frame'; readonly offset: number; readonly end: number; readonly entries: Entry<M>[] }
+  | {
+      readonly kind: 'frame';
+      readonly offset: number;
+      readonly end: number;
+      readonly entries: Entry<M>[];
+      /** Lengths of the payloads, also where these are not read. */
+      readonly sizes: readonly number[];
+    }
   /** A frame of a later version of the relay. */
   | { readonly kind: 'unknown'; readonly offset: number; readonly end: number }
   /** Bytes without a frame whose checksums hold. */
@@ -56,7 +63,7 @@ export class FrameReader<M> {
       : decodePayloads(prefix, header, await this.#ownBytes(payloadOffset, prefix.payloadLength, end));
     if (entries === undefined) return this.#damage(end);
     this.#offset = end;
-    return { kind: 'frame', offset, end, entries };
+    return { kind: 'frame', offset, end, entries, sizes: header.map(({ bytes }) => bytes) };
   }
 
   /** Goes on behind a frame that was had from elsewhere. */

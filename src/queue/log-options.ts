@@ -9,8 +9,8 @@ export type LogOptions<M> = {
   readonly directory: string;
   readonly content: LogContent;
   readonly maxBytes: number;
-  /** One append may go over the limit: what is larger than all the room there is can still be kept. */
-  readonly mayOvershoot?: boolean;
+  /** In place of `maxBytes`. One append may go over it: what is larger than all the room there is can still be kept. */
+  readonly softLimit?: () => number;
   /**
    * Called before a segment is begun, with the error that ended the last one if there was one; a rejection keeps the
    * log from taking anything until the next try.

@@ -8,7 +8,8 @@ export interface Queue {
   /**
    * Resolves after the fdatasync that covers the records; one append is all or nothing.
    * `full`: nothing was taken, the size limit is reached. `over_share`: nothing was taken, the queue is nearly full
-   * and the sender has its fair share of it. `failed`: nothing was taken, the disk does not take writes. A record may
+   * and the sender has its fair share of it. `sender_held`: nothing was taken, the sender has too many dead letters.
+   * `failed`: nothing was taken, the disk does not take writes. A record may
    * still come to a reader after `failed`: it was never promised. All records of one append are of one sender.
    */
   append(records: readonly TraceRecord[]): Promise<AppendOutcome>;
@@ -19,7 +20,7 @@ export interface Queue {
   close(): Promise<void>;
 }
 
-export type AppendOutcome = 'stored' | 'full' | 'over_share' | 'failed';
+export type AppendOutcome = 'stored' | 'full' | 'over_share' | 'sender_held' | 'failed';
 
 export interface QueueReader {
   /** The next synced record for this destination; `undefined` at the end of what is synced. */
@@ -70,6 +71,8 @@ export type QueueStatus = {
   >;
   /** Spans that are kept for destinations which are not in the configuration, by destination. */
   readonly unconfigured: Readonly<Record<string, number>>;
+  /** Senders with so many dead letters that nothing new is taken from them. */
+  readonly heldSenders: readonly string[];
 };
 
 /** Spans that a destination will never take, kept for a person to look at. */
@@ -97,8 +100,12 @@ export type DeadLetter = {
   readonly receivedAt: number;
   readonly refusedAt: number;
   readonly attempts: number;
+  /** Of the answer; undefined where there was none. */
+  readonly status: number | undefined;
   /** The upstream's words. */
   readonly reason: string;
+  /** What was cut or left out of the span that was delivered in place of this one; undefined if none was. */
+  readonly repaired: string | undefined;
 };
 
 type RouteOf = TraceRecord['route'];

@@ -4,9 +4,9 @@ import { onlyCopies, putAside } from './damage.ts';
 import type { Damage } from './damage.ts';
 import type { FileSystem, OpenFile } from './filesystem.ts';
 import { SEGMENT_HEADER_SIZE } from './frame.ts';
-import type { Entry, LogContent } from './frame.ts';
+import type { LogContent } from './frame.ts';
 import { FrameReader } from './frame-reader.ts';
-import { checkSegmentHeader, parseSegmentName, readSealed, sealSegment } from './segment.ts';
+import { checkSegmentHeader, isReplacement, parseSegmentName, readSealed, sealSegment } from './segment.ts';
 import type { Segment } from './segment.ts';
 import { Tally } from './tally.ts';
 
@@ -16,7 +16,7 @@ export type Count<M> = (meta: M, bytes: number, tally: Tally) => void;
 /** Counts the entries of a frame, each with its part of what the frame takes beside the payloads. */
 export function countFrame<M>(
   count: Count<M>,
-  entries: readonly Entry<M>[],
+  entries: readonly { readonly meta: M; readonly payload: { readonly length: number } }[],
   frameBytes: number,
   tally: Tally,
 ): void {
@@ -53,9 +53,10 @@ export async function recoverSegments<M>(options: RecoveryOptions<M>): Promise<S
   const segments: Segment[] = [];
   const kept = await onlyCopies(fs, damagedDirectory);
   for (const fileName of (await fs.list(directory)).toSorted()) {
+    const path = join(directory, fileName);
+    if (isReplacement(fileName)) await fs.remove(path); // that was not finished
     const name = parseSegmentName(fileName);
     if (name === undefined) continue;
-    const path = join(directory, fileName);
     const file = await fs.open(path);
     try {
       const size = await file.size();

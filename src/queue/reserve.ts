@@ -5,6 +5,14 @@ import type { FileSystem } from './filesystem.ts';
 const FILE_NAME = 'reserve';
 const CHUNK = new Uint8Array(1024 * 1024);
 
+/** Of the queue's size, and at most. */
+const SHARE = 1 / 64;
+const MAX_SIZE = 16 * 1024 * 1024;
+
+export function reserveSizeOf(maxBytes: number): number {
+  return Math.min(Math.floor(maxBytes * SHARE), MAX_SIZE);
+}
+
 /**
  * Room on the disk that is kept for dead letters: a file of zeros, as large as what is kept. When the disk is full it
  * is removed, so that dead letters fit, and refused batches need not hold up those behind them. Until there is room to
@@ -88,4 +96,12 @@ export class Reserve {
       return undefined;
     }
   }
+}
+
+/** So that a nearly full disk is met between two segments, and room that came back is more than a moment's. */
+export async function needRoom(fs: FileSystem, directory: string, bytes: number): Promise<void> {
+  if ((await fs.freeBytes(directory)) >= bytes) return;
+  throw new Error(
+    `the disk of ${directory} has less room than a segment, ${bytes} bytes: make room, or lower queue.max_size`,
+  );
 }

@@ -11,6 +11,7 @@ import type { Position } from './log-cursor.ts';
 import type { LogOptions } from './log-options.ts';
 import { RecentFrames } from './recent-frames.ts';
 import { countFrame, recoverSegments } from './recovery.ts';
+import { rewriteSegment } from './rewrite.ts';
 import { createSegment, sealSegment } from './segment.ts';
 import type { Segment } from './segment.ts';
 
@@ -140,8 +141,9 @@ export class SegmentLog<M> {
   append(entries: readonly Entry<M>[]): Promise<'stored' | 'full' | 'failed'> {
     if (!this.canAppend) return Promise.resolve('failed');
     const frame = encodeFrame(entries);
-    const room = this.#options.maxBytes - this.bytes;
-    if (this.#options.mayOvershoot ? room <= 0 : room < frame.size) return Promise.resolve('full');
+    const { maxBytes, softLimit } = this.#options;
+    const isFull = softLimit ? this.bytes >= softLimit() : this.bytes + frame.size > maxBytes;
+    if (isFull) return Promise.resolve('full');
     const { promise, resolve } = Promise.withResolvers<'stored' | 'failed'>();
     this.#waiting.push({ frame, entries, done: resolve });
     this.#waitingBytes += frame.size;
@@ -173,6 +175,38 @@ export class SegmentLog<M> {
       this.#segments.splice(this.#segments.indexOf(segment), 1);
     }
     if (passed.length > 0) await fs.syncDirectory(directory);
+  }
+
+  /**
+   * Takes entries out of the midst of a segment, see `rewrite.ts`. One call at a time, none while it closes, and never
+   * where a cursor may come by: what is kept moves.
+   *
+   * @param onRemoved told at once when they are gone, and before that is on stable storage
+   */
+  async rewrite(id: number, keeps: (meta: M) => boolean, onRemoved: (metas: M[]) => void): Promise<void> {
+    const { fs, directory, content, count, observer } = this.#options;
+    const segment = this.#segments.find((each) => each.id === id);
+    if (segment === undefined) return;
+    const isWritten = () => this.#file !== undefined && this.#segments.at(-1) === segment;
+    if (isWritten()) {
+      const goOn = () => this.#exclusively(async () => (isWritten() ? this.#roll(segment) : undefined));
+      await goOn().catch(() => {}); // has been told to the observer; nothing is written to this one any more
+    }
+    const rewritten = await rewriteSegment({
+      fs,
+      segment,
+      content,
+      count,
+      keeps,
+      damagedDirectory: damagedDirectory(directory),
+      onDamage: observer.damaged,
+    });
+    if (rewritten === undefined) return;
+    const { next, removed } = rewritten;
+    if (next === undefined) this.#segments.splice(this.#segments.indexOf(segment), 1);
+    else Object.assign(segment, { end: next.end, size: next.size, tally: next.tally });
+    onRemoved(removed);
+    await fs.syncDirectory(directory);
   }
 
   /** Waits for the appends under way, seals the last segment. */
@@ -254,9 +288,13 @@ export class SegmentLog<M> {
 
   /** Right after the write, so that what is written to is always small, and all else can be removed. */
   async #rollIfLarge(): Promise<void> {
-    const file = this.#file;
     const last = this.#segments.at(-1);
-    if (file === undefined || last === undefined || last.end < this.#segmentSize) return;
+    if (last !== undefined && last.end >= this.#segmentSize) await this.#roll(last);
+  }
+
+  async #roll(last: Segment): Promise<void> {
+    const file = this.#file;
+    if (file === undefined) return;
     await sealSegment(last, file);
     await this.#begin();
     await file.close();

@@ -4,27 +4,26 @@ import type { TraceRecord } from '../otlp/record.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { Notices } from '../telemetry/notice.ts';
-import { openDeadLetters } from './dead-letters.ts';
+import { Admission, LETTERS_SHARE } from './admission.ts';
+import { DeadLetterStore } from './dead-letters.ts';
 import type { RecordMeta } from './destination-reader.ts';
-import { FairShare } from './fair-share.ts';
 import { realFileSystem } from './filesystem.ts';
 import type { FileSystem } from './filesystem.ts';
 import { LogContent } from './frame.ts';
+import { LetterInbox, inboxDirectory } from './letter-inbox.ts';
+import { lettersDirectory } from './letter-reader.ts';
+import { LetterDesk } from './letter-requests.ts';
 import { lockDirectory } from './lock.ts';
 import { observeLog } from './observer.ts';
-import type { AppendOutcome, DeadLetters, Queue, QueueReader, QueueStatus } from './queue.ts';
+import type { AppendOutcome, Queue, QueueReader, QueueStatus } from './queue.ts';
 import { Readers, highestSegment, openPositions } from './readers.ts';
-import { Reserve } from './reserve.ts';
+import { Reserve, needRoom, reserveSizeOf } from './reserve.ts';
 import { isPassedByAll } from './retention.ts';
 import { SegmentLog, segmentSizeOf } from './segment-log.ts';
 import { countRecord } from './waiting-spans.ts';
 
 /** Positions are saved, and what all are past is removed, about this often. */
 const MAINTAIN_EVERY_MS = 1000;
-
-/** Room on the disk that is kept for dead letters, as a part of the queue's size, and at most. */
-const RESERVE_SHARE = 1 / 64;
-const MAX_RESERVE = 16 * 1024 * 1024;
 
 export type QueueOptions = {
   readonly directory: string;
@@ -51,7 +50,7 @@ type Deps = { readonly log: Logger; readonly metrics: Metrics };
 export async function openQueue(
   options: QueueOptions,
   deps: Deps,
-): Promise<Queue & { readonly deadLetters: DeadLetters }> {
+): Promise<Queue & { readonly deadLetters: DeadLetterStore; readonly letterDesk: LetterDesk }> {
   const { directory } = options;
   const fs = options.fs ?? realFileSystem;
   let unlock: (() => void) | undefined;
@@ -71,18 +70,21 @@ export async function openQueue(
 }
 
 type Parts = {
+  readonly fs: FileSystem;
   readonly options: QueueOptions;
   readonly deps: Deps;
   readonly unlock: () => void;
   readonly log: SegmentLog<RecordMeta>;
-  readonly deadLetters: DeadLetters;
+  readonly deadLetters: DeadLetterStore;
   readonly readers: Readers;
   readonly reserve: Reserve;
 };
 
 class SegmentQueue implements Queue {
   readonly #parts: Parts;
-  readonly #fairShare: FairShare;
+  readonly #admission: Admission;
+  readonly letterDesk: LetterDesk;
+  readonly #inbox: LetterInbox;
   readonly #timer: NodeJS.Timeout;
   #maintaining: Promise<void> | undefined;
   #isClosed = false;
@@ -91,7 +93,20 @@ class SegmentQueue implements Queue {
 
   private constructor(parts: Parts) {
     this.#parts = parts;
-    this.#fairShare = new FairShare(parts.options.maxBytes, parts.log.segments);
+    const { log, deadLetters, readers, options, deps } = parts;
+    this.#admission = new Admission({ maxBytes: options.maxBytes, log, deadLetters, logger: deps.log });
+    this.letterDesk = new LetterDesk({
+      store: deadLetters,
+      append: (record) => this.#append([record]),
+      isConfigured: (destination) => readers.get(destination) !== undefined,
+      onDiscarded: (destination, spans) => deps.metrics.discardedSpans.inc({ destination }, spans),
+    });
+    this.#inbox = new LetterInbox({
+      fs: parts.fs,
+      directory: inboxDirectory(lettersDirectory(options.directory)),
+      carryOut: (request) => this.letterDesk.carryOut(request),
+      log: deps.log,
+    });
     this.#timer = setInterval(() => void this.#maintain(), MAINTAIN_EVERY_MS);
     this.#timer.unref();
   }
@@ -110,8 +125,7 @@ class SegmentQueue implements Queue {
     };
     let queue: SegmentQueue | undefined;
     try {
-      const reserveSize = Math.min(Math.floor(maxBytes * RESERVE_SHARE), MAX_RESERVE);
-      const reserve = await Reserve.open(fs, directory, reserveSize);
+      const reserve = await Reserve.open(fs, directory, reserveSizeOf(maxBytes));
       const positions = await openPositions(fs, directory);
       const files = [...positions.files.values()].map(keep);
       const log = keep(
@@ -140,14 +154,15 @@ class SegmentQueue implements Queue {
           logger: deps.log,
         }),
       );
-      const deadLetters = await openDeadLetters({
+      const deadLetters = await DeadLetterStore.open({
         fs,
-        directory: join(directory, 'dead-letters'),
-        maxBytes: Math.floor(maxBytes / 4),
+        directory: lettersDirectory(directory),
+        maxBytes: Math.floor(maxBytes * LETTERS_SHARE),
+        room: () => maxBytes * (1 + LETTERS_SHARE) - log.bytes,
         reserve,
         observer: observeLog(deps, 'dead letters'),
       });
-      queue = new SegmentQueue({ options, deps, unlock, log, deadLetters, readers, reserve });
+      queue = new SegmentQueue({ fs, options, deps, unlock, log, deadLetters, readers, reserve });
       return queue;
     } catch (error) {
       for (const closable of opened) await closable.close().catch(() => {});
@@ -155,25 +170,27 @@ class SegmentQueue implements Queue {
     }
   }
 
-  get deadLetters(): DeadLetters {
+  get deadLetters(): DeadLetterStore {
     return this.#parts.deadLetters;
   }
 
   async append(records: readonly TraceRecord[]): Promise<AppendOutcome> {
+    return this.#admission.isHeld(records[0]?.sender ?? '') ? 'sender_held' : this.#append(records);
+  }
+
+  /** Also of senders that are held. */
+  async #append(records: readonly TraceRecord[]): Promise<AppendOutcome> {
     const { log } = this.#parts;
     if (!this.#canAppend) return 'failed';
-    const [first] = records;
-    const sender = first?.sender ?? '';
+    const sender = records[0]?.sender ?? '';
     const bytes = records.reduce((sum, { payload }) => sum + payload.length + RECORD_OVERHEAD, 0);
-    if (!this.#fairShare.allows(sender, bytes, log.bytes)) {
-      return log.bytes + bytes > this.#parts.options.maxBytes ? 'full' : 'over_share';
-    }
+    const refusal = this.#admission.refusal(sender, bytes);
+    if (refusal !== undefined) return refusal;
     const entries = records.map(({ payload, spanCount, sender: from, route, receivedAt }) => ({
       meta: { spans: spanCount, sender: from, receivedAt, route },
       payload,
     }));
-    this.#fairShare.onTheWay(sender, bytes);
-    return log.append(entries).finally(() => this.#fairShare.onTheWay(sender, -bytes));
+    return this.#admission.whileOnTheWay(sender, bytes, () => log.append(entries));
   }
 
   reader(destination: string): QueueReader {
@@ -196,6 +213,7 @@ class SegmentQueue implements Queue {
       segments: log.segments.length,
       destinations: Object.fromEntries(destinations) as QueueStatus['destinations'],
       unconfigured: readers.unconfigured.waitingSpans,
+      heldSenders: this.#parts.deadLetters.heldSenders,
     };
   }
 
@@ -203,7 +221,7 @@ class SegmentQueue implements Queue {
     const { log, readers, deadLetters, unlock } = this.#parts;
     this.#isClosed = true;
     clearInterval(this.#timer);
-    await this.#maintaining;
+    await Promise.all([this.#maintaining, this.letterDesk.close(), this.#inbox.close()]);
     try {
       await log.close();
       await this.#maintain();
@@ -219,7 +237,7 @@ class SegmentQueue implements Queue {
     const { log, reserve } = this.#parts;
     if (log.failure !== undefined) return `the disk does not take writes: ${log.failure}`;
     if (!reserve.isWhole) return 'the disk is full, and what was kept for dead letters is used: make room';
-    if (!this.#fairShare.isCrowded(log.bytes)) return undefined;
+    if (!this.#admission.isCrowded) return undefined;
     return 'the queue is nearly full: only senders below their fair share are taken';
   }
 
@@ -278,12 +296,4 @@ class SegmentQueue implements Queue {
       deps.metrics.discardedSpans.inc({ destination }, spans),
     );
   }
-}
-
-/** So that a nearly full disk is met between two segments, and room that came back is more than a moment's. */
-async function needRoom(fs: FileSystem, directory: string, bytes: number): Promise<void> {
-  if ((await fs.freeBytes(directory)) >= bytes) return;
-  throw new Error(
-    `the disk of ${directory} has less room than a segment, ${bytes} bytes: make room, or lower queue.max_size`,
-  );
 }

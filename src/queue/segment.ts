@@ -28,7 +28,7 @@ export type Segment = {
   end: number;
   /** Bytes on disk, the footer among them. */
   size: number;
-  readonly tally: Tally;
+  tally: Tally;
   /** Damage in it could not be copied: it is kept when its records are not needed any more. */
   isOnlyCopy?: boolean;
 };
@@ -46,6 +46,15 @@ export function parseSegmentName(fileName: string): SegmentName | undefined {
   return id === undefined || salt === undefined
     ? undefined
     : { id: Number(id), salt: Number.parseInt(salt, 16) };
+}
+
+/** Where what will stand in the place of a segment is written. */
+export function replacementPath(path: string): string {
+  return `${path}.new`;
+}
+
+export function isReplacement(fileName: string): boolean {
+  return fileName.endsWith('.segment.new');
 }
 
 /** A new, empty segment, durable: file, header and directory entry are synced. */

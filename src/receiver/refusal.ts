@@ -14,6 +14,7 @@ export type RefusalReason =
   | 'invalid_spans'
   | 'queue_full'
   | 'queue_over_share'
+  | 'queue_sender_held'
   | 'queue_failed'
   | 'stopping'
   | 'internal';

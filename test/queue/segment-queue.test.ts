@@ -199,7 +199,15 @@ test('dead letters are counted by destination, across restarts', async () => {
   const letter = { payload, sender, route, receivedAt, spanCount: 4, destination: 'mlflow' };
   const first = await open(directory);
   await first.queue.deadLetters.append([
-    { ...letter, target: 'experiment 1', refusedAt: 1, attempts: 1, reason: '400' },
+    {
+      ...letter,
+      target: 'experiment 1',
+      refusedAt: 1,
+      attempts: 1,
+      status: 400,
+      reason: '400',
+      repaired: undefined,
+    },
   ]);
   expect(first.queue.deadLetters.status().spans).toEqual({ mlflow: 4 });
   await first.close();

@@ -131,7 +131,9 @@ export class Account {
         receivedAt: 1_700_000_000_000,
         refusedAt: 1_700_000_001_000,
         attempts: 1,
+        status: 400,
         reason: `letter ${id}`,
+        repaired: undefined,
       };
       const kept = { letter, isStored: false };
       this.#letters.push(kept);

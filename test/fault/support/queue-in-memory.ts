@@ -60,7 +60,9 @@ export function letterOf(text: string): DeadLetter {
     target: 'experiment 1',
     refusedAt: 1_700_000_001_000,
     attempts: 1,
+    status: 400,
     reason: 'refused',
+    repaired: undefined,
   };
 }
 

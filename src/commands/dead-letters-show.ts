@@ -1,0 +1,64 @@
+import { writeFile } from 'node:fs/promises';
+import { Command } from 'commander';
+import { loadConfig } from '../config/load.ts';
+import { RelayError, messageOf } from '../errors.ts';
+import { quote } from '../network-words.ts';
+import { storedLetters, storedSegments } from '../queue/stored-letters.ts';
+import type { ReadLetter } from '../queue/stored-letters.ts';
+import { withConfigFile } from './config-option.ts';
+import { letterToJson, safeJson, unknownLetters } from './letter-words.ts';
+import { print } from './print.ts';
+
+/** One dead letter, with its spans. */
+export function deadLettersShowCommand(): Command {
+  const command = new Command('show')
+    .description('show a dead letter as JSON: all that is known of it, and its spans as OTLP/JSON')
+    .argument('<id>', 'of the letter, as list prints it')
+    .option(
+      '-o, --output <file>',
+      'write the OTLP request to a new file instead, in protobuf, byte for byte as it came',
+    );
+  return withConfigFile(command, async (file) => {
+    const [id = ''] = command.args;
+    const { output } = command.opts<{ output?: string }>();
+    const { meta, payload } = await findLetter(loadConfig(file, process.env).queue.directory, id);
+    if (output === undefined) {
+      const request = await decoded(payload);
+      await print(`${safeJson({ ...letterToJson(meta, payload.length), request }, 2)}\n`);
+      return;
+    }
+    await writeFile(output, payload, { flag: 'wx', mode: 0o600 }).catch((error: unknown) => {
+      command.error(
+        `error: cannot write ${quote(output)}: ${messageOf(error)}; name a file that is not there yet`,
+      );
+    });
+  });
+}
+
+/** @throws RelayError DEAD_LETTER_UNKNOWN */
+async function findLetter(directory: string, id: string): Promise<ReadLetter> {
+  let isDamaged = false;
+  for (const segment of await storedSegments(directory)) {
+    let isHere = false;
+    for await (const { meta } of storedLetters(segment)) isHere ||= meta.id === id;
+    if (!isHere) continue;
+    for await (const letter of storedLetters(segment, { withPayloads: true }))
+      if (letter.meta.id === id) return letter;
+    isDamaged = true;
+  }
+  throw new RelayError(
+    'DEAD_LETTER_UNKNOWN',
+    isDamaged
+      ? `the bytes of dead letter ${quote(id)} in ${directory} are damaged, or were removed just now`
+      : unknownLetters([id], directory),
+  );
+}
+
+async function decoded(payload: Uint8Array): Promise<unknown> {
+  const { tracesToJson } = await import('../otlp/traces-json.ts');
+  try {
+    return tracesToJson(payload);
+  } catch (error) {
+    return { undecodable: messageOf(error) };
+  }
+}

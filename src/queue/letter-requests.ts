@@ -1,0 +1,175 @@
+import { messageOf } from '../errors.ts';
+import type { TraceRecord } from '../otlp/record.ts';
+import type { DeadLetterStore } from './dead-letters.ts';
+import type { LetterMeta, ReadLetter } from './letter-reader.ts';
+import type { AppendOutcome } from './queue.ts';
+
+/** What a command asks for: something to be done to letters of one segment, by their ids. */
+export type LetterRequest = {
+  readonly action: 'replay' | 'discard';
+  readonly segment: number;
+  readonly ids: readonly string[];
+};
+
+/** What was done, and what was not. */
+export type LetterAnswer = {
+  readonly letters: number;
+  readonly spans: number;
+  /** Letters of destinations that are not configured: they stay. */
+  readonly unconfigured: number;
+  /** Why the rest was not done; undefined if all was. */
+  readonly stopped?: string;
+};
+
+/** Appended at a time, to share a sync. */
+const GROUP_LETTERS = 64;
+const GROUP_BYTES = 4 * 1024 * 1024;
+
+const WORDS: Readonly<Record<Exclude<AppendOutcome, 'stored'>, string>> = {
+  full: 'the queue is full; try again when what is in it is delivered',
+  over_share: 'the queue is nearly full and their sender has its share of it; try again when it is delivered',
+  sender_held: 'their sender has too many dead letters',
+  failed: 'the disk of the queue does not take writes',
+};
+
+export type LetterDeskOptions = {
+  readonly store: DeadLetterStore;
+  /** By the queue's usual admission, but for the quota of a sender. */
+  readonly append: (record: TraceRecord) => Promise<AppendOutcome>;
+  readonly isConfigured: (destination: string) => boolean;
+  readonly onDiscarded: (destination: string, spans: number) => void;
+};
+
+/**
+ * Replays and discards dead letters, one request after the other. A replayed letter is removed once the queue has it
+ * on stable storage: whatever is cut off, it is in the one place or in both, and then comes twice to the destination.
+ */
+export class LetterDesk {
+  readonly #options: LetterDeskOptions;
+  #last: Promise<unknown> = Promise.resolve();
+  #isClosed = false;
+
+  constructor(options: LetterDeskOptions) {
+    this.#options = options;
+  }
+
+  /** Never rejects: what cannot be done is in the answer. */
+  carryOut(request: LetterRequest): Promise<LetterAnswer> {
+    const answer = this.#last.then(() =>
+      request.action === 'replay' ? this.#replay(request) : this.#discard(request),
+    );
+    this.#last = answer;
+    return answer;
+  }
+
+  /** Stops between two letters, and waits until what was replayed is removed. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#last;
+  }
+
+  async #replay({ segment, ids }: LetterRequest): Promise<LetterAnswer> {
+    const { store } = this.#options;
+    const done = { letters: 0, spans: 0, unconfigured: 0 };
+    let stopped: string | undefined;
+    const asked = new Set(ids);
+    try {
+      for await (const letters of store.read(segment)) {
+        const wanted = letters.filter(({ meta }) => asked.has(meta.id));
+        for (const group of groupsOf(wanted)) {
+          stopped ??= this.#isClosed ? 'the relay is stopping' : await this.#replayGroup(group, done);
+        }
+        if (stopped !== undefined) break;
+      }
+    } catch (error) {
+      stopped = `the dead letters cannot be read: ${messageOf(error)}`;
+    }
+    try {
+      await store.remove(
+        segment,
+        () => false,
+        () => {},
+      );
+    } catch (error) {
+      stopped ??= `they are in the queue, but could not be removed from the dead letters: ${messageOf(error)}`;
+    }
+    return { ...done, ...(stopped !== undefined && { stopped }) };
+  }
+
+  /** @returns why no more is to be tried */
+  async #replayGroup(
+    group: readonly ReadLetter[],
+    done: { letters: number; spans: number; unconfigured: number },
+  ): Promise<string | undefined> {
+    const { store, append, isConfigured } = this.#options;
+    const outcomes = await Promise.all(
+      group.map(async ({ meta, payload }) => {
+        if (!isConfigured(meta.destination)) {
+          done.unconfigured++;
+          return 'stored';
+        }
+        const outcome = store.isReplayed(meta.id) ? 'stored' : await append(recordOf(meta, payload));
+        if (outcome !== 'stored') return outcome;
+        store.replayed(meta);
+        done.letters++;
+        done.spans += meta.spanCount;
+        return outcome;
+      }),
+    );
+    const refused = outcomes.find((outcome) => outcome !== 'stored');
+    return refused && WORDS[refused];
+  }
+
+  async #discard({ segment, ids }: LetterRequest): Promise<LetterAnswer> {
+    const { store, onDiscarded } = this.#options;
+    const asked = new Set(ids);
+    let letters = 0;
+    let spans = 0;
+    let stopped: string | undefined;
+    try {
+      if (this.#isClosed) stopped = 'the relay is stopping';
+      else {
+        await store.remove(
+          segment,
+          (id) => asked.has(id),
+          ({ destination, spanCount }) => {
+            letters++;
+            spans += spanCount;
+            onDiscarded(destination, spanCount);
+          },
+        );
+      }
+    } catch (error) {
+      stopped = `the dead letters cannot be changed: ${messageOf(error)}`;
+    }
+    return { letters, spans, unconfigured: 0, ...(stopped !== undefined && { stopped }) };
+  }
+}
+
+/**
+ * As the sender's request was, for the one destination. It counts as received now: so spans of a trace that come back
+ * together are grouped into it again, which a time long past would not leave them time for.
+ */
+function recordOf({ spanCount, sender, route, destination }: LetterMeta, payload: Uint8Array): TraceRecord {
+  return {
+    payload,
+    spanCount,
+    sender,
+    route: { ...route, destinations: [destination] },
+    receivedAt: Date.now(),
+  };
+}
+
+function* groupsOf(letters: readonly ReadLetter[]): Iterable<ReadLetter[]> {
+  let group: ReadLetter[] = [];
+  let bytes = 0;
+  for (const letter of letters) {
+    group.push(letter);
+    bytes += letter.payloadSize;
+    if (group.length < GROUP_LETTERS && bytes < GROUP_BYTES) continue;
+    yield group;
+    group = [];
+    bytes = 0;
+  }
+  if (group.length > 0) yield group;
+}

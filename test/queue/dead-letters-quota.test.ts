@@ -1,0 +1,62 @@
+import { describe, expect, test } from 'vitest';
+import { carryOut, letterOf, lettersIn } from './letters.ts';
+import { open, record, temporaryDirectory } from './support.ts';
+
+const from = (sender: string) => ({ ...record('new'), sender });
+
+describe('the quota of a sender', () => {
+  const MAX = 4 * 1024 * 1024;
+  const QUOTA = MAX / 16;
+
+  test('holds that sender and no other, until its letters are fewer', async () => {
+    const directory = await temporaryDirectory();
+    const { queue, close } = await open(directory, { maxBytes: MAX });
+    await queue.deadLetters.append([letterOf('x', { sender: 'a', bytes: QUOTA - 10_000 })]);
+    await queue.deadLetters.append([letterOf('y', { sender: 'b', bytes: 10_000 })]);
+    expect(await queue.append([from('a')])).toBe('stored');
+    expect(queue.status().heldSenders).toEqual([]);
+    await queue.deadLetters.append([letterOf('z', { sender: 'a', bytes: 12_000 })]);
+    expect(await queue.append([from('a')])).toBe('sender_held');
+    expect(await queue.append([from('b')])).toBe('stored');
+    expect(queue.status().heldSenders).toEqual(['a']);
+    await close();
+
+    const again = await open(directory, { maxBytes: MAX });
+    expect(await again.queue.append([from('a')])).toBe('sender_held');
+    // What it had sent before is kept all the same.
+    await again.queue.deadLetters.append([letterOf('more', { sender: 'a', bytes: QUOTA })]);
+    // A replay is not kept out.
+    const letters = (await lettersIn(directory)).filter(({ meta }) => meta.sender === 'a');
+    const [small, ...rest] = letters.toReversed();
+    expect(await carryOut(again.queue, 'replay', [small!])).toMatchObject({ letters: 1, stopped: undefined });
+    expect(again.queue.status().heldSenders).toEqual(['a']);
+    await carryOut(again.queue, 'discard', rest);
+    expect(again.queue.status().heldSenders).toEqual([]);
+    expect(await again.queue.append([from('a')])).toBe('stored');
+  });
+
+  test('letters go beyond their quarter as long as the queue leaves room, and the queue takes less meanwhile', async () => {
+    const directory = await temporaryDirectory();
+    const maxBytes = 1024 * 1024;
+    const { queue } = await open(directory, { maxBytes });
+    let letters = 0;
+    const bury = () => queue.deadLetters.append([letterOf('x', { sender: 'a', bytes: 20_000 })]);
+    while (queue.deadLetters.status().bytes < maxBytes / 2) {
+      await bury();
+      letters++;
+    }
+    expect(letters).toBeGreaterThan(20);
+    let stored = 0;
+    const send = () => queue.append([{ ...record('y', { bytes: 10_000 }), sender: `${stored}` }]);
+    while ((await send()) === 'stored') stored++;
+    expect(queue.status().bytes).toBeLessThan(maxBytes * 0.76);
+    // A letter may be larger than the room that is left, but none is taken beyond it.
+    const refused = await (async () => {
+      for (let i = 0; i < 20; i++) await bury();
+    })().catch((error: Error) => error.message);
+    expect(refused).toContain('have reached their limit');
+    const sum = queue.deadLetters.status().bytes + queue.status().bytes;
+    expect(sum).toBeGreaterThan(maxBytes * 1.2);
+    expect(sum).toBeLessThan(maxBytes * 1.25 + 25_000);
+  });
+});

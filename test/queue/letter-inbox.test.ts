@@ -1,0 +1,67 @@
+import { readFile, readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { realFileSystem } from '../../src/queue/filesystem.ts';
+import { inboxDirectory, inboxFiles, putFile } from '../../src/queue/letter-inbox.ts';
+import type { LetterAnswer } from '../../src/queue/letter-requests.ts';
+import { waitFor } from '../stack/processes.ts';
+import { letterOf, lettersIn } from './letters.ts';
+import { open, temporaryDirectory } from './support.ts';
+
+const DEADLINE_MS = 20_000;
+
+async function setUp() {
+  const directory = await temporaryDirectory();
+  const { queue, close } = await open(directory);
+  await queue.deadLetters.append([letterOf('a'), letterOf('b')]);
+  await close();
+  const inbox = inboxDirectory(join(directory, 'dead-letters'));
+  await realFileSystem.makeDirectory(inbox);
+  return { directory, inbox };
+}
+
+function answerTo(inbox: string, id: string): Promise<LetterAnswer> {
+  return waitFor('there was no answer', DEADLINE_MS, async () => {
+    const text = await readFile(inboxFiles(inbox, id).answer, 'utf8').catch(() => undefined);
+    return text === undefined ? undefined : (JSON.parse(text) as LetterAnswer);
+  });
+}
+
+async function untilGone(inbox: string, ...names: string[]): Promise<void> {
+  await waitFor('files stayed in the inbox', DEADLINE_MS, async () => {
+    const there = await readdir(inbox);
+    return names.some((name) => there.includes(name)) ? undefined : true;
+  });
+}
+
+test('what was asked while no relay ran is done by the next start; what killed commands left is removed', async () => {
+  const { directory, inbox } = await setUp();
+  const [first] = await lettersIn(directory);
+  const request = { action: 'discard', segment: first!.segment, ids: [first!.meta.id] };
+  await putFile(realFileSystem, inboxFiles(inbox, 'left').request, request);
+  await writeFile(join(inbox, 'old.answer'), '{}');
+  await writeFile(join(inbox, 'old.json.partial'), '{');
+  const { queue, metrics } = await open(directory);
+  expect(await answerTo(inbox, 'left')).toEqual({ letters: 1, spans: 1, unconfigured: 0 });
+  await untilGone(inbox, 'left.json', 'old.answer', 'old.json.partial');
+  expect((await lettersIn(directory)).map(({ text }) => text)).toEqual(['b']);
+  expect(queue.deadLetters.status().spans).toEqual({ mlflow: 1 });
+  expect((await metrics.discardedSpans.get()).values).toMatchObject([{ value: 1 }]);
+});
+
+test.each([
+  ['no JSON', '{"action":'],
+  ['no action that there is', '{"action":"burn","segment":1,"ids":[]}'],
+  ['no ids', '{"action":"discard","segment":1,"ids":[1]}'],
+])('a request that is none (%s) is answered, and harms nothing', async (_, content) => {
+  const { directory, inbox } = await setUp();
+  await open(directory);
+  await writeFile(inboxFiles(inbox, 'odd').request, content);
+  const { letters, stopped } = await answerTo(inbox, 'odd');
+  expect({ letters, stopped }).toEqual({
+    letters: 0,
+    stopped: expect.stringContaining('could not read the request'),
+  });
+  await untilGone(inbox, 'odd.json');
+  expect(await lettersIn(directory)).toHaveLength(2);
+});

@@ -121,7 +121,7 @@ function startUpstream(
   { delivery }: Config,
   { queue, metrics, log }: { queue: Queue & { deadLetters: DeadLetters }; metrics: Metrics; log: Logger },
 ): Upstream {
-  const { url, experiment, workspace, tls, timeout, max_response_size } = destinationConfig;
+  const { url, experiment, workspace, tls, timeout, max_response_size, repair } = destinationConfig;
   const tokens = createTokens(name, destinationConfig, { metrics, log });
   const destination = createMlflowDestination(
     {
@@ -136,6 +136,7 @@ function startUpstream(
       },
       timeoutMs: timeout,
       maxResponseSize: max_response_size,
+      repair,
     },
     { tokens, log },
   );
@@ -149,6 +150,7 @@ function startUpstream(
         maxBatchSpans: delivery.max_batch_spans,
         maxBatchSize: delivery.max_batch_size,
         maxInFlight: delivery.max_in_flight,
+        timeoutMs: timeout,
         windowSize: delivery.window_size,
       },
       { reader: queue.reader(name), destination, deadLetters: queue.deadLetters, metrics, log },
@@ -220,7 +222,7 @@ function statusOf(
       max_bytes: rest.maxBytes,
       segments: rest.segments,
     },
-    dead_letters: { bytes: letters.bytes, max_bytes: letters.maxBytes },
+    dead_letters: { bytes: letters.bytes, max_bytes: letters.maxBytes, held_senders: rest.heldSenders },
     destinations: Object.fromEntries(
       upstreams.map(({ name, delivery, tokens }) => {
         const { state, reason, since } = delivery.state();
@@ -268,6 +270,10 @@ function countFromStart(
     metrics.recoveredSpans.inc({ destination }, spans);
     metrics.discardedSpans.inc({ destination }, 0);
   }
+  // A run accounts for all that it found, so that its metrics alone tell whether anything is lost.
+  for (const [destination, spans] of Object.entries(queue.deadLetters.status().spans)) {
+    metrics.recoveredSpans.inc({ destination }, spans);
+  }
 }
 
 function fillGauges(
@@ -275,11 +281,12 @@ function fillGauges(
   queue: Queue & { readonly deadLetters: DeadLetters },
   upstreams: readonly Upstream[],
 ): void {
-  const { bytes, segments, canAppend, destinations, unconfigured } = queue.status();
+  const { bytes, segments, canAppend, destinations, unconfigured, heldSenders } = queue.status();
   const letters = queue.deadLetters.status();
   metrics.queueBytes.set(bytes);
   metrics.queueSegments.set(segments);
   metrics.deadLetterBytes.set(letters.bytes);
+  metrics.heldSenders.set(heldSenders.length);
   metrics.queueCanAppend.set(canAppend ? 1 : 0);
   metrics.deadLetterSpans.reset();
   for (const [destination, spans] of Object.entries(letters.spans)) {

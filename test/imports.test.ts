@@ -37,7 +37,16 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'config',
   ],
 
-  commands: ['config', 'relay.ts', 'queue/forget.ts'],
+  commands: [
+    'config',
+    'relay.ts',
+    'network-words.ts',
+    'otlp/traces-json.ts',
+    'queue/forget.ts',
+    'queue/stored-letters.ts',
+    'queue/letter-requests.ts',
+    'queue/letter-work.ts',
+  ],
   config: ['loopback.ts'],
   telemetry: [],
   otlp: [],
@@ -49,6 +58,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'network-words.ts',
     'certificates.ts',
     'otlp/response.ts',
+    'otlp/edit-spans.ts',
     'auth/token-source.ts',
     'config/watch.ts',
   ],
@@ -112,7 +122,14 @@ function violations(sources: Sources): string[] {
 
 /** A cycle between rooms; what is open, and single files that others may import, stand for themselves. */
 function cycleOf(edges: readonly { from: string; to: string }[]): string[] | undefined {
-  const alone = new Set([...OPEN, ...PORTS, 'config/watch.ts', 'otlp/wire.ts', 'otlp/response.ts']);
+  const alone = new Set([
+    ...OPEN,
+    ...PORTS,
+    'config/watch.ts',
+    'otlp/wire.ts',
+    'otlp/response.ts',
+    'otlp/edit-spans.ts',
+  ]);
   const nodeOf = (file: string) => (alone.has(file) ? file : roomOf(file));
   const next = new Map<string, Set<string>>();
   for (const { from, to } of edges) {

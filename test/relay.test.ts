@@ -16,9 +16,12 @@ const DEADLINE_MS = 45_000;
 /** MLflow's words for a body that it cannot read. */
 const REFUSAL = JSON.stringify({ detail: 'Invalid OpenTelemetry format' });
 
-type Mode = 'down' | 'takes' | 'refuses';
+/** One resource without spans, which the relay asks with whether anything is taken. */
+const EMPTY_REQUEST_SIZE = 2;
 
-/** A server where MLflow would be: it breaks connections off, answers with an OTLP success, or refuses for good. */
+type Mode = 'down' | 'takes' | 'refuses spans' | 'refuses all';
+
+/** A server where MLflow would be: it breaks connections off, answers with an OTLP success, or refuses. */
 async function startUpstream() {
   let mode: Mode = 'down';
   const server = createServer((request, response) => {
@@ -26,8 +29,12 @@ async function startUpstream() {
       request.socket.destroy();
       return;
     }
-    request.resume().once('end', () => {
-      if (mode === 'takes') response.writeHead(200, { 'content-type': 'application/x-protobuf' }).end();
+    let size = 0;
+    request.on('data', (chunk: Buffer) => (size += chunk.length));
+    request.once('end', () => {
+      const isEmpty = size <= EMPTY_REQUEST_SIZE;
+      if (mode === 'takes' || (mode === 'refuses spans' && isEmpty))
+        response.writeHead(200, { 'content-type': 'application/x-protobuf' }).end();
       else response.writeHead(400, { 'content-type': 'application/json' }).end(REFUSAL);
     });
   });
@@ -124,7 +131,7 @@ test('the gauges show what waits while the upstream is down, and that it is gone
 
 test('what the upstream refuses for good is seen as dead letters', async () => {
   const upstream = await startUpstream();
-  upstream.become('refuses');
+  upstream.become('refuses spans');
   const relay = await startTestRelay(upstream.url);
   expect((await relay.post(tracesProtobuf(['one', 'two']))).status).toBe(200);
   const metrics = await metricsWhen(
@@ -135,6 +142,20 @@ test('what the upstream refuses for good is seen as dead letters', async () => {
   expect(metrics.get('accepted_spans_total')).toBe(2);
   expect(metrics.get(of('delivered_spans_total'))).toBe(0);
   expect(await relay.ready()).toBe(200);
+});
+
+test('what says of everything, also of nothing, that it is bad has a fault: no span is given up', async () => {
+  const upstream = await startUpstream();
+  upstream.become('refuses all');
+  const relay = await startTestRelay(upstream.url);
+  expect((await relay.post(tracesProtobuf(['one', 'two']))).status).toBe(200);
+  const state = 'upstream_state{destination="mlflow",state="blocked"}';
+  const metrics = await metricsWhen(relay, 'the trouble', (now) => now.get(state) === 1);
+  expect(metrics.get(of('dead_letter_spans'))).toBe(0);
+  upstream.become('takes');
+  const delivered = await metricsWhen(relay, 'the delivery', (now) => now.get(of('waiting_spans')) === 0);
+  expect(delivered.get(of('delivered_spans_total'))).toBe(2);
+  expect(delivered.get(of('dead_letter_spans'))).toBe(0);
 });
 
 test('a full queue answers 503 with Retry-After and stays ready; when the upstream is back, it takes again', async () => {

@@ -30,6 +30,14 @@ const DISCOVERY_AGE_MS = 3_600_000;
 /** The same failure is said again after this long, so that a log read late tells what is wrong now. */
 const REPEAT_LOG_MS = 60_000;
 
+/** A token while it is known, and what its times come from. */
+type Held = {
+  readonly token: Success;
+  readonly times: TokenTimes;
+  readonly answeredAt: number;
+  readonly lifetime: number;
+};
+
 type Success = Extract<TokenResult, { kind: 'token' }>;
 type Failure = Exclude<TokenResult, Success>;
 
@@ -48,7 +56,11 @@ export function createClientCredentials(
   const issuer = createIssuerClient(options);
   const closing = new AbortController();
 
-  let current: { token: Success; times: TokenTimes } | undefined;
+  let current: Held | undefined;
+  /** The one before, which is used until the current one is ready. */
+  let previous: Held | undefined;
+  /** By how much the upstream's clock is behind the issuer's, as its answers have shown; ms. */
+  let lag = 0;
   let metadata: { value: ServerMetadata; foundAt: number } | undefined;
   let fetching: Promise<TokenResult> | undefined;
   let failure: (Failure & { readonly secret: string | undefined }) | undefined;
@@ -62,7 +74,12 @@ export function createClientCredentials(
     const now = clock();
     if (current !== undefined && now < current.times.usableUntil) {
       if (now >= current.times.refreshAt && now >= nextFetchAt) void fetchOnce();
-      return current.token;
+      if (now >= current.times.readyAt) return current.token;
+      if (previous !== undefined && now < previous.times.usableUntil) return previous.token;
+      return {
+        kind: 'unavailable',
+        reason: `the clock of the upstream is ${Math.ceil(lag / 1000)} s behind that of the issuer, whose tokens it takes so much later: set the clocks`,
+      };
     }
     if (fetching !== undefined || now >= nextFetchAt) return await fetchOnce();
     if (await secretChanged()) return await token();
@@ -93,7 +110,8 @@ export function createClientCredentials(
       }
       const claims = readClaims(grant.value);
       const fresh: Success = { kind: 'token', value: grant.value, ...(claims && { claims }) };
-      current = { token: fresh, times: timesOf(answeredAt, lifetime, Math.random()) };
+      previous = current;
+      current = held(fresh, answeredAt, lifetime);
       succeeded(lifetime, claims);
       return fresh;
     } catch (error) {
@@ -102,6 +120,15 @@ export function createClientCredentials(
       metadata = undefined;
       return failed(error, secret, wasFound);
     }
+  }
+
+  function held(fresh: Success, answeredAt: number, lifetime: number): Held {
+    return {
+      token: fresh,
+      answeredAt,
+      lifetime,
+      times: timesOf(answeredAt, lifetime, Math.random(), lag),
+    };
   }
 
   function succeeded(lifetime: number, claims: TokenClaims | undefined): void {
@@ -169,10 +196,30 @@ export function createClientCredentials(
   }
 
   function drop(value: string): void {
-    if (current?.token.value !== value) return;
+    const isPrevious = previous?.token.value === value;
+    if (!isPrevious && current?.token.value !== value) return;
+    // A clock may have been set since: how far they are apart is found out anew.
+    lag = 0;
+    previous = undefined;
+    if (isPrevious) {
+      if (current !== undefined) current = held(current.token, current.answeredAt, current.lifetime);
+      return;
+    }
     current = undefined;
     nextFetchAt = nextFetchAfterDrop(clock(), fetchAllowedByDropAt);
     fetchAllowedByDropAt = nextFetchAt;
+  }
+
+  function postpone(value: string, ms: number): void {
+    const now = clock();
+    // Of requests that were under way together the first has said it.
+    if (current?.token.value !== value || now < current.times.readyAt) return;
+    lag = now + ms - current.answeredAt;
+    current = held(current.token, current.answeredAt, current.lifetime);
+    log.warn(
+      { lagSeconds: Math.ceil(lag / 1000) },
+      'the clock of the upstream is behind that of the issuer, whose tokens it takes only later: set the clocks',
+    );
   }
 
   function expiresAt(): number | undefined {
@@ -184,6 +231,7 @@ export function createClientCredentials(
   return {
     token,
     drop,
+    postpone,
     expiresAt,
     async close() {
       closing.abort();

@@ -31,6 +31,8 @@ export function lifetimeOf(expiresIn: unknown): number {
 }
 
 export type TokenTimes = {
+  /** Before it the upstream does not take it. */
+  readonly readyAt: number;
   /** From here on a fresh one is fetched, while this one is still handed out. */
   readonly refreshAt: number;
   /** From here on it is not handed out any more. */
@@ -43,12 +45,17 @@ export type TokenTimes = {
  * A token is fetched anew when 75 to 80 % of its life are over, and handed out until 95 %, or 5 s before
  * its end if that is later. Counted from the answer on this machine's clock: the issuer's clock, and so the
  * `exp` of a JWT, may be another.
+ *
+ * @param lag by how much the upstream's clock is behind the issuer's: there it begins and ends so much later
  */
-export function timesOf(answeredAt: number, lifetime: number, random: number): TokenTimes {
+export function timesOf(answeredAt: number, lifetime: number, random: number, lag = 0): TokenTimes {
+  const readyAt = answeredAt + lag;
   return {
-    refreshAt: answeredAt + lifetime * (0.75 + 0.05 * random),
-    usableUntil: answeredAt + lifetime - Math.min(lifetime * 0.05, LONGEST_MARGIN_MS),
-    endsAt: answeredAt + lifetime,
+    readyAt,
+    // Of one that is not ready none is the better for being younger.
+    refreshAt: Math.max(readyAt, answeredAt + lifetime * (0.75 + 0.05 * random)),
+    usableUntil: readyAt + lifetime - Math.min(lifetime * 0.05, LONGEST_MARGIN_MS),
+    endsAt: readyAt + lifetime,
   };
 }
 

@@ -16,10 +16,12 @@ export function readClaims(token: string): TokenClaims | undefined {
   const json = parts.length === 3 ? jsonIn(parts[1] ?? '') : undefined;
   if (json === undefined) return undefined;
   const { iss, azp, client_id: client, aud, groups, email, preferred_username: preferred } = json;
+  const begins = [json['iat'], json['nbf']].filter((time) => typeof time === 'number');
   return {
     issuer: textIn(iss),
     // RFC 9068 section 2.2; OpenID Connect Core section 2, as Keycloak has it.
     client: textIn(client) ?? textIn(azp),
+    ...(begins.length > 0 && { validFrom: Math.max(...begins) }),
     audience: textsIn(aud) ?? [],
     groups: textsIn(groups),
     username: textIn(email) ?? textIn(preferred),

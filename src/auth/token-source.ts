@@ -6,6 +6,8 @@ export type TokenClaims = {
   readonly issuer: string | undefined;
   /** That the token was given to. */
   readonly client: string | undefined;
+  /** From when on it is valid by the issuer's clock (`iat` and `nbf`), in seconds since the epoch. */
+  readonly validFrom?: number;
   /** Empty without one. */
   readonly audience: readonly string[];
   /** Undefined where there is no such claim. */
@@ -29,6 +31,12 @@ export interface TokenSource {
   token(): Promise<TokenResult>;
   /** The upstream did not take this token: the next `token()` is a fresh one. Ignored if it is no longer the current one. */
   drop(value: string): void;
+  /**
+   * The upstream, whose clock is behind the issuer's, takes this token only after so many ms. Until then `token()` is
+   * the one before, while that one is good, or there is none; later ones are held back as long. Ignored if it is no
+   * longer the current one.
+   */
+  postpone(value: string, ms: number): void;
   /** When the current token ends, in milliseconds since the epoch; undefined without one. */
   expiresAt(): number | undefined;
   close(): Promise<void>;

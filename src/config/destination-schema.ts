@@ -145,6 +145,11 @@ export const destinationSchema = httpsUnlessAllowed(
       max_response_size: size('1KiB', '64MiB')
         .prefault('4MiB')
         .describe('Largest answer that is read; a larger one is a failure (1KiB to 64MiB).'),
+      repair: flag()
+        .prefault(true)
+        .describe(
+          'Whether a span that MLflow refuses for one attribute or time (a session id over 250 characters, a cost that is no object, a time beyond 2^63) is sent with it cut, replaced or left out, marked by the attribute relay.repaired; as it came it is kept as a dead letter.',
+        ),
       allow_http: flag()
         .prefault(false)
         .describe('true: url may be http:// on another machine. Traces and tokens can be read on the way.'),

@@ -4,16 +4,33 @@ import { cutSpans } from '../otlp/wire.ts';
 import type { SpanSlice } from '../otlp/wire.ts';
 import type { LinkedList } from './linked-list.ts';
 
+/** Spans of one record: an ExportTraceServiceRequest by itself. */
+export type Part<H> = {
+  readonly held: HeldRecord<H>;
+  /** What is sent. */
+  readonly payload: Uint8Array;
+  readonly spanCount: number;
+  /** Where the destination has mended some of the spans. */
+  readonly mended?: Mended;
+};
+
+/** The bytes as they came, and what was done to which of the spans in them, by position in wire order. */
+export type Mended = { readonly original: Uint8Array; readonly spans: ReadonlyMap<number, string> };
+
 /** One request's worth of whole traces (or of a part of one that is larger than a request) for one target. */
 export type Batch<H> = {
   readonly target: ResolvedTarget;
-  /** Joined, they are one ExportTraceServiceRequest; each is one by itself. */
-  readonly parts: readonly Uint8Array[];
-  /** Where the part at the same index came from. */
-  readonly sources: readonly { readonly handle: H; readonly spanCount: number }[];
-  readonly traceIds: ReadonlySet<TraceId>;
+  /** Joined, they are one request. */
+  readonly parts: readonly Part<H>[];
+  /** How many spans of which trace. */
+  readonly traces: ReadonlyMap<TraceId, number>;
   readonly spanCount: number;
 };
+
+/** Of the request, before compression. */
+export function bytesOf({ parts }: Batch<unknown>): number {
+  return parts.reduce((sum, { payload }) => sum + payload.byteLength, 0);
+}
 
 /** A record in the window, until all of its spans are settled. */
 export type HeldRecord<H> = {
@@ -43,7 +60,7 @@ export type BatchLimits = {
  */
 export class BatchDraft<H> {
   readonly #limits: BatchLimits;
-  readonly #traceIds = new Set<TraceId>();
+  readonly #traces = new Map<TraceId, number>();
   readonly #chosen = new Map<HeldRecord<H>, number[]>();
   #spans = 0;
   #bytes = 0;
@@ -80,7 +97,7 @@ export class BatchDraft<H> {
   /** Moves `count` spans of the trace, in their order, from `pieces` into the batch; returns their bytes. */
   move(traceId: TraceId, pieces: LinkedList<Piece<H>>, count: number): number {
     let moved = 0;
-    this.#traceIds.add(traceId);
+    this.#traces.set(traceId, count);
     this.#spans += count;
     for (let left = count; left > 0;) {
       const piece = pieces.first?.value;
@@ -103,17 +120,15 @@ export class BatchDraft<H> {
     return moved;
   }
 
-  /** The batch, and how many spans of which record are in it, oldest record first. */
-  finish(target: ResolvedTarget): { batch: Batch<H>; taken: ReadonlyMap<HeldRecord<H>, number> } {
+  /** The batch, oldest record first. */
+  finish(target: ResolvedTarget): Batch<H> {
     const chosen = [...this.#chosen].toSorted(([a], [b]) => a.order - b.order);
-    const batch = {
-      target,
-      parts: chosen.map(([held, spanIndexes]) => partOf(held, spanIndexes)),
-      sources: chosen.map(([held, spanIndexes]) => ({ handle: held.handle, spanCount: spanIndexes.length })),
-      traceIds: this.#traceIds,
-      spanCount: this.#spans,
-    };
-    return { batch, taken: new Map(chosen.map(([held, spanIndexes]) => [held, spanIndexes.length])) };
+    const parts = chosen.map(([held, spanIndexes]) => ({
+      held,
+      payload: cutOf(held, spanIndexes),
+      spanCount: spanIndexes.length,
+    }));
+    return { target, parts, traces: this.#traces, spanCount: this.#spans };
   }
 }
 
@@ -122,7 +137,7 @@ function sizeOf(held: HeldRecord<unknown>, spanIndex: number | undefined): numbe
 }
 
 /** The record as it is where all of its spans were chosen: no copy, not a byte changed. */
-function partOf(held: HeldRecord<unknown>, spanIndexes: readonly number[]): Uint8Array {
+function cutOf(held: HeldRecord<unknown>, spanIndexes: readonly number[]): Uint8Array {
   if (spanIndexes.length === held.spans.length) return held.payload;
   const keep = new Uint8Array(held.spans.length);
   for (const spanIndex of spanIndexes) keep[spanIndex] = 1;

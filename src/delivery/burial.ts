@@ -4,9 +4,13 @@ import type { DeadLetter, DeadLetters, Lease } from '../queue/queue.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Batch } from './batch.ts';
 import { Notice } from '../telemetry/notice.ts';
+import { cutTo } from './divide.ts';
 import { backoff } from './pacing.ts';
 import { pause } from './pause.ts';
 import type { UpstreamState } from './upstream.ts';
+
+/** Why, when, and for whom. */
+type Refused = Pick<DeadLetter, 'destination' | 'reason' | 'status' | 'attempts' | 'refusedAt'>;
 
 /** Writes dead letters, one append after the other, and does not give up while the relay runs. */
 export class Burial {
@@ -70,22 +74,38 @@ export class Burial {
       letters.reduce((sum, { spanCount }) => sum + spanCount, 0),
     );
     if (letter === undefined || spans === undefined) return;
-    const { reason, target, sender } = letter;
+    const { reason, target, sender, repaired } = letter;
     this.#log.warn(
-      { spans, reason, target, sender },
-      'the upstream refused spans for good; they are kept as dead letters (spans counts since this was last said)',
+      { spans, reason, target, sender, ...(repaired !== undefined && { repaired }) },
+      'the upstream refused spans for good; they are kept as dead letters, as they came: see the command dead-letters (spans counts since this was last said; repaired: what was changed in the one that was delivered instead)',
     );
   }
 }
 
-/** One letter for each part of a batch, so that who sent it, by which route, and when, is kept. */
-export function lettersOf(
-  batch: Batch<Lease>,
-  refusal: Pick<DeadLetter, 'destination' | 'reason' | 'attempts' | 'refusedAt'>,
-): DeadLetter[] {
-  return batch.sources.map(({ handle, spanCount }, index) => {
-    const { sender, route, receivedAt } = handle.record;
-    const payload = batch.parts[index] as Uint8Array;
-    return { ...refusal, target: batch.target.description, payload, spanCount, sender, route, receivedAt };
-  });
+/** A letter for each part of what was refused, as it came: who sent it, by which route, and when, is kept. */
+export function lettersOf({ target, parts }: Batch<Lease>, about: Refused): DeadLetter[] {
+  return parts.map(({ held, payload, mended, spanCount }) =>
+    letterOf(held.handle, { ...about, target: target.description }, mended?.original ?? payload, spanCount),
+  );
+}
+
+/** A letter for each span that was delivered otherwise than it came. */
+export function originalsOf({ target, parts }: Batch<Lease>, about: Refused): DeadLetter[] {
+  return parts.flatMap(({ held, mended }) =>
+    [...(mended?.spans ?? [])].map(([spanIndex, repaired]) => {
+      const original = cutTo(mended?.original ?? held.payload, [spanIndex]);
+      return letterOf(held.handle, { ...about, target: target.description }, original, 1, repaired);
+    }),
+  );
+}
+
+function letterOf(
+  { record }: Lease,
+  about: Refused & { readonly target: string },
+  payload: Uint8Array,
+  spanCount: number,
+  repaired?: string,
+): DeadLetter {
+  const { sender, route, receivedAt } = record;
+  return { ...about, sender, route, receivedAt, payload, spanCount, repaired };
 }

@@ -1,18 +1,19 @@
 import PQueue from 'p-queue';
-import type { Destination, ResolvedTarget, SendOutcome } from '../destinations/destination.ts';
+import type { Destination, ResolvedTarget } from '../destinations/destination.ts';
 import type { DeadLetters, Lease, QueueReader } from '../queue/queue.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import type { Batch } from './batch.ts';
-import { Burial, lettersOf } from './burial.ts';
+import { Answers } from './answers.ts';
+import { BatchSizing } from './batch-sizing.ts';
+import { Burial } from './burial.ts';
 import { Intake } from './intake.ts';
-import { Notice } from '../telemetry/notice.ts';
+import { Outbox } from './outbox.ts';
+import type { Work } from './outbox.ts';
 import { Pacing } from './pacing.ts';
 import type { Ticket } from './pacing.ts';
 import { within } from './pause.ts';
 import { Requests } from './requests.ts';
-import { newConsignment, RetryLine } from './retry-line.ts';
-import type { Consignment } from './retry-line.ts';
+import { Settlement } from './settlement.ts';
 import { TraceWindow } from './trace-window.ts';
 import type { WindowLimits } from './trace-window.ts';
 import { Upstream } from './upstream.ts';
@@ -23,13 +24,18 @@ export type { UpstreamState } from './upstream.ts';
 export type DeliveryOptions = WindowLimits & {
   /** Most requests to the upstream at once. */
   readonly maxInFlight: number;
+  /** How long a request waits for its answer, in ms. */
+  readonly timeoutMs: number;
 };
 
 export type DeliveryDeps = {
   readonly reader: QueueReader;
   readonly destination: Destination;
   readonly deadLetters: DeadLetters;
-  readonly metrics: Pick<Metrics, 'upstreamSeconds' | 'upstreamState' | 'deliveredSpans' | 'rejectedSpans'>;
+  readonly metrics: Pick<
+    Metrics,
+    'upstreamSeconds' | 'upstreamState' | 'deliveredSpans' | 'rejectedSpans' | 'repairedSpans'
+  >;
   readonly log: Logger;
 };
 
@@ -52,77 +58,70 @@ export function startDelivery(options: DeliveryOptions, deps: DeliveryDeps): Del
 /** How long after the deadline of a stop aborted requests may take to come back. */
 const ABORT_GRACE_MS = 1000;
 
-/** Times that a batch must be refused where each refusal may as well be a passing fault of the upstream. */
-const DOUBTS_TO_BELIEVE = 2;
-
-type Failure = Exclude<SendOutcome, { kind: 'delivered' | 'refused' }>;
-
-function failureOf(outcome: Failure): { condition: 'retrying' | 'blocked'; after: number } {
-  return outcome.kind === 'retry'
-    ? { condition: 'retrying', after: outcome.after ?? 0 }
-    : { condition: 'blocked', after: 0 };
-}
+/** Answers should come in this share of the time that is waited for them, and within seconds. */
+const TARGET = { shareOfTimeout: 1 / 4, mostMs: 5_000 } as const;
 
 class Dispatcher {
-  readonly #destination: Destination;
-  readonly #metrics: DeliveryDeps['metrics'];
-  readonly #log: Logger;
-  readonly #window: TraceWindow<Lease>;
   readonly #pacing: Pacing;
   readonly #requests: Requests;
   readonly #upstream: Upstream;
   readonly #burial: Burial;
+  readonly #answers: Answers;
   readonly #intake: Intake;
+  readonly #outbox: Outbox;
   readonly #sends: PQueue;
   /** Nothing new is begun. */
   readonly #stopping = new AbortController();
   /** Nothing is waited for. */
   readonly #cut = new AbortController();
-  readonly #rejected = new Notice();
-  readonly #retries = new RetryLine(Math.random);
-  #isTurnOfRetries = true;
-  #answers = 0;
-  #deliveries = 0;
-  /** Of the batch that failed last. */
-  #failedTarget: ResolvedTarget | undefined;
   #timer: { readonly handle: NodeJS.Timeout; readonly at: number } | undefined;
   #reading: Promise<void> = Promise.resolve();
   #stopped: Promise<void> | undefined;
 
   constructor(options: DeliveryOptions, deps: DeliveryDeps) {
     const { destination, metrics, deadLetters, reader } = deps;
-    const log = deps.log.child({ destination: destination.name });
+    const { name } = destination;
+    const log = deps.log.child({ destination: name });
     const stopping = this.#stopping.signal;
-    this.#destination = destination;
-    this.#metrics = metrics;
-    this.#log = log;
-    this.#window = new TraceWindow(options);
-    this.#requests = new Requests({ destination, metrics, log, stopping, cut: this.#cut.signal });
-    const { canProbe } = this.#requests;
-    this.#pacing = new Pacing({ maxInFlight: options.maxInFlight, canProbe, random: Math.random });
-    this.#upstream = new Upstream(destination.name, { metrics, log });
-    this.#burial = new Burial({ deadLetters, log, stopping });
+    const cut = this.#cut.signal;
+    const random = Math.random;
     const onProgress = () => this.#pump();
-    this.#intake = new Intake({
-      reader,
-      window: this.#window,
-      destination,
-      burial: this.#burial,
-      log,
-      stopping,
-      onProgress,
+    const window = new TraceWindow<Lease>(options);
+    const sizing = new BatchSizing({
+      maxSpans: options.maxBatchSpans,
+      maxBytes: options.maxBatchSize,
+      targetMs: Math.min(TARGET.mostMs, options.timeoutMs * TARGET.shareOfTimeout),
     });
+    this.#requests = new Requests({ destination, metrics, log, stopping, cut });
+    const { canProbe } = this.#requests;
+    const pacing = new Pacing({ maxInFlight: options.maxInFlight, canProbe, random });
+    const upstream = new Upstream(name, { metrics, log });
+    const burial = new Burial({ deadLetters, log, stopping });
+    const intake = new Intake({ reader, window, destination, burial, log, stopping, onProgress });
+    const onSettled = () => {
+      intake.wake();
+      this.#pump();
+    };
+    this.#burial = burial;
+    this.#intake = intake;
+    const outbox = new Outbox({ window, intake, sizing, random });
+    const settlement = new Settlement({ destination: name, window, burial, metrics, log, cut, onSettled });
+    this.#pacing = pacing;
+    this.#upstream = upstream;
+    this.#outbox = outbox;
+    this.#answers = new Answers({ destination, pacing, sizing, outbox, settlement, upstream });
     this.#sends = new PQueue({ concurrency: options.maxInFlight });
   }
 
   get state(): UpstreamState {
-    return this.#burial.trouble ?? this.#upstream.state;
+    const state = this.#burial.trouble ?? this.#upstream.state;
+    const { isolating } = this.#outbox;
+    if (state.state !== 'up' || isolating === 0) return state;
+    const reason = `of ${isolating} refused ${isolating === 1 ? 'batch' : 'batches'} the bad spans are looked for; where a refusal may be a fault that passes, this waits until other spans are delivered`;
+    return { ...state, reason };
   }
 
   start(): void {
-    // There from the start, so that a first increase is seen as one.
-    this.#metrics.deliveredSpans.inc({ destination: this.#destination.name }, 0);
-    this.#metrics.rejectedSpans.inc({ destination: this.#destination.name }, 0);
     this.#reading = this.#intake.run();
   }
 
@@ -152,48 +151,27 @@ class Dispatcher {
     if (this.#stopping.signal.aborted) return;
     const now = performance.now();
     while (this.#pacing.slots(now) > 0) {
-      const next = this.#next(now);
-      if (next === undefined) break;
+      const work = this.#outbox.next(now, this.#pacing.isIdle, this.#answers.seen);
+      if (work === undefined) break;
       const ticket = this.#pacing.begin(now);
-      void this.#sends.add(() => this.#attempt(next, ticket)).then(() => this.#pump());
+      void this.#sends.add(() => this.#perform(work, ticket)).then(() => this.#pump());
     }
-    if (this.#failedTarget !== undefined && now >= (this.#pacing.probesAt() ?? Infinity)) {
+    const { failedTarget } = this.#answers;
+    if (failedTarget !== undefined && now >= (this.#pacing.probesAt() ?? Infinity)) {
       this.#pacing.beginProbe(now);
-      void this.#probe(this.#failedTarget).then(() => this.#pump());
+      void this.#probe(failedTarget).then(() => this.#pump());
     }
     this.#setTimer(now);
   }
 
-  /** What failed and what is new take turns, so that neither keeps the other from going, or from being the probe. */
-  #next(now: number): Consignment | undefined {
-    const fresh = () => {
-      // What is under way may settle the oldest records yet.
-      const isStuck = this.#intake.isStuck && this.#pacing.isIdle;
-      const batch = this.#window.take({ now: Date.now(), atTail: this.#intake.isAtTail, isStuck });
-      return batch && newConsignment(batch);
-    };
-    this.#isTurnOfRetries = !this.#isTurnOfRetries;
-    if (this.#isTurnOfRetries) return this.#retries.takeDue(now) ?? fresh();
-    return fresh() ?? this.#retries.takeDue(now);
-  }
-
   /** For what comes by waiting alone. A timer that is early does no harm: it sets the next. */
   #setTimer(now: number): void {
-    const waits: number[] = [];
-    const probesAt = this.#pacing.probesAt();
-    if (probesAt !== undefined) waits.push(probesAt - now);
-    const resumesAt = this.#pacing.resumesAt();
-    if (resumesAt !== undefined && resumesAt > now) {
-      waits.push(resumesAt - now);
-    } else if (this.#pacing.slots(now) > 0) {
-      const dueAt = this.#retries.nextDueAt();
-      if (dueAt !== undefined) waits.push(dueAt - now);
-      const readyAt = this.#intake.isAtTail ? this.#window.nextReadyAt() : undefined;
-      if (readyAt !== undefined) waits.push(readyAt - Date.now());
-    }
-    if (waits.length === 0) return;
-    const wait = Math.max(1, Math.ceil(Math.min(...waits)));
-    if (this.#timer !== undefined && this.#timer.at <= now + wait) return;
+    const probesAt = this.#pacing.probesAt() ?? Infinity;
+    const resumesAt = this.#pacing.resumesAt() ?? 0;
+    const canBegin = this.#pacing.slots(now) > 0;
+    const goesAt = resumesAt > now ? resumesAt : canBegin ? (this.#outbox.nextAt(now) ?? Infinity) : Infinity;
+    const wait = Math.max(1, Math.ceil(Math.min(probesAt, goesAt) - now));
+    if (wait === Infinity || (this.#timer !== undefined && this.#timer.at <= now + wait)) return;
     clearTimeout(this.#timer?.handle);
     const handle = setTimeout(() => {
       this.#timer = undefined;
@@ -202,100 +180,26 @@ class Dispatcher {
     this.#timer = { handle, at: now + wait };
   }
 
-  async #attempt(consignment: Consignment, ticket: Ticket): Promise<void> {
-    const outcome = await this.#requests.send(consignment);
+  async #perform(work: Work, ticket: Ticket): Promise<void> {
+    const seenBefore = this.#answers.seen;
+    const began = performance.now();
+    const outcome =
+      work.kind === 'batch'
+        ? await this.#requests.send(work.consignment)
+        : await this.#requests.probe(work.target);
+    this.#outbox.ended(work);
     // Cut off: what came of it is not known, and it comes again after a restart.
     if (this.#cut.signal.aborted) return;
-    const { batch, attempts } = consignment;
-    if (outcome.kind !== 'delivered' && outcome.kind !== 'refused') {
-      this.#failed(consignment, ticket, outcome);
-      return;
-    }
-    if (outcome.kind === 'refused' && outcome.doubtful === true && !this.#isBelieved(consignment)) {
-      this.#failed(consignment, ticket, { kind: 'retry', reason: outcome.reason });
-      return;
-    }
-    this.#answers++;
-    this.#pacing.answered(ticket, !this.#retries.isEmpty || this.#window.hasFullBatch);
-    if (this.#pacing.condition === 'up') this.#upstream.isUp();
-    if (outcome.kind === 'delivered') {
-      this.#deliveries++;
-      this.#count(batch, outcome);
-      this.#settle(batch);
+    if (work.kind === 'probe') {
+      this.#answers.toQuestion(work.target, ticket, outcome);
     } else {
-      // All of the batch: to find the spans that are to blame, and to deliver the others, would be done here.
-      void this.#bury(batch, outcome.reason, attempts);
+      const ms = performance.now() - began;
+      this.#answers.toBatch(work.consignment, ticket, outcome, { ms, seenBefore });
     }
   }
 
-  /** What comes of it is said only while the upstream is away: that it is up, batches have to tell. */
   async #probe(target: ResolvedTarget): Promise<void> {
     const outcome = await this.#requests.probe(target);
-    if (this.#stopping.signal.aborted) return;
-    const now = performance.now();
-    if (outcome.kind === 'delivered' || outcome.kind === 'refused') {
-      this.#pacing.probeAnswered(now);
-      return;
-    }
-    const { condition, after } = failureOf(outcome);
-    this.#pacing.probeFailed(condition, now, after);
-    this.#tellDown(outcome.reason, now);
-  }
-
-  /**
-   * An upstream with a fault says of every batch what it says of a bad one: a refusal that may be either is believed
-   * only when it has come again, and others were delivered in between.
-   */
-  #isBelieved(consignment: Consignment): boolean {
-    consignment.doubts ??= { times: 0, deliveriesBefore: this.#deliveries };
-    consignment.doubts.times++;
-    const { times, deliveriesBefore } = consignment.doubts;
-    return times >= DOUBTS_TO_BELIEVE && this.#deliveries > deliveriesBefore;
-  }
-
-  /** Keeps the batch as it is, its traces busy: the upstream may still be at work on them. It goes again, later. */
-  #failed(consignment: Consignment, ticket: Ticket, outcome: Failure): void {
-    const now = performance.now();
-    const { condition, after } = failureOf(outcome);
-    this.#failedTarget = consignment.batch.target;
-    this.#pacing.failed(ticket, condition, now, after);
-    this.#tellDown(outcome.reason, now);
-    this.#retries.push(consignment, { now, condition, after, answers: this.#answers });
-  }
-
-  #tellDown(reason: string, now: number): void {
-    const { condition } = this.#pacing;
-    if (condition === 'up') return;
-    const nextAt = Math.min(this.#pacing.resumesAt() ?? Infinity, this.#pacing.probesAt() ?? Infinity);
-    this.#upstream.isDown(condition, reason, Number.isFinite(nextAt) ? nextAt - now : 0);
-  }
-
-  #count(batch: Batch<Lease>, outcome: Extract<SendOutcome, { kind: 'delivered' }>): void {
-    const destination = this.#destination.name;
-    const rejected = Math.min(outcome.rejectedSpans, batch.spanCount);
-    this.#metrics.deliveredSpans.inc({ destination }, batch.spanCount - rejected);
-    if (rejected === 0) return;
-    this.#metrics.rejectedSpans.inc({ destination }, rejected);
-    const spans = this.#rejected.due(performance.now(), rejected);
-    if (spans === undefined) return;
-    this.#log.warn(
-      { spans, reason: outcome.message, target: batch.target.description },
-      'the upstream left spans out of what it took, by a partial success (spans counts since this was last said)',
-    );
-  }
-
-  async #bury(batch: Batch<Lease>, reason: string, attempts: number): Promise<void> {
-    const destination = this.#destination.name;
-    const letters = lettersOf(batch, { destination, reason, attempts, refusedAt: Date.now() });
-    const isKept = await this.#burial.bury(letters);
-    if (!isKept || this.#cut.signal.aborted) return;
-    this.#settle(batch);
-    this.#pump();
-  }
-
-  #settle(batch: Batch<Lease>): void {
-    for (const { handle: lease, spanCount } of batch.sources) lease.done(spanCount);
-    for (const lease of this.#window.release(batch)) lease.settle();
-    this.#intake.wake();
+    if (!this.#stopping.signal.aborted) this.#answers.toProbe(outcome);
   }
 }

@@ -122,6 +122,8 @@ export class Intake {
         route,
         receivedAt,
         reason,
+        status: undefined,
+        repaired: undefined,
         attempts: 0,
         refusedAt: Date.now(),
       };

@@ -1,3 +1,5 @@
+import { Concurrency } from './concurrency.ts';
+
 export type PacingOptions = {
   /** Most requests at once. */
   readonly maxInFlight: number;
@@ -13,8 +15,14 @@ export type UpstreamCondition = 'up' | 'retrying' | 'blocked';
 /** A request that was begun; to be handed back once, with its outcome. */
 export type Ticket = { readonly epoch: number };
 
-/** Enough to keep an upstream busy while an answer travels, and few enough to harm none. */
-const FIRST_LIMIT = 2;
+export type Answer = {
+  readonly now: number;
+  /** That the upstream has stored; 0 tells nothing of how fast it is. */
+  readonly spans: number;
+  /** There was work for another request. */
+  readonly moreWaits: boolean;
+};
+
 const BACKOFF = {
   retrying: { baseMs: 500, capMs: 30_000 },
   blocked: { baseMs: 2_000, capMs: 60_000 },
@@ -44,14 +52,15 @@ export function pauseAfter(
 }
 
 /**
- * How many requests may be under way, and when. Additive increase while more waits than goes, halved on failure.
- * After a failure one request is the trial, after a pause; when it succeeds the others go on at the lowered limit,
- * which grows from there: no stampede.
+ * How many requests may be under way, and when. While the upstream is up, as many as `Concurrency` has found to be of
+ * use. After a failure one request is the trial, after a pause; when it succeeds, one more may go with each answer, up
+ * to the lowered limit: no stampede.
  *
  * Pauses grow to half a minute. That a `retrying` upstream is back is noticed sooner, by probes: requests that carry
  * nothing, about one a second. One that is answered after others were not ends the pause. One that is answered
  * throughout tells only that the upstream is there, though it does not take batches: then the pause is what spares it.
- * Before a `Retry-After` is over there is neither trial nor probe.
+ * Before a `Retry-After` is over there is neither trial nor probe. A `blocked` upstream is probed when the pause is
+ * over, and gets the trial only once it has answered that: what a person has to mend first is not tried with data.
  *
  * Requests that were under way together fail together: only the first of them is counted, and what the others bring
  * later says nothing about the upstream of now. Times are ms of one clock that never goes back.
@@ -59,7 +68,9 @@ export function pauseAfter(
 export class Pacing {
   readonly #options: PacingOptions;
   #condition: UpstreamCondition = 'up';
-  #limit: number;
+  readonly #concurrency: Concurrency;
+  /** Most requests at once since the last return; grows with each answer. */
+  #ramp = Infinity;
   #inFlight = 0;
   #trial: Ticket | undefined;
   /** Since the last success. */
@@ -71,7 +82,11 @@ export class Pacing {
   /** Grows with each failure that counts, and each return. */
   #epoch = 0;
   #isProbing = false;
+  /** Of the probe that is under way. */
+  #probeEpoch = 0;
   #probesAt = 0;
+  /** Blocked, and a probe was answered since: one batch may show whether it is over. */
+  #isCleared = false;
   /** Not there at all, by the last that was heard of it. */
   #isAway = false;
   /** How often it was back since the last success. */
@@ -79,7 +94,7 @@ export class Pacing {
 
   constructor(options: PacingOptions) {
     this.#options = options;
-    this.#limit = Math.min(FIRST_LIMIT, options.maxInFlight);
+    this.#concurrency = new Concurrency(options.maxInFlight);
   }
 
   get condition(): UpstreamCondition {
@@ -91,23 +106,36 @@ export class Pacing {
     return this.#inFlight === 0;
   }
 
+  /** Most requests at once, as far as was found out. */
+  get limit(): number {
+    return this.#concurrency.limit;
+  }
+
   /** How many requests may begin at `now`. */
   slots(now: number): number {
-    if (this.#condition === 'up') return Math.max(0, Math.floor(this.#limit) - this.#inFlight);
-    const isBusy = this.#trial !== undefined || this.#isProbing;
+    if (this.#condition === 'up') {
+      return Math.max(0, Math.min(this.#concurrency.limit, this.#ramp) - this.#inFlight);
+    }
+    const isBusy = this.#trial !== undefined || this.#isProbing || this.#awaitsProbe;
     return !isBusy && now >= this.#resumesAt && this.#inFlight < this.#options.maxInFlight ? 1 : 0;
   }
 
   /** When there are slots again by waiting alone; undefined if there is nothing to wait for. */
   resumesAt(): number | undefined {
-    return this.#condition === 'up' || this.#trial !== undefined ? undefined : this.#resumesAt;
+    return this.#condition === 'up' || this.#trial !== undefined || this.#awaitsProbe
+      ? undefined
+      : this.#resumesAt;
   }
 
   /** When a probe may begin; undefined if none is of use, or one is under way. */
   probesAt(): number | undefined {
-    return this.#condition === 'retrying' && this.#options.canProbe && !this.#isProbing
-      ? Math.max(this.#probesAt, this.#notBefore)
-      : undefined;
+    if (this.#isProbing || !this.#options.canProbe) return undefined;
+    if (this.#awaitsProbe) return this.#resumesAt;
+    return this.#condition === 'retrying' ? Math.max(this.#probesAt, this.#notBefore) : undefined;
+  }
+
+  get #awaitsProbe(): boolean {
+    return this.#condition === 'blocked' && this.#options.canProbe && !this.#isCleared;
   }
 
   begin(now: number): Ticket {
@@ -121,12 +149,8 @@ export class Pacing {
     return ticket;
   }
 
-  /**
-   * The upstream took the request, or refused these bytes: it is there.
-   *
-   * @param moreWaits there is work for another request: raise the limit
-   */
-  answered(ticket: Ticket, moreWaits: boolean): void {
+  /** The upstream took the request, or refused these bytes: it is there. */
+  answered(ticket: Ticket, { now, spans, moreWaits }: Answer): void {
     this.#end(ticket);
     if (ticket.epoch !== this.#epoch) return;
     this.#condition = 'up';
@@ -135,10 +159,10 @@ export class Pacing {
     this.#notBefore = 0;
     this.#isAway = false;
     this.#returns = 0;
-    if (moreWaits || this.#limit < FIRST_LIMIT) {
-      // By one a round of requests, not by one a request.
-      this.#limit = Math.min(this.#options.maxInFlight, this.#limit + 1 / Math.floor(this.#limit));
-    }
+    if (this.#ramp < this.#concurrency.limit) this.#ramp++;
+    else this.#ramp = Infinity;
+    if (!moreWaits) this.#concurrency.idle();
+    else if (spans > 0 && this.#ramp === Infinity) this.#concurrency.answered(now, spans);
   }
 
   /** @param after least pause that the upstream asked for, in ms; 0 without */
@@ -150,12 +174,14 @@ export class Pacing {
 
   beginProbe(now: number): void {
     this.#isProbing = true;
+    this.#probeEpoch = this.#epoch;
     this.#probeAfter(now);
   }
 
   /** It is there. */
   probeAnswered(now: number): void {
     this.#isProbing = false;
+    if (this.#condition === 'blocked') this.#isCleared = this.#probeEpoch === this.#epoch;
     if (this.#condition !== 'retrying' || !this.#isAway) return;
     this.#isAway = false;
     // What was under way before the return may hang for long, and tells nothing of the upstream of now.
@@ -170,21 +196,23 @@ export class Pacing {
   /** @param after as of `failed` */
   probeFailed(condition: 'retrying' | 'blocked', now: number, after: number): void {
     this.#isProbing = false;
-    if (this.#condition !== 'retrying') return;
-    if (condition === 'blocked') {
-      this.#fall(condition, now, after);
-    } else {
-      this.#isAway = true;
-      this.#wait(now, after);
-    }
+    if (this.#condition === 'up') return;
+    const isNews =
+      this.#condition === 'retrying' ? condition === 'blocked' : this.#probeEpoch === this.#epoch;
+    if (isNews) this.#fall(condition, now, after);
+    else this.#wait(now, after);
+    if (condition === 'retrying') this.#isAway = true;
   }
 
   #fall(condition: 'retrying' | 'blocked', now: number, after: number): void {
     this.#epoch++;
     this.#trial = undefined;
+    this.#isCleared = false;
     this.#failures[condition]++;
+    // Neither what a person has to mend nor a request that was alone says anything of how many can go at once.
+    if (this.#condition === 'up' && condition === 'retrying') this.#concurrency.failed();
+    this.#ramp = 1;
     this.#condition = condition;
-    this.#limit = Math.max(1, this.#limit / 2);
     this.#failedAt = now;
     this.#resumesAt = now + backoff(this.#failures[condition], condition, this.#options.random);
     this.#probeAfter(now);

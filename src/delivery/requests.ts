@@ -36,7 +36,8 @@ export class Requests {
     return this.#twice(async () => {
       const startedAt = performance.now();
       consignment.attempts++;
-      const outcome = await this.#outcomeOf(() => destination.send(target, parts, cut));
+      const payloads = parts.map(({ payload }) => payload);
+      const outcome = await this.#outcomeOf(() => destination.send(target, payloads, cut));
       const seconds = (performance.now() - startedAt) / 1000;
       metrics.upstreamSeconds.observe({ destination: destination.name, outcome: outcome.kind }, seconds);
       log.debug({ outcome: outcome.kind, target: target.description, spans: spanCount, seconds }, 'request');

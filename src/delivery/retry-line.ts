@@ -1,10 +1,15 @@
 import type { Lease } from '../queue/queue.ts';
 import type { Batch } from './batch.ts';
+import type { Isolation } from './isolation.ts';
 import { pauseAfter } from './pacing.ts';
 
-/** A batch from its first attempt until it is settled. Its bytes stay as they are. */
+/** A batch, or a piece of one, from its first attempt until something is known of it. Its bytes stay as they are. */
 export type Consignment = {
   readonly batch: Batch<Lease>;
+  /** Other pieces of the batch may have spans of the same trace. */
+  readonly isPiece: boolean;
+  /** That it is a piece of. */
+  readonly isolation: Isolation<Lease> | undefined;
   /** Requests that were made of it. */
   attempts: number;
   /** Failures between which the upstream answered others: it is this batch, not the upstream. */
@@ -12,13 +17,25 @@ export type Consignment = {
   /** Answers that the upstream had given when this one failed last. */
   answersBefore: number | undefined;
   notBefore: number;
-  /** Refusals that may have been passing faults, and what had been delivered of others when the first one came. */
-  doubts: { times: number; readonly deliveriesBefore: number } | undefined;
 };
 
-export function newConsignment(batch: Batch<Lease>): Consignment {
-  return { batch, attempts: 0, failuresAlone: 0, answersBefore: undefined, notBefore: 0, doubts: undefined };
+export function newConsignment(
+  batch: Batch<Lease>,
+  about: Partial<Pick<Consignment, 'isPiece' | 'isolation' | 'attempts'>> = {},
+): Consignment {
+  const { isPiece = false, isolation, attempts = 0 } = about;
+  return { batch, isPiece, isolation, attempts, failuresAlone: 0, answersBefore: undefined, notBefore: 0 };
 }
+
+/** What a pause depends on. */
+export type PauseOf = {
+  readonly now: number;
+  readonly condition: 'retrying' | 'blocked';
+  /** Least pause that the upstream asked for, in ms; 0 without. */
+  readonly after: number;
+  /** How many requests the upstream has answered so far, of whatever batch. */
+  readonly answers: number;
+};
 
 /**
  * Batches that failed, in the order in which they go again. Each waits for a pause of its own, which grows only
@@ -38,11 +55,7 @@ export class RetryLine {
     return this.#line.length === 0;
   }
 
-  /** @param failure.answers how many requests the upstream has answered so far, of whatever batch */
-  push(
-    consignment: Consignment,
-    failure: { now: number; condition: 'retrying' | 'blocked'; after: number; answers: number },
-  ): void {
+  push(consignment: Consignment, failure: PauseOf): void {
     const { now, condition, after, answers } = failure;
     if (consignment.answersBefore !== undefined && consignment.answersBefore < answers)
       consignment.failuresAlone++;
@@ -51,9 +64,9 @@ export class RetryLine {
     this.#line.push(consignment);
   }
 
-  /** The first whose pause is over. */
-  takeDue(now: number): Consignment | undefined {
-    const index = this.#line.findIndex(({ notBefore }) => notBefore <= now);
+  /** The first whose pause is over, and that `mayGo`. */
+  takeDue(now: number, mayGo: (consignment: Consignment) => boolean = () => true): Consignment | undefined {
+    const index = this.#line.findIndex((one) => one.notBefore <= now && mayGo(one));
     return index === -1 ? undefined : this.#line.splice(index, 1)[0];
   }
 

@@ -55,20 +55,20 @@ const SPAN_WEIGHT = 256;
  * A trace is ready when its root was added, or when event time (the latest `receivedAt` that was added) has passed
  * its first `receivedAt` by the wait, or, where all there is was added, when the clock has. So a backlog is grouped
  * like live traffic. What comes of a trace shortly after its root is ready at once. In a full window the oldest
- * incomplete traces are made ready too: memory is bounded and things move. A trace of which a batch is out is in no other batch, whatever its target, until that batch is released.
+ * incomplete traces are made ready too: memory is bounded and things move. A trace of which a batch is out is in no other batch, whatever its target, until those spans are settled.
  *
  * Reads no clock and does no I/O; every call costs what it moves, not what waits.
  */
 export class TraceWindow<H> {
   readonly #limits: WindowLimits;
+  #batchLimits: BatchLimits;
   readonly #lines = new Map<string, TargetLine<H>>();
   readonly #waiting = new LinkedList<Gathering<H>>();
   /** Lines with a ready trace; the first has the next turn. */
   readonly #readyLines = new Set<TargetLine<H>>();
-  /** Traces in a batch, each with the gatherings that wait for its release. */
-  readonly #busy = new Map<TraceId, Gathering<H>[]>();
+  /** Traces in a batch: how many spans of them, and the gatherings that wait until those are settled. */
+  readonly #busy = new Map<TraceId, { out: number; readonly parked: Gathering<H>[] }>();
   readonly #roots: RecentRoots;
-  readonly #out = new Map<Batch<H>, ReadonlyMap<HeldRecord<H>, number>>();
   #readySpans = 0;
   #readyBytes = 0;
   #weight = 0;
@@ -77,6 +77,7 @@ export class TraceWindow<H> {
 
   constructor(limits: WindowLimits) {
     this.#limits = limits;
+    this.#batchLimits = limits;
     this.#roots = new RecentRoots(limits.traceWaitMs);
   }
 
@@ -92,7 +93,13 @@ export class TraceWindow<H> {
 
   /** A whole request's worth of ready traces waits. */
   get hasFullBatch(): boolean {
-    return this.#readySpans >= this.#limits.maxBatchSpans || this.#readyBytes >= this.#limits.maxBatchSize;
+    const { maxBatchSpans, maxBatchSize } = this.#batchLimits;
+    return this.#readySpans >= maxBatchSpans || this.#readyBytes >= maxBatchSize;
+  }
+
+  /** From the next batch on, in place of the limits it was made with. */
+  limitBatches(limits: BatchLimits): void {
+    this.#batchLimits = limits;
   }
 
   add(entry: WindowEntry<H>): void {
@@ -118,7 +125,7 @@ export class TraceWindow<H> {
   /**
    * The next batch: whole ready traces of one target, oldest first, within the limits. A trace larger than a request
    * goes part by part, in order. A single span over the size limit goes alone. Targets take turns.
-   * The traces in it are busy until it is released. `undefined`: nothing is ready.
+   * The traces in it are busy until their spans are settled. `undefined`: nothing is ready.
    *
    * @param at.now milliseconds since the Unix epoch
    * @param at.atTail all that could be added was added, so that waiting by the clock is fair
@@ -135,31 +142,28 @@ export class TraceWindow<H> {
       // Off the set and on again: its next turn comes after those of the others.
       this.#readyLines.delete(line);
       if (line.ready.first !== undefined) this.#readyLines.add(line);
-      if (draft.isEmpty) continue;
-      const { batch, taken } = draft.finish(line.target);
-      this.#out.set(batch, taken);
-      return batch;
+      if (!draft.isEmpty) return draft.finish(line.target);
     }
     return undefined;
   }
 
   /**
-   * Ends a batch of which every span is settled. Frees its traces, and returns the handles of the records of which
-   * no span is left, oldest first.
+   * Every span of a batch, or of a piece of one, is settled. Frees the traces of which no span is out any more, and
+   * returns the handles of the records of which no span is left, oldest first. Once for each span.
    */
-  release(batch: Batch<H>): H[] {
-    const taken = this.#out.get(batch);
-    if (taken === undefined) throw new Error('this batch is not out');
-    this.#out.delete(batch);
-    for (const traceId of batch.traceIds) {
-      const parked = this.#busy.get(traceId) ?? [];
+  settle({ traces, parts }: Batch<H>): H[] {
+    for (const [traceId, spans] of traces) {
+      const busy = this.#busy.get(traceId);
+      if (busy === undefined) throw new Error(`trace ${traceId} is not out`);
+      busy.out -= spans;
+      if (busy.out > 0) continue;
       this.#busy.delete(traceId);
       // At the back: one trace without end must not keep the others from their turn.
-      for (const gathering of parked) this.#makeReady(gathering);
+      for (const gathering of busy.parked) this.#makeReady(gathering);
     }
     const settled: H[] = [];
-    for (const [held, spans] of taken) {
-      held.open -= spans;
+    for (const { held, spanCount } of parts) {
+      held.open -= spanCount;
       if (held.open > 0) continue;
       this.#weight -= weightOf(held);
       settled.push(held.handle);
@@ -238,10 +242,10 @@ export class TraceWindow<H> {
   #makeReady(gathering: Gathering<H>): void {
     if (gathering.link !== undefined) this.#waiting.remove(gathering.link);
     gathering.link = undefined;
-    const parked = this.#busy.get(gathering.traceId);
-    if (parked !== undefined) {
+    const busy = this.#busy.get(gathering.traceId);
+    if (busy !== undefined) {
       gathering.place = 'parked';
-      parked.push(gathering);
+      busy.parked.push(gathering);
       return;
     }
     gathering.place = 'ready';
@@ -252,7 +256,7 @@ export class TraceWindow<H> {
   }
 
   #fill(line: TargetLine<H>): BatchDraft<H> {
-    const draft = new BatchDraft<H>(this.#limits);
+    const draft = new BatchDraft<H>(this.#batchLimits);
     while (!draft.isFull) {
       const gathering = line.ready.first?.value;
       if (gathering === undefined) break;
@@ -269,13 +273,13 @@ export class TraceWindow<H> {
         this.#makeReady(gathering);
         continue;
       }
-      this.#busy.set(gathering.traceId, []);
+      this.#busy.set(gathering.traceId, { out: count, parked: [] });
       gathering.bytes -= draft.move(gathering.traceId, gathering.pieces, count);
       gathering.spans -= count;
       if (isWhole) {
         this.#forget(gathering);
       } else {
-        // Larger than a request: the rest waits for the release of this part.
+        // Larger than a request: the rest waits until this part is settled.
         this.#makeReady(gathering);
         break;
       }

@@ -6,7 +6,7 @@ import type { UpstreamCondition } from './pacing.ts';
 export type UpstreamState = {
   /** `unknown`: nothing was sent yet. */
   readonly state: UpstreamCondition | 'unknown';
-  /** The words of the last failure; none while it is up. */
+  /** The words of the last failure; while it is up, of what waits all the same. */
   readonly reason?: string;
   /** Milliseconds since the Unix epoch. */
   readonly since: number;

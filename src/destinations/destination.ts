@@ -3,17 +3,27 @@ import type { RouteTarget } from '../otlp/record.ts';
 /** What became of one request to an upstream. Never thrown: every answer, and no answer, is one of these. */
 export type SendOutcome =
   | { readonly kind: 'delivered'; readonly rejectedSpans: number; readonly message?: string }
-  /** The same bytes go again: 429, 502 to 504, no answer, no token because the issuer is away. `after` in ms. */
-  | { readonly kind: 'retry'; readonly reason: string; readonly after?: number }
+  /**
+   * The same bytes go again: 429, 502 to 504, no answer, no token because the issuer is away. `after` in ms.
+   * `tooSlow`: nothing had come when the time was up; less at once may get an answer.
+   */
+  | { readonly kind: 'retry'; readonly reason: string; readonly after?: number; readonly tooSlow?: true }
   /** This token is not good (any more); it was dropped. The same bytes go again with a fresh one. */
   | { readonly kind: 'unauthorized'; readonly reason: string }
   /** The upstream, or what leads to it, is set up wrong: 403, 404, redirect, HTML. Keep all, say so, probe. */
   | { readonly kind: 'blocked'; readonly reason: string }
   /**
-   * These bytes are not acceptable and never will be. `doubtful`: the upstream says the same of faults that
-   * pass, so they deserve another try before they are given up.
+   * These bytes are not acceptable and never will be. `doubtful`: the upstream, or what is before it, says the same of
+   * faults that pass. `status` is that of HTTP.
    */
-  | { readonly kind: 'refused'; readonly reason: string; readonly doubtful?: true };
+  | { readonly kind: 'refused'; readonly reason: string; readonly status: number; readonly doubtful?: true };
+
+/** A request in which what an upstream is known not to take is cut or left out; same spans, same order. */
+export type Repair = {
+  readonly payload: Uint8Array;
+  /** What was done to a span, for people, by its position in wire order. */
+  readonly spans: ReadonlyMap<number, string>;
+};
 
 /** Spans of one batch must share a target. `key` tells targets of one destination apart. */
 export type ResolvedTarget = { readonly key: string; readonly description: string };
@@ -33,5 +43,10 @@ export interface Destination {
    * To be had where there is such a request.
    */
   probe?(target: ResolvedTarget, signal: AbortSignal): Promise<SendOutcome>;
+  /**
+   * Mends one ExportTraceServiceRequest that was refused; undefined if nothing in it is known to be wrong. Pure.
+   * Each span that is changed is marked with the attribute `relay.repaired`.
+   */
+  repair?(payload: Uint8Array): Repair | undefined;
   close(): Promise<void>;
 }

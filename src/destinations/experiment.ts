@@ -7,7 +7,7 @@ import type { Asked } from './mlflow-answers.ts';
 import { isPassing, readJsonObject, readMlflowError } from './mlflow-error.ts';
 
 /** An experiment may be deleted at any time, and MLflow goes on to answer 200 to traces for it. */
-const RECHECK_MS = 60_000;
+const RECHECK_MS = 10_000;
 
 export type ExperimentChoice = { readonly id: string } | { readonly name: string };
 
@@ -18,8 +18,11 @@ export type Resolved =
 export type RestCall = (method: 'GET' | 'POST', url: URL, body?: unknown) => Promise<HttpResult>;
 
 export type ExperimentResolver = {
-  /** The id to send traces to; looked up once however many ask, kept for a minute. Never rejects. */
-  resolve(call: RestCall): Promise<Resolved>;
+  /**
+   * The id to send traces to; looked up once however many ask, kept for a while. Never rejects.
+   * @param account who asks, as people know it
+   */
+  resolve(call: RestCall, account: string): Promise<Resolved>;
   /** The next `resolve` looks again. */
   forget(): void;
 };
@@ -44,16 +47,18 @@ export function createExperimentResolver(
   let known: { id: string; until: number } | undefined;
   let looking: Promise<Resolved> | undefined;
 
-  async function resolve(call: RestCall): Promise<Resolved> {
+  async function resolve(call: RestCall, account: string): Promise<Resolved> {
     if (known !== undefined && performance.now() < known.until) return { ok: true, id: known.id };
-    looking ??= look(call).finally(() => {
+    looking ??= look(call, account).finally(() => {
       looking = undefined;
     });
     return await looking;
   }
 
-  async function look(call: RestCall): Promise<Resolved> {
-    const found = await ('id' in choice ? checkId(choice.id, call) : findOrCreate(choice.name, call));
+  async function look(call: RestCall, account: string): Promise<Resolved> {
+    const found = await ('id' in choice
+      ? checkId(choice.id, call, account)
+      : findOrCreate(choice.name, call, account));
     if (found.ok) {
       known = { id: found.id, until: performance.now() + recheckMs };
       return found;
@@ -61,7 +66,7 @@ export function createExperimentResolver(
     if (known !== undefined && found.outcome.kind === 'retry') {
       // It has said itself when it wants to be asked again.
       if (found.outcome.after !== undefined) return found;
-      // It was there a minute ago; whether MLflow is well enough for traces, the traces will tell.
+      // It was there a moment ago; whether MLflow is well enough for traces, the traces will tell.
       known.until = performance.now() + recheckMs;
       return { ok: true, id: known.id };
     }
@@ -73,9 +78,9 @@ export function createExperimentResolver(
    * The id is needed for nothing here, so only what MLflow says for certain stops traces: the rest of its REST
    * API may be closed to this account, or to this network.
    */
-  async function checkId(id: string, call: RestCall): Promise<Resolved> {
+  async function checkId(id: string, call: RestCall, account: string): Promise<Resolved> {
     const url = endpoint('get', { experiment_id: id });
-    const read = readExperiment(await call('GET', url), askedOf(url));
+    const read = readExperiment(await call('GET', url), askedOf(url, account));
     if (read.kind === 'found') return checkAlive(read, url);
     if (read.kind !== 'failed') {
       return blocked(
@@ -85,19 +90,19 @@ export function createExperimentResolver(
     return read.outcome.kind === 'blocked' ? { ok: true, id } : { ok: false, outcome: read.outcome };
   }
 
-  async function findOrCreate(name: string, call: RestCall): Promise<Resolved> {
-    const first = await find(name, call);
+  async function findOrCreate(name: string, call: RestCall, account: string): Promise<Resolved> {
+    const first = await find(name, call, account);
     if (first !== 'missing') return first;
 
     const url = endpoint('create', {});
-    const read = readExperiment(await call('POST', url, { name }), askedOf(url));
+    const read = readExperiment(await call('POST', url, { name }), askedOf(url, account));
     switch (read.kind) {
       case 'found':
         log.info({ experimentId: read.id, experiment: name }, 'created the experiment in MLflow');
         return { ok: true, id: read.id };
       case 'exists': {
         // Somebody else was quicker, such as another replica.
-        const second = await find(name, call);
+        const second = await find(name, call, account);
         if (second !== 'missing') return second;
         break;
       }
@@ -108,9 +113,9 @@ export function createExperimentResolver(
     return blocked(`${read.reason}: ${experimentWords(choice)} cannot be created`);
   }
 
-  async function find(name: string, call: RestCall): Promise<Resolved | 'missing'> {
+  async function find(name: string, call: RestCall, account: string): Promise<Resolved | 'missing'> {
     const url = endpoint('get-by-name', { experiment_name: name });
-    const read = readExperiment(await call('GET', url), askedOf(url));
+    const read = readExperiment(await call('GET', url), askedOf(url, account));
     switch (read.kind) {
       case 'found':
         return checkAlive(read, url);
@@ -131,8 +136,8 @@ export function createExperimentResolver(
       : { ok: true, id: found.id };
   }
 
-  function askedOf(url: URL): Asked {
-    return { url, experiment: experimentWords(choice), now: Date.now() };
+  function askedOf(url: URL, account: string): Asked {
+    return { url, experiment: experimentWords(choice), account, now: Date.now() };
   }
 
   function endpoint(name: string, query: Record<string, string>): URL {
@@ -165,9 +170,7 @@ function readExperiment(result: HttpResult, asked: Asked): Read {
   const shared = readSharedAnswer(result, asked);
   if (shared !== undefined) return { kind: 'failed', outcome: shared };
   if (result.status === 403) {
-    return failed(
-      `${reason}: the relay's account needs EDIT or MANAGE on ${asked.experiment}, or the right to create it`,
-    );
+    return failed(`${reason}: ${asked.account} needs EDIT on ${asked.experiment}, or the right to create it`);
   }
   if (result.status === 200) {
     const json = readJsonObject(result.contentType, result.body);

@@ -14,6 +14,9 @@ const unzipAsync = promisify(unzip);
 /** PEM files. The CA takes the place of those that are trusted by default. */
 export type TlsFiles = { readonly caFile?: string; readonly certFile?: string; readonly keyFile?: string };
 
+/** Of the time for a request, at most, until a connection stands. */
+const CONNECT_SHARE = 0.8;
+
 export type HttpClientOptions = {
   /** Of the destination, below which the keys of its TLS files stand. */
   readonly name: string;
@@ -40,6 +43,8 @@ export type HttpAnswer = {
   readonly contentType: string | undefined;
   readonly location: string | undefined;
   readonly retryAfter: string | undefined;
+  /** When it was made, by the clock of who has made it. */
+  readonly date?: string | undefined;
   readonly body: Buffer;
 };
 
@@ -48,7 +53,12 @@ export type HttpResult =
   /** Its body is over the limit; what was read of it is gone. */
   | { readonly kind: 'too large'; readonly status: number; readonly reason: string }
   /** Nothing came, or not all of it. The request may have been taken. */
-  | { readonly kind: 'no answer'; readonly reason: string };
+  | {
+      readonly kind: 'no answer';
+      readonly reason: string;
+      /** The time for the request was up. */
+      readonly tooSlow?: true;
+    };
 
 export type HttpClient = {
   /** Never rejects for what the network or the other side does. Follows no redirects. */
@@ -71,7 +81,8 @@ export function createHttpClient(options: HttpClientOptions, log: Logger): HttpC
 
   function createAgent(): Agent {
     return new Agent({
-      connect: { ...readTls(options), timeout: timeoutMs },
+      // Before the deadline of the request, so that it is known what took so long.
+      connect: { ...readTls(options), timeout: timeoutMs * CONNECT_SHARE },
       // One deadline covers all, set for each request.
       headersTimeout: 0,
       bodyTimeout: 0,
@@ -94,13 +105,14 @@ export function createHttpClient(options: HttpClientOptions, log: Logger): HttpC
   async function ask(asked: HttpRequest, signal: AbortSignal): Promise<HttpResult> {
     const { method, url, headers, body } = asked;
     const deadlineMs = Math.min(timeoutMs, asked.timeoutMs ?? timeoutMs);
+    const deadline = AbortSignal.timeout(deadlineMs);
     try {
       const answer = await request(url, {
         method,
         headers: { ...headers, 'accept-encoding': 'identity' },
         body: body ?? null,
         dispatcher: agent,
-        signal: AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]),
+        signal: AbortSignal.any([signal, deadline]),
       });
       const status = answer.statusCode;
       const encoded = await readUpTo(answer.body, maxResponseSize);
@@ -119,10 +131,12 @@ export function createHttpClient(options: HttpClientOptions, log: Logger): HttpC
         contentType: first(answer.headers['content-type']),
         location: first(answer.headers['location']),
         retryAfter: first(answer.headers['retry-after']),
+        date: first(answer.headers['date']),
         body: plain,
       };
     } catch (error) {
-      return { kind: 'no answer', reason: networkWords(error, url, deadlineMs) };
+      const reason = networkWords(error, url, deadlineMs);
+      return { kind: 'no answer', reason, ...(error === deadline.reason ? { tooSlow: true } : {}) };
     }
   }
 

@@ -2,7 +2,7 @@ import { bareUrl, quote } from '../network-words.ts';
 import { readExportResponse } from '../otlp/response.ts';
 import type { SendOutcome } from './destination.ts';
 import type { HttpAnswer, HttpResult } from './http-client.ts';
-import { isAboutStore, isAboutTarget, isDoubtful, isPassing, readMlflowError } from './mlflow-error.ts';
+import { isAboutSpans, isAboutStore, isAboutTarget, isPassing, readMlflowError } from './mlflow-error.ts';
 import type { MlflowError } from './mlflow-error.ts';
 
 /* The table of answers to POST /v1/traces, as MLflow 3.17 and what stands before it give them. Pure. */
@@ -14,17 +14,20 @@ export type Asked = {
   readonly url: URL;
   /** As people know it, such as `experiment 1`. */
   readonly experiment: string;
+  /** Who asks, as people know it, such as `the service account otel-relay`. */
+  readonly account: string;
   /** Milliseconds since the epoch, for a `Retry-After` that is a date. */
   readonly now: number;
 };
 
 /** What became of a request with traces. */
 export function readTracesAnswer(result: HttpResult, asked: Asked): SendOutcome {
-  if (result.kind !== 'answer') return withoutAnswer(result);
+  if (result.kind !== 'answer') return tooSlow(withoutAnswer(result), 'tooSlow' in result);
   const { status } = result;
   if (status >= 200 && status < 300) return readSuccess(result, asked);
   const shared = readSharedAnswer(result, asked);
-  if (shared !== undefined) return shared;
+  // What is before MLflow has waited in the relay's place.
+  if (shared !== undefined) return tooSlow(shared, status === 408 || status === 504);
 
   const error = readMlflowError(result.contentType, result.body);
   switch (status) {
@@ -38,10 +41,13 @@ export function readTracesAnswer(result: HttpResult, asked: Asked): SendOutcome 
           : `${sentence(result, asked)}: check the path of url, and that MLflow is 3.6 or newer with a server that takes OTLP (uvicorn)`,
       );
     case 413:
-      // The word of a proxy about its own limit, which people can change: no trace is given up for it.
-      return blocked(
-        `${sentence(result, asked)}: raise the limit there (nginx: client_max_body_size), or lower delivery.max_batch_size`,
-      );
+      // The word of a proxy about its own limit, which people can change; less at once may pass.
+      return {
+        kind: 'refused',
+        reason: `${sentence(result, asked)}: raise the limit there (nginx: client_max_body_size), or lower delivery.max_batch_size`,
+        status,
+        doubtful: true,
+      };
     case 501:
       return blocked(`${sentence(result, asked)}: MLflow needs a store in a database (--backend-store-uri)`);
     case 400:
@@ -122,6 +128,7 @@ function readSuccess(answer: HttpAnswer, asked: Asked): SendOutcome {
 
 function byMlflow(error: MlflowError, answer: HttpAnswer, asked: Asked): SendOutcome {
   const reason = sentence(answer, asked);
+  if (isAboutSpans(error)) return { kind: 'refused', reason, status: answer.status };
   if (isPassing(error)) return { kind: 'retry', reason };
   if (error.isAboutHeaders) return blocked(`${reason}: something on the way takes headers away`);
   if (/^(Invalid Content-Type|Unsupported Content-Encoding|Failed to decompress)/.test(error.message)) {
@@ -133,9 +140,7 @@ function byMlflow(error: MlflowError, answer: HttpAnswer, asked: Asked): SendOut
   }
   // FastAPI's handler of an unexpected error, in a plugin before MLflow: nothing about these bytes.
   if (answer.status === 500 && error.code === undefined) return { kind: 'retry', reason };
-  return answer.status === 500 || isDoubtful(error)
-    ? { kind: 'refused', reason, doubtful: true }
-    : { kind: 'refused', reason };
+  return { kind: 'refused', reason, status: answer.status, doubtful: true };
 }
 
 /** What did not come from MLflow is no verdict on the bytes. */
@@ -146,10 +151,11 @@ function byProxy(answer: HttpAnswer, asked: Asked): SendOutcome {
     : blocked(`${reason}: look at what stands before MLflow`);
 }
 
-function permissionWords({ contentType, body }: HttpAnswer, { experiment }: Asked): string {
+/** mlflow-oidc-auth says the same where its header is missing, and gives nothing by which to tell. */
+function permissionWords({ contentType, body }: HttpAnswer, { account, experiment }: Asked): string {
   return isHtml(contentType, body)
     ? 'a proxy or firewall before MLflow does not let the request through'
-    : `the relay's account needs EDIT or MANAGE on ${experiment}, and the experiment must exist`;
+    : `${account} needs EDIT on ${experiment}, which must exist; if it has that, something on the way takes the header x-mlflow-experiment-id away`;
 }
 
 function isHtml(contentType: string | undefined, body: Uint8Array): boolean {
@@ -162,6 +168,10 @@ function retryAfterMs(value: string | undefined, now: number): number | undefine
   if (value === undefined) return undefined;
   const ms = /^\s*\d+\s*$/.test(value) ? Number(value) * 1000 : Date.parse(value) - now;
   return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), LONGEST_RETRY_AFTER_MS);
+}
+
+function tooSlow(outcome: SendOutcome, isSlow: boolean): SendOutcome {
+  return isSlow && outcome.kind === 'retry' ? { ...outcome, tooSlow: true } : outcome;
 }
 
 function blocked(reason: string): SendOutcome {

@@ -78,7 +78,9 @@ export function isAboutTarget({ message }: MlflowError): boolean {
 
 /** SQLAlchemy begins with the class of the driver's error; psycopg names it after PostgreSQL's condition. */
 function isOfClass({ message }: MlflowError, names: string): boolean {
-  return new RegExp(`^(BAD_REQUEST|INTERNAL_ERROR): \\((\\w+\\.)*(${names})\\)`).test(message);
+  return new RegExp(
+    `^(BAD_REQUEST|INTERNAL_ERROR): (\\(raised as a result of Query-invoked autoflush; [^()]*\\) )?\\((\\w+\\.)*(${names})\\)`,
+  ).test(message);
 }
 
 /** Whether MLflow's database refuses the relay's requests, whatever is in them. */
@@ -90,17 +92,28 @@ export function isAboutStore(error: MlflowError): boolean {
 }
 
 /**
- * Whether the refusal may be about something else than the spans. MLflow answers BAD_REQUEST to every error of
- * SQLAlchemy (store/db/utils.py); of these only a few kinds are about the data.
+ * What MLflow 3.10 to 3.17 says of the content of spans alone: before it asks its store for anything, or while it makes
+ * a statement of them (server/otel_api.py, store/tracking/sqlalchemy_store.py, psycopg2, sqlite3).
  */
-export function isDoubtful(error: MlflowError): boolean {
-  if (error.message === 'Failed to log OpenTelemetry spans') return true;
+const ABOUT_SPANS = [
+  /^Invalid OpenTelemetry (protobuf )?format\b/,
+  /^Cannot convert OpenTelemetry span\b/,
+  /^INVALID_PARAMETER_VALUE: '(Session ID|Trace name)' exceeds the maximum length of \d+ characters$/,
+  /^INTERNAL_ERROR: (Python )?int too large to convert\b/,
+  /^INTERNAL_ERROR: A string literal cannot contain NUL \(0x00\) characters\.$/,
+  /^INTERNAL_ERROR: 'utf-8' codec can't encode characters? .*: surrogates not allowed$/,
+  /^INTERNAL_ERROR: Object of type \w+ is not JSON serializable$/,
+  /^BAD_REQUEST: \(\w+\.(ProgrammingError|InterfaceError)\) (Error binding parameter \d+\b|can't adapt type ')/,
+];
+
+/**
+ * Whether the refusal can be about nothing but the spans. To most of what goes wrong MLflow answers the same, whoever
+ * is to blame.
+ */
+export function isAboutSpans(error: MlflowError): boolean {
   return (
-    error.code === 'BAD_REQUEST' &&
-    !isOfClass(
-      error,
-      'DataError|IntegrityError|NotNullViolation|CheckViolation|StringDataRightTruncation|NumericValueOutOfRange',
-    )
+    ABOUT_SPANS.some((words) => words.test(error.message)) ||
+    isOfClass(error, 'DataError|StringDataRightTruncation|NumericValueOutOfRange')
   );
 }
 

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { bareUrl } from '../network-words.ts';
-import type { TokenClaims, TokenSource } from '../auth/token-source.ts';
+import type { TokenClaims, TokenResult, TokenSource } from '../auth/token-source.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { compress } from './compress.ts';
 import type { Destination, ResolvedTarget, SendOutcome } from './destination.ts';
@@ -9,7 +9,8 @@ import type { ExperimentChoice, RestCall } from './experiment.ts';
 import { createHttpClient } from './http-client.ts';
 import type { HttpRequest, HttpResult, TlsFiles } from './http-client.ts';
 import { readTracesAnswer } from './mlflow-answers.ts';
-import { refusalWords } from './token-words.ts';
+import { repairForMlflow } from './mlflow-repair.ts';
+import { accountWords, refusalWords } from './token-words.ts';
 
 /** After this many refusals in a row, each of a token fetched after the one before, another token is no remedy. */
 const REFUSALS_TO_BLOCK = 3;
@@ -18,6 +19,11 @@ const REFUSALS_TO_BLOCK = 3;
 const NOTHING = [Uint8Array.of(0x0a, 0x00)];
 /** Who takes longer to say nothing is not back yet; in a backlog's way for no longer than this. */
 const PROBE_TIMEOUT_MS = 2_000;
+
+/** Clocks that are further apart than this are not told by a token that is refused. */
+const MOST_EARLY_MS = 600_000;
+
+type Token = Extract<TokenResult, { kind: 'token' }>;
 
 export type MlflowOptions = {
   readonly name: string;
@@ -30,6 +36,8 @@ export type MlflowOptions = {
   readonly timeoutMs: number;
   /** Bytes of an answer. */
   readonly maxResponseSize: number;
+  /** Whether spans that were refused are mended where it is known how. */
+  readonly repair: boolean;
 };
 
 /**
@@ -61,11 +69,11 @@ export function createMlflowDestination(
 
   /** With the token; sees to it that a token which is not taken is not used again. */
   async function ask(
-    token: string | undefined,
+    token: Token | undefined,
     request: HttpRequest,
     signal: AbortSignal,
   ): Promise<HttpResult> {
-    const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };
+    const authorization = token === undefined ? {} : { authorization: `Bearer ${token.value}` };
     const refusalsBefore = refusals;
     const result = await http.ask(
       { ...request, headers: { ...headers, ...authorization, ...request.headers } },
@@ -75,7 +83,12 @@ export function createMlflowDestination(
     if (result.status !== 401) {
       refusals = 0;
     } else if (token !== undefined) {
-      tokens?.drop(token);
+      const early = earlyBy(token, result.date);
+      if (early > 0) {
+        tokens?.postpone(token.value, early);
+        return result;
+      }
+      tokens?.drop(token.value);
       // Requests that were under way together meet the same refusal: it counts once.
       if (refusals === refusalsBefore) refusals += 1;
     }
@@ -94,7 +107,7 @@ export function createMlflowDestination(
 
     const call: RestCall = (method, url, body) =>
       ask(
-        token?.value,
+        token,
         {
           method,
           url,
@@ -107,12 +120,13 @@ export function createMlflowDestination(
         },
         signal,
       );
-    const resolved = await experiment.resolve(call);
+    const account = accountWords(token?.claims);
+    const resolved = await experiment.resolve(call, account);
     if (!resolved.ok) return withTokenWords(resolved.outcome, token?.claims);
 
     const { body, encoding } = await compress(parts);
     const result = await ask(
-      token?.value,
+      token,
       {
         method: 'POST',
         url: tracesUrl,
@@ -130,7 +144,7 @@ export function createMlflowDestination(
     );
     if (result.kind === 'answer' && (result.status === 403 || result.status === 404)) experiment.forget();
     return withTokenWords(
-      readTracesAnswer(result, { url: tracesUrl, experiment: experimentName, now: Date.now() }),
+      readTracesAnswer(result, { url: tracesUrl, experiment: experimentName, account, now: Date.now() }),
       token?.claims,
     );
   }
@@ -155,8 +169,19 @@ export function createMlflowDestination(
     targetOf: () => target,
     send: (to, parts, signal) => send(to, parts, signal),
     probe: (to, signal) => send(to, NOTHING, signal, PROBE_TIMEOUT_MS),
+    ...(options.repair && { repair: repairForMlflow }),
     close: () => http.close(),
   };
+}
+
+/**
+ * How long a token that was refused has to wait, in ms: mlflow-oidc-auth gives no leeway, and takes none that was issued
+ * in its future. 0 where that is not the reason, or the clocks make no sense.
+ * @param date of the answer, by the upstream's clock
+ */
+function earlyBy({ claims }: Token, date: string | undefined): number {
+  const early = (claims?.validFrom ?? Number.NaN) * 1000 - Date.parse(date ?? '');
+  return early > 0 && early <= MOST_EARLY_MS ? early : 0;
 }
 
 function withTrailingSlash(url: URL): URL {

@@ -36,6 +36,11 @@ export function refusalWords(claims: TokenClaims | undefined): string {
   ].join('. ');
 }
 
+/** Whose permissions count. */
+export function accountWords(claims: TokenClaims | undefined): string {
+  return claims?.username === undefined ? "the relay's account" : `the service account ${claims.username}`;
+}
+
 /** What mlflow-oidc-auth will not do without, by the names that its settings have unless changed. */
 function lacksOf({ audience, groups, username }: TokenClaims): string[] {
   const lacks: string[] = [];

@@ -1,5 +1,7 @@
 import type { TraceId } from './record.ts';
-import { LEN, WireReader } from './wire-reader.ts';
+import { add, headerOf, SPANS, Walker, WAY_TO_SPANS } from './walker.ts';
+import type { Pieces } from './walker.ts';
+import { LEN } from './wire-reader.ts';
 
 /** One span of a payload, in wire order. */
 export type SpanSlice = {
@@ -10,9 +12,6 @@ export type SpanSlice = {
   readonly bytes: number;
 };
 
-/** Tags of what leads to a span: request → ResourceSpans (field 1) → ScopeSpans (2) → Span (2). */
-const WAY_TO_SPANS = [(1 << 3) | LEN, (2 << 3) | LEN, (2 << 3) | LEN] as const;
-const SPANS = WAY_TO_SPANS.length - 1;
 const TRACE_ID_TAG = (1 << 3) | LEN;
 const PARENT_SPAN_ID_TAG = (4 << 3) | LEN;
 
@@ -33,36 +32,6 @@ export function cutSpans(payload: Uint8Array, keep: (spanIndex: number) => boole
   const cutter = new Cutter(payload, keep);
   const { pieces, length } = cutter.message(0, payload.length);
   return length === payload.length ? payload : Buffer.concat(pieces, length);
-}
-
-/** Steps through bytes that are known to be good; a surprise is a bug and throws. */
-class Walker {
-  readonly reader: WireReader;
-
-  constructor(payload: Uint8Array) {
-    this.reader = new WireReader(payload);
-  }
-
-  protected tag(end: number): number {
-    const tag = this.reader.tag(end);
-    if (tag === -1) this.#surprise();
-    return tag;
-  }
-
-  protected length(end: number): number {
-    const length = this.reader.length(end);
-    if (length === -1) this.#surprise();
-    return length;
-  }
-
-  protected skip(tag: number, end: number): void {
-    if (!this.reader.skip(tag, end, 0)) this.#surprise();
-  }
-
-  #surprise(): never {
-    const { problem, problemAt } = this.reader;
-    throw new Error(`a payload that was not scanned: ${problem}, at byte ${problemAt}`);
-  }
 }
 
 class Indexer extends Walker {
@@ -120,8 +89,7 @@ class Indexer extends Walker {
   }
 }
 
-/** Slices of the payload, and headers made anew between them; `length` bytes together. */
-type Kept = { pieces: Uint8Array[]; length: number; spans: number };
+type Kept = Pieces & { spans: number };
 
 class Cutter extends Walker {
   readonly #keep: (spanIndex: number) => boolean;
@@ -171,20 +139,6 @@ class Cutter extends Walker {
   }
 
   #addRange(kept: Kept, from: number, to: number): void {
-    if (from < to) add(kept, this.reader.bytes.subarray(from, to));
+    add(kept, this.reader.bytes.subarray(from, to));
   }
-}
-
-function add(kept: Kept, piece: Uint8Array): void {
-  kept.pieces.push(piece);
-  kept.length += piece.length;
-}
-
-/** Tag, of one byte, and length of a field. */
-function headerOf(tag: number, length: number): Uint8Array {
-  const header = [tag];
-  let rest = length;
-  for (; rest > 0x7f; rest >>>= 7) header.push((rest & 0x7f) | 0x80);
-  header.push(rest);
-  return Uint8Array.from(header);
 }

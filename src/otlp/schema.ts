@@ -16,6 +16,7 @@ export const ExportTraceServiceResponse = root.lookupType(
   'opentelemetry.proto.collector.trace.v1.ExportTraceServiceResponse',
 );
 export const Span = root.lookupType('opentelemetry.proto.trace.v1.Span');
+export const AnyValue = root.lookupType('opentelemetry.proto.common.v1.AnyValue');
 export const Status = root.lookupType('google.rpc.Status');
 
 /**

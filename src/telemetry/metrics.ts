@@ -6,7 +6,7 @@ export type Metrics = ReturnType<typeof createMetrics>;
 
 /**
  * The one catalogue of metrics. For each destination, at any moment and across restarts:
- * accepted + recovered = delivered + rejected + discarded + waiting + dead letters of this run.
+ * accepted + recovered = delivered + rejected + discarded + waiting + dead letters.
  */
 export function createMetrics() {
   const registry = new Registry();
@@ -54,12 +54,19 @@ export function createMetrics() {
       'Spans that the upstream left out of a success, by its own partial success.',
       ['destination'],
     ),
+    repairedSpans: counter(
+      'repaired_spans_total',
+      'Spans that were delivered with something cut or left out; as they came they are dead letters, and count there.',
+      ['destination'],
+    ),
     discardedSpans: counter('discarded_spans_total', 'Spans discarded by a command of an operator.', [
       'destination',
     ]),
-    recoveredSpans: counter('recovered_spans_total', 'Spans found waiting when the relay started.', [
-      'destination',
-    ]),
+    recoveredSpans: counter(
+      'recovered_spans_total',
+      'Spans found when the relay started, waiting or among the dead letters.',
+      ['destination'],
+    ),
     waitingSpans: gauge('waiting_spans', 'Spans on disk that are not settled yet.', ['destination']),
     unconfiguredSpans: gauge(
       'unconfigured_destination_spans',
@@ -70,7 +77,14 @@ export function createMetrics() {
       'destination',
     ]),
     deadLetterBytes: gauge('dead_letter_bytes', 'Bytes of the dead letters on disk.'),
-    deadLetterMaxBytes: gauge('dead_letter_max_bytes', 'Bytes that the dead letters may take on disk.'),
+    deadLetterMaxBytes: gauge(
+      'dead_letter_max_bytes',
+      'Bytes that the dead letters may always take on disk; beyond that, what the queue leaves.',
+    ),
+    heldSenders: gauge(
+      'held_senders',
+      'Senders that get 503, as each has more than a quarter of what dead letters may take.',
+    ),
     oldestWaitingSeconds: gauge('oldest_waiting_seconds', 'Age of the oldest record that is not settled.', [
       'destination',
     ]),
@@ -85,6 +99,16 @@ export function createMetrics() {
       'upstream_state',
       '1 for the state that the upstream is in (unknown until the first request, up, retrying, blocked), 0 for the others.',
       ['destination', 'state'],
+    ),
+    upstreamInFlightLimit: gauge(
+      'upstream_in_flight_limit',
+      'Most requests to the upstream at once, as far as was found out what it can take.',
+      ['destination'],
+    ),
+    upstreamBatchSpansLimit: gauge(
+      'upstream_batch_spans_limit',
+      'Most spans in a request to the upstream, as far as was found out what it can take.',
+      ['destination'],
     ),
     tokenExpiry: gauge(
       'token_expiry_timestamp_seconds',

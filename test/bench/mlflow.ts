@@ -11,27 +11,32 @@ import { ensurePythonEnvironment } from '../stack/python.ts';
 import { runUntilStopped } from '../stack/stop-signals.ts';
 import { missingToolchain } from '../stack/toolchains.ts';
 import { machineLine } from './machine.ts';
+import { measureLoneTraces } from './mlflow/lone.ts';
 import { measure } from './mlflow/measure.ts';
 import type { Result, Route } from './mlflow/measure.ts';
-import { COLLECTOR, RELAY, missingSpans, report } from './mlflow/report.ts';
+import { COLLECTOR, RELAY, loneReport, missingSpans, report } from './mlflow/report.ts';
 import { SCENARIOS } from './mlflow/scenario.ts';
 import type { Scenario } from './mlflow/scenario.ts';
 import { startSetting } from './mlflow/setting.ts';
 import type { Setting } from './mlflow/setting.ts';
+import { SETTLING_SECONDS, settlingReport, watchSettling } from './mlflow/settling.ts';
 import { timeline } from './mlflow/timeline.ts';
 import { toRounds, turned } from './rounds.ts';
 
 /*
  * How many spans a second a real MLflow on PostgreSQL has stored: by the relay, by the Collector, and by hand-made
- * requests, one after the other. Started by bootstrap.mjs; ends by itself.
+ * requests, one after the other; and how long the relay takes for a trace alone. Started by bootstrap.mjs; ends by
+ * itself.
  */
 
-type Options = { rounds: number; scenario?: string; route?: string; timeline: boolean };
+type Options = { rounds: number; scenario?: string; route?: string; timeline: boolean; settling: boolean };
 
 async function main(options: Options, signal: AbortSignal): Promise<void> {
   const undo: (() => unknown)[] = [];
   try {
-    const routes = await chooseRoutes(options.route, signal);
+    const missingTool = missingToolchain('postgres');
+    if (missingTool !== undefined) throw new StackError(missingTool);
+    const routes = options.settling ? [] : await chooseRoutes(options.route, signal);
     const python = await step('MLflow in a Python environment', () =>
       ensurePythonEnvironment(CACHE, { signal }),
     );
@@ -40,10 +45,22 @@ async function main(options: Options, signal: AbortSignal): Promise<void> {
     const setting = await step('MLflow on PostgreSQL, and an OpenID provider', () =>
       startSetting(directory, python, undo, signal),
     );
-    const results = await measureAll(setting, routes, { ...options, directory, signal });
+    const place = { directory, signal };
+    if (options.settling) {
+      process.stdout.write(
+        `\n${machineLine()}; ${await setting.versions()}\n\n${await settle(setting, place)}\n`,
+      );
+      return;
+    }
+    const results = await measureAll(setting, routes, { ...options, ...place });
+    const lone = routes.some(({ name }) => name === RELAY)
+      ? loneReport(
+          await step('lone traces', () => measureLoneTraces(setting, join(directory, 'lone'), signal)),
+        )
+      : '';
     const versions = await setting.versions();
     process.stdout.write(
-      `\n${machineLine()}; Collector ${COLLECTOR_VERSION}; ${versions}\n\n${report(results)}\n`,
+      `\n${machineLine()}; Collector ${COLLECTOR_VERSION}; ${versions}\n\n${report(results)}\n${lone}\n`,
     );
     const missing = results.filter((r) => r.route === RELAY).reduce((sum, r) => sum + missingSpans(r), 0);
     if (missing !== 0) throw new StackError(`of what the relay accepted, ${missing} spans are not in MLflow`);
@@ -58,9 +75,30 @@ async function main(options: Options, signal: AbortSignal): Promise<void> {
   }
 }
 
+/** In place of the measurements. */
+async function settle(
+  setting: Setting,
+  { directory, signal }: { directory: string; signal: AbortSignal },
+): Promise<string> {
+  const { issuer, client, certificates } = setting;
+  const sqlite = await step('MLflow on SQLite', () => setting.startOnSqlite());
+  const lines: string[] = [];
+  for (const [name, { mlflowUrl, createExperiment }] of [
+    ['PostgreSQL', setting],
+    ['SQLite', sqlite],
+  ] as const) {
+    const experimentId = await createExperiment();
+    const own = join(directory, name);
+    const around = { mlflowUrl, issuer, client, certificates, directory: own, experimentId, signal };
+    const samples = await step(`${name}, ${SETTLING_SECONDS} s at most`, () =>
+      Promise.race([watchSettling(around), setting.failed]),
+    );
+    lines.push(settlingReport(name, samples));
+  }
+  return lines.join('\n');
+}
+
 async function chooseRoutes(only: string | undefined, signal: AbortSignal): Promise<Route[]> {
-  const missing = missingToolchain('postgres');
-  if (missing !== undefined) throw new StackError(missing);
   const isWanted = (kind: string) => only === undefined || only === kind;
   const binary = isWanted('collector')
     ? await step('the Collector, built once', () => ensureCollector({ signal }))
@@ -107,6 +145,11 @@ const command = new Command('npm run bench:mlflow --')
   .option('--rounds <number>', 'measurements of each; medians are shown', toRounds, 3)
   .addOption(new Option('--scenario <name>', 'this one only').choices(SCENARIOS.map(({ name }) => name)))
   .addOption(new Option('--route <name>', 'this one only').choices(['relay', 'collector', 'ideal']))
+  .option(
+    '--settling',
+    'in place of that: how many requests at once the relay finds MLflow to take on PostgreSQL and on SQLite, where more waits than goes',
+    false,
+  )
   .option('--timeline', 'show what each transaction of MLflow has stored, and when', false)
   .parse();
 

@@ -24,6 +24,7 @@ describe('a configuration that can be used', () => {
           auth: { kind: 'none' },
           timeout: 30_000,
           max_response_size: 4_194_304,
+          repair: true,
           allow_http: false,
         },
       },

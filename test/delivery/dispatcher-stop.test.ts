@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { deliver, DELIVERED, pass, quiet, useTimeOfTest, whole } from './dispatcher-support.ts';
+import { recordOf } from './support.ts';
 
 useTimeOfTest();
 
@@ -50,20 +51,20 @@ describe('stopping', () => {
     await stopped;
   });
 
-  test('a refused batch is a dead letter before it ends, unless the disk does not take it', async () => {
+  test('a refused span is a dead letter before it ends, unless the disk does not take it', async () => {
     const { queue, destination, delivery, deadLetters } = deliver();
-    queue.append(whole(1));
+    queue.append(recordOf([{ trace: 1, isRoot: true }]));
     const call = await destination.nextCall();
     const stopped = delivery.stop(10_000);
-    call.answer({ kind: 'refused', reason: '400' });
+    call.answer({ kind: 'refused', status: 400, reason: '400' });
     await stopped;
     expect(deadLetters.letters).toHaveLength(1);
     expect(queue.settled).toHaveLength(1);
 
     const other = deliver();
     other.deadLetters.disk = () => Promise.reject(new Error('EIO'));
-    other.queue.append(whole(1));
-    (await other.destination.nextCall()).answer({ kind: 'refused', reason: '400' });
+    other.queue.append(recordOf([{ trace: 1, isRoot: true }]));
+    (await other.destination.nextCall()).answer({ kind: 'refused', status: 400, reason: '400' });
     await quiet();
     await other.delivery.stop(10_000);
     expect(other.queue.settled).toEqual([]);

@@ -21,6 +21,7 @@ export function deliver(options: Partial<DeliveryOptions> = {}, destination = ne
     maxBatchSpans: 100,
     maxBatchSize: 100_000,
     maxInFlight: 8,
+    timeoutMs: 30_000,
     windowSize: 1e6,
   };
   const delivery = startDelivery(

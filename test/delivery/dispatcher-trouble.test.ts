@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import type { SendOutcome } from '../../src/destinations/destination.ts';
 import { deliver, DELIVERED, pass, quiet, useTimeOfTest, valueOf, whole } from './dispatcher-support.ts';
-import { recordOf } from './support.ts';
+import { recordOf, ScriptedDestination } from './support.ts';
 
 useTimeOfTest();
 
@@ -170,128 +171,37 @@ describe('an upstream that is set up wrong', () => {
   });
 });
 
-describe('what the upstream refuses', () => {
-  const DOUBTFUL = { kind: 'refused', reason: '422: Failed to log', doubtful: true } as const;
+describe('a batch that the upstream cannot store in time', () => {
+  const LATE = { kind: 'retry', reason: 'no answer within 30 s', tooSlow: true } as const;
 
-  test('is believed at the second doubtful refusal, when others were delivered in between', async () => {
-    const { queue, destination, deadLetters } = deliver();
-    queue.append(whole(1));
-    (await destination.nextCall()).answer(DOUBTFUL);
-    await quiet();
-    expect(deadLetters.letters).toEqual([]);
-    queue.append(whole(2));
-    for (let second = 0; second < 60 && queue.settled.length < 2; second++) {
-      await pass(1000);
-      for (const call of destination.inFlight) call.answer(call.traces.includes(1) ? DOUBTFUL : DELIVERED);
-      await quiet();
-    }
-    expect(queue.settled).toHaveLength(2);
-    expect(deadLetters.letters).toMatchObject([{ reason: '422: Failed to log' }]);
-  });
-
-  test('is nothing at all while everything is refused in the same doubtful way', async () => {
-    const { queue, destination, deadLetters, delivery } = deliver({ maxBatchSpans: 2 });
-    for (let trace = 0; trace < 10; trace++) queue.append(whole(trace));
-    for (let second = 0; second < 600; second++) {
-      await pass(1000);
-      for (const call of destination.inFlight) call.answer(DOUBTFUL);
-    }
-    await quiet();
-    expect(deadLetters.letters).toEqual([]);
-    expect(delivery.state()).toMatchObject({ state: 'retrying', reason: '422: Failed to log' });
-    for (let second = 0; second < 120 && queue.settled.length < 10; second++) {
-      for (const call of destination.inFlight) call.answer(DELIVERED);
-      await pass(1000);
-    }
-    expect(queue.settled).toHaveLength(10);
-    expect(deadLetters.letters).toEqual([]);
-  });
-
-  test('shows in the state while its dead letters cannot be written', async () => {
-    const { queue, destination, deadLetters, delivery } = deliver();
-    deadLetters.disk = () => Promise.reject(new Error('the dead letters have reached their limit'));
-    queue.append(whole(1));
-    (await destination.nextCall()).answer({ kind: 'refused', reason: '400' });
-    await quiet();
-    expect(delivery.state()).toMatchObject({
-      state: 'blocked',
-      reason: expect.stringContaining('the dead letters have reached their limit'),
+  /** Stores two spans in time, and no more. */
+  async function run(isThere: boolean) {
+    const destination = Object.assign(new ScriptedDestination(), {
+      probe: async (): Promise<SendOutcome> => (isThere ? DELIVERED : LATE),
     });
-    deadLetters.disk = () => Promise.resolve();
-    await pass(31_000);
-    expect(delivery.state().state).toBe('up');
+    const { queue } = deliver({}, destination);
+    queue.append(recordOf(Array.from({ length: 8 }, () => ({ trace: 1, isRoot: true }))));
+    for (let second = 0; second < 600 && queue.settled.length === 0; second++) {
+      // No trace is in two requests, whatever the pieces.
+      expect(destination.inFlight.size).toBeLessThanOrEqual(1);
+      for (const call of destination.inFlight) call.answer(call.spans.length > 2 ? LATE : DELIVERED);
+      await pass(1000);
+    }
+    return { destination, queue };
+  }
+
+  test('goes in halves, one after the other where they are of one trace', async () => {
+    const { destination, queue } = await run(true);
     expect(queue.settled).toHaveLength(1);
+    const delivered = destination.calls.filter(({ spans }) => spans.length <= 2);
+    const ids = delivered.flatMap(({ spans }) => spans.map(({ id }) => id));
+    expect(new Set(ids).size).toBe(8);
+    expect(ids).toHaveLength(8);
   });
 
-  test('is a dead letter for each sender, durable before it is settled', async () => {
-    const { queue, destination, deadLetters, lines, metrics, delivery } = deliver();
-    const disk = Promise.withResolvers<void>();
-    deadLetters.disk = () => disk.promise;
-    const [a, b] = [
-      recordOf([{ trace: 1 }, { trace: 2 }], { sender: 'a' }),
-      recordOf([{ trace: 1, isRoot: true }], { sender: 'b' }),
-    ];
-    queue.append(a, b);
-    const call = await destination.nextCall();
-    call.answer({ kind: 'refused', reason: '400: session id too long' });
-    await quiet();
+  test('stays whole while the upstream is not there at all', async () => {
+    const { destination, queue } = await run(false);
     expect(queue.settled).toEqual([]);
-    disk.resolve();
-    await quiet();
-    expect(queue.settled).toEqual([b]);
-    const common = {
-      destination: 'mlflow',
-      target: 'experiment default',
-      attempts: 1,
-      reason: '400: session id too long',
-    };
-    expect(deadLetters.letters).toEqual([
-      {
-        ...common,
-        sender: 'a',
-        route: a.route,
-        receivedAt: a.receivedAt,
-        refusedAt: Date.now(),
-        spanCount: 1,
-        payload: expect.any(Uint8Array),
-      },
-      {
-        ...common,
-        sender: 'b',
-        route: b.route,
-        receivedAt: b.receivedAt,
-        refusedAt: Date.now(),
-        spanCount: 1,
-        payload: expect.any(Uint8Array),
-      },
-    ]);
-    expect(Buffer.concat(deadLetters.letters.map(({ payload }) => payload))).toEqual(call.bytes);
-    expect(lines.find(({ level }) => level === 'warn')).toMatchObject({
-      spans: 2,
-      reason: '400: session id too long',
-    });
-    expect(await valueOf(metrics.deliveredSpans)).toBe(0);
-    expect(delivery.state().state).toBe('up');
-  });
-
-  test('stays in the queue while the disk does not take it, and others go on', async () => {
-    const { queue, destination, deadLetters, lines } = deliver();
-    deadLetters.disk = () => Promise.reject(new Error('EIO: i/o error, write'));
-    queue.append(whole(1));
-    (await destination.nextCall()).answer({ kind: 'refused', reason: '400' });
-    await pass(10_000);
-    expect(queue.settled).toEqual([]);
-    const said = lines.filter(({ level }) => level === 'error');
-    expect(said).toMatchObject([{ reason: 'EIO: i/o error, write' }]);
-    queue.append(whole(2));
-    (await destination.nextCall()).answer(DELIVERED);
-    await quiet();
-    expect(queue.settled).toHaveLength(1);
-
-    deadLetters.disk = async () => undefined;
-    await pass(30_000);
-    expect(deadLetters.letters).toHaveLength(1);
-    expect(queue.settled).toHaveLength(2);
-    expect(destination.calls).toHaveLength(2);
+    expect(destination.calls.every(({ spans }) => spans.length === 8)).toBe(true);
   });
 });

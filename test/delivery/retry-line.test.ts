@@ -7,8 +7,7 @@ import type { Lease } from '../../src/queue/queue.ts';
 const ANY_BATCH: Batch<Lease> = {
   target: { key: '', description: '' },
   parts: [],
-  sources: [],
-  traceIds: new Set(),
+  traces: new Map(),
   spanCount: 0,
 };
 

@@ -37,10 +37,11 @@ function windowOf(limits: Partial<WindowLimits> = {}) {
 }
 
 function tracesOf(batch: Batch<unknown> | undefined): number[] | undefined {
-  return batch && [...batch.traceIds].map((id) => Number(`0x${id}`));
+  return batch && [...batch.traces.keys()].map((id) => Number(`0x${id}`));
 }
 
-const joined = (batch: Batch<unknown> | undefined) => Buffer.concat(batch?.parts ?? []);
+const joined = (batch: Batch<unknown> | undefined) =>
+  Buffer.concat(batch?.parts.map(({ payload }) => payload) ?? []);
 
 describe('when a trace is ready', () => {
   test('its root is there', () => {
@@ -58,11 +59,11 @@ describe('when a trace is ready', () => {
     add('late', 5000, [{ trace: 1 }]);
     // Only the part that is out keeps it back.
     expect(take(5000, true)).toBeUndefined();
-    window.release(first!);
+    window.settle(first!);
     expect(tracesOf(take(5000, true))).toEqual([1]);
 
     add('b', 6000, [{ trace: 2, isRoot: true }]);
-    window.release(take(6000, true)!);
+    window.settle(take(6000, true)!);
     add('too late', 11_001, [{ trace: 2 }]);
     expect(take(11_001, true)).toBeUndefined();
     expect(tracesOf(take(16_001, true))).toEqual([2]);
@@ -97,7 +98,7 @@ describe('when a trace is ready', () => {
       [0, 1, 2],
       [3, 4, 5],
     ]);
-    for (const batch of batches) window.release(batch);
+    for (const batch of batches) window.settle(batch);
     expect(take()).toBeUndefined();
   });
 
@@ -118,9 +119,9 @@ describe('what a batch is made of', () => {
     const payload = add('a', 0, [{ trace: 1, isRoot: true }, { trace: 2, isRoot: true }, { trace: 1 }]);
     const batch = take();
     expect(batch?.parts).toHaveLength(1);
-    expect(batch?.parts[0]).toBe(payload);
-    expect(batch?.sources).toEqual([{ handle: 'a', spanCount: 3 }]);
-    expect(window.release(batch as Batch<string>)).toEqual(['a']);
+    expect(batch?.parts[0]?.payload).toBe(payload);
+    expect(batch?.parts).toMatchObject([{ held: { handle: 'a' }, spanCount: 3 }]);
+    expect(window.settle(batch as Batch<string>)).toEqual(['a']);
     expect(window.bytes).toBe(0);
   });
 
@@ -134,7 +135,7 @@ describe('what a batch is made of', () => {
     const payload = encode([{ name: 'agent', scopes }]);
     const target = { key: 'a', description: 'a' };
     window.add({ handle: 'a', target, payload, spans: indexSpans(payload), receivedAt: START });
-    expect(window.take({ now: START, atTail: false })?.parts).toEqual([payload]);
+    expect(window.take({ now: START, atTail: false })?.parts).toMatchObject([{ payload }]);
   });
 
   test('spans of several traces from one record make one part; parts come in the order of arrival', () => {
@@ -144,8 +145,12 @@ describe('what a batch is made of', () => {
     add('c', 0, [{ trace: 1, isRoot: true }]);
     const batch = take();
     expect(tracesOf(batch)).toEqual([2, 1]);
-    expect(batch?.sources.map(({ handle }) => handle)).toEqual(['a', 'b', 'c']);
-    expect(batch?.parts.map((part) => decode(part).map(({ trace }) => trace))).toEqual([[1, 2], [2], [1]]);
+    expect(batch?.parts.map(({ held }) => held.handle)).toEqual(['a', 'b', 'c']);
+    expect(batch?.parts.map(({ payload }) => decode(payload).map(({ trace }) => trace))).toEqual([
+      [1, 2],
+      [2],
+      [1],
+    ]);
   });
 
   test('a trace that does not fit beside others goes whole in the next', () => {
@@ -165,7 +170,7 @@ describe('what a batch is made of', () => {
       const batch = take() as Batch<string>;
       expect(take()).toBeUndefined();
       ids.push(...decode(joined(batch)).map(({ id }) => id));
-      expect(window.release(batch)).toEqual(settled);
+      expect(window.settle(batch)).toEqual(settled);
     }
     expect(ids).toEqual(ids.toSorted((a, b) => a - b));
     expect(ids).toHaveLength(5);
@@ -178,7 +183,7 @@ describe('what a batch is made of', () => {
     const sizes: number[] = [];
     for (let batch = take(); batch !== undefined; batch = take()) {
       sizes.push(batch.spanCount, joined(batch).length);
-      window.release(batch);
+      window.settle(batch);
     }
     expect(sizes).toEqual([1, expect.any(Number), 1, expect.any(Number), 1, expect.any(Number)]);
     expect(sizes[3]).toBeGreaterThan(5000);
@@ -203,7 +208,7 @@ describe('a trace of which a batch is out', () => {
     ]);
     expect(tracesOf(take())).toEqual([2]);
     expect(take(60_000, true)).toBeUndefined();
-    window.release(first);
+    window.settle(first);
     expect(tracesOf(take())).toEqual([1]);
   });
 
@@ -213,7 +218,7 @@ describe('a trace of which a batch is out', () => {
     add('b', 0, [{ trace: 1, isRoot: true }], 'b');
     const first = take() as Batch<string>;
     expect(take()).toBeUndefined();
-    expect(window.release(first)).toEqual(['a']);
+    expect(window.settle(first)).toEqual(['a']);
     expect(take()?.target.key).toBe('b');
   });
 
@@ -224,7 +229,7 @@ describe('a trace of which a batch is out', () => {
     const order: (number[] | undefined)[] = [];
     for (let batch = take(); batch !== undefined; batch = take()) {
       order.push(tracesOf(batch));
-      window.release(batch);
+      window.settle(batch);
     }
     expect(order).toEqual([[1], [2], [1], [1]]);
   });
@@ -239,9 +244,9 @@ describe('limits', () => {
     ]);
     const full = window.bytes;
     expect(full).toBeGreaterThan(payload.length);
-    window.release(take() as Batch<string>);
+    window.settle(take() as Batch<string>);
     expect(window.bytes).toBe(full);
-    expect(window.release(take(5000, true) as Batch<string>)).toEqual(['a']);
+    expect(window.settle(take(5000, true) as Batch<string>)).toEqual(['a']);
     expect(window.bytes).toBe(0);
   });
 
@@ -250,8 +255,8 @@ describe('limits', () => {
     expect(() => add('a', 0, [])).toThrow('without spans');
     add('b', 0, [{ trace: 1, isRoot: true }]);
     const batch = take() as Batch<string>;
-    window.release(batch);
-    expect(() => window.release(batch)).toThrow('not out');
+    window.settle(batch);
+    expect(() => window.settle(batch)).toThrow('not out');
   });
 });
 
@@ -273,7 +278,7 @@ describe.each([
     let settled = 0;
     for (let batch; (batch = window.take({ now: START + 5000, atTail: true })) !== undefined;) {
       spans += batch.spanCount;
-      settled += window.release(batch).length;
+      settled += window.settle(batch).length;
     }
     expect([spans, settled, window.bytes]).toEqual([count, count, 0]);
   });

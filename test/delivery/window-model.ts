@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { Batch } from '../../src/delivery/batch.ts';
+import { halve } from '../../src/delivery/divide.ts';
 import { TraceWindow } from '../../src/delivery/trace-window.ts';
 import type { WindowLimits } from '../../src/delivery/trace-window.ts';
 import { indexSpans } from '../../src/otlp/wire.ts';
@@ -13,6 +14,7 @@ type Shape = { trace: number; isRoot: boolean; long: boolean }[][][];
 type Step =
   | { kind: 'add'; later: number; sender: string; target: string; resources: Shape }
   | { kind: 'take'; later: number; atTail: boolean }
+  | { kind: 'halve'; which: number }
   | { kind: 'release'; which: number };
 
 const oneOf = <T>(...values: T[]) => fc.constantFrom(...values);
@@ -30,6 +32,7 @@ export const step: fc.Arbitrary<Step> = fc.oneof(
     resources,
   }),
   fc.record({ kind: fc.constant('take' as const), later: oneOf(0, 400), atTail: fc.boolean() }),
+  fc.record({ kind: fc.constant('halve' as const), which: fc.nat(10) }),
   fc.record({ kind: fc.constant('release' as const), which: fc.nat(10) }),
 );
 
@@ -67,6 +70,8 @@ export class WindowModel {
     } else if (next.kind === 'take') {
       this.#now += next.later;
       this.#take(next.atTail);
+    } else if (next.kind === 'halve') {
+      this.#halve(next.which);
     } else {
       this.#release(next.which);
     }
@@ -132,7 +137,7 @@ export class WindowModel {
     if (this.#window.isFull) this.#lastFullAt = this.#now;
     if (atTail) this.#lastTailAt = this.#now;
     const batch = this.#window.take({ now: this.#now, atTail });
-    const busy = new Set(this.#out.flatMap(({ traceIds }) => [...traceIds]));
+    const busy = new Set(this.#out.flatMap(({ traces }) => [...traces.keys()]));
     if (batch === undefined) {
       for (const [key, expected] of this.#waiting) {
         const isBusy = busy.has(traceIdOf(Number(key.split(' ')[1])));
@@ -142,20 +147,20 @@ export class WindowModel {
       return false;
     }
     this.#out.push(batch);
-    assert(![...batch.traceIds].some((id) => busy.has(id)));
+    assert(![...batch.traces.keys()].some((id) => busy.has(id)));
     assert(batch.spanCount <= maxBatchSpans);
     assert(batch.spanCount === 1 || joined(batch).length <= maxBatchSize);
 
     const sent = decode(joined(batch));
     assert.equal(sent.length, batch.spanCount);
-    assert.deepEqual(new Set(sent.map(({ trace }) => traceIdOf(trace))), batch.traceIds);
+    assert.deepEqual(spansByTrace(sent), batch.traces);
     assert.deepEqual(
-      batch.parts.map((part) => decode(part).map(({ id }) => this.#recordOfSpan.get(id))),
-      batch.sources.map(({ handle, spanCount }) => Array.from({ length: spanCount }, () => handle)),
+      batch.parts.map(({ payload }) => decode(payload).map(({ id }) => this.#recordOfSpan.get(id))),
+      batch.parts.map(({ held, spanCount }) => Array.from({ length: spanCount }, () => held.handle)),
     );
     for (const { id, facts } of sent) assert.equal(facts, this.#facts.get(id));
     for (const { id } of sent) assert(this.#facts.delete(id), `span ${id} went twice`);
-    for (const traceId of batch.traceIds) this.#takeTrace(batch, Number(`0x${traceId}`), sent);
+    for (const traceId of batch.traces.keys()) this.#takeTrace(batch, Number(`0x${traceId}`), sent);
     return true;
   }
 
@@ -168,12 +173,25 @@ export class WindowModel {
     assert(isReady, `${key} was not ready`);
     expected.ids.splice(0, ids.length);
     if (expected.ids.length === 0) this.#waiting.delete(key);
-    else assert.equal(batch.traceIds.size, 1, 'part of a trace beside others');
+    else assert.equal(batch.traces.size, 1, 'part of a trace beside others');
   }
 
   #isReady({ hasRoot, firstReceivedAt }: Expected): boolean {
     const dueAt = firstReceivedAt + this.#limits.traceWaitMs;
     return hasRoot || this.#lastReceivedAt >= dueAt || this.#lastTailAt >= dueAt;
+  }
+
+  /** From here on its halves are out in its place, and are settled one by one. */
+  #halve(which: number): void {
+    const at = which % Math.max(1, this.#out.length);
+    const batch = this.#out[at];
+    const halves = batch && halve(batch);
+    if (batch === undefined || halves === undefined) return;
+    assert.deepEqual(halves.flatMap(spansOf).toSorted(byId), spansOf(batch).toSorted(byId));
+    for (const half of halves) assert.deepEqual(spansByTrace(spansOf(half)), half.traces);
+    const shared = [...halves[0].traces.keys()].filter((traceId) => halves[1].traces.has(traceId));
+    assert.equal(shared.length, batch.traces.size === 1 ? 1 : 0, 'a trace in both halves');
+    this.#out.splice(at, 1, ...halves);
   }
 
   #release(which: number): boolean {
@@ -188,11 +206,25 @@ export class WindowModel {
       this.#open.delete(record);
       done.push(record);
     }
-    assert.deepEqual(this.#window.release(batch).toSorted(), done.toSorted());
+    assert.deepEqual(this.#window.settle(batch).toSorted(), done.toSorted());
     return true;
   }
 }
 
+function spansOf(batch: Batch<unknown>): SentSpan[] {
+  return decode(joined(batch));
+}
+
+function byId(a: SentSpan, b: SentSpan): number {
+  return a.id - b.id;
+}
+
+function spansByTrace(spans: readonly SentSpan[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const { trace } of spans) counts.set(traceIdOf(trace), (counts.get(traceIdOf(trace)) ?? 0) + 1);
+  return counts;
+}
+
 function joined(batch: Batch<unknown>): Buffer {
-  return Buffer.concat(batch.parts);
+  return Buffer.concat(batch.parts.map(({ payload }) => payload));
 }

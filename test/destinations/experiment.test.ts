@@ -34,7 +34,12 @@ async function resolver(
       new AbortController().signal,
     );
   const experiment = createExperimentResolver(choice, new URL(`${upstream.url}/`), log, recheckMs);
-  return { ...upstream, lines, forget: () => experiment.forget(), resolve: () => experiment.resolve(call) };
+  return {
+    ...upstream,
+    lines,
+    forget: () => experiment.forget(),
+    resolve: () => experiment.resolve(call, 'the service account otel-relay'),
+  };
 }
 
 const blocked = (words: string) => ({
@@ -92,7 +97,13 @@ describe('by name', () => {
   });
 
   it.each<[string, number, unknown, string, string]>([
-    ['403', 403, { message: 'Permission denied' }, 'blocked', 'needs EDIT or MANAGE on experiment "agents'],
+    [
+      '403',
+      403,
+      { message: 'Permission denied' },
+      'blocked',
+      'the service account otel-relay needs EDIT on experiment "agents',
+    ],
     ['401', 401, { detail: 'Authentication required' }, 'unauthorized', 'Authentication required'],
     ['500', 500, { error_code: 'INTERNAL_ERROR', message: 'boom' }, 'retry', 'boom'],
     ['503', 503, {}, 'retry', 'answers 503'],

@@ -1,55 +1,20 @@
-import { once } from 'node:events';
 import { mkdtemp, rename, writeFile } from 'node:fs/promises';
 import type { RequestListener } from 'node:http';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import { gzipSync } from 'node:zlib';
-import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { createHttpClient } from '../../src/destinations/http-client.ts';
-import type { HttpClientOptions, HttpResult, TlsFiles } from '../../src/destinations/http-client.ts';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
+import type { TlsFiles } from '../../src/destinations/http-client.ts';
 import { RelayError } from '../../src/errors.ts';
-import { memoryLog, startServer } from '../auth/support.ts';
+import { answerOf, client, get, server } from './http-client-support.ts';
 import { createCertificateAuthority } from '../stack/certificates.ts';
 import type { CertificateAuthority, KeyPair } from '../stack/certificates.ts';
 
 // Above the deadlines of what is polled for.
 vi.setConfig({ testTimeout: 60_000 });
 
-const ends: (() => Promise<unknown>)[] = [];
 const never = new AbortController().signal;
-
-afterEach(async () => {
-  for (const end of ends.splice(0).toReversed()) await end();
-});
-
-async function server(...parameters: Parameters<typeof startServer>) {
-  const started = await startServer(...parameters);
-  ends.push(() => started.stop());
-  return started;
-}
-
-function client(changes: Partial<HttpClientOptions> = {}) {
-  const { log, lines } = memoryLog();
-  const http = createHttpClient(
-    { name: 'main', tls: {}, timeoutMs: 10_000, maxResponseSize: 1_000, ...changes },
-    log,
-  );
-  ends.push(() => http.close());
-  return { http, lines };
-}
-
-async function get(url: string, changes: Partial<HttpClientOptions> = {}): Promise<HttpResult> {
-  return await client(changes).http.ask({ method: 'GET', url: new URL(url), headers: {} }, never);
-}
-
-async function answerOf(
-  handler: RequestListener,
-  changes: Partial<HttpClientOptions> = {},
-): Promise<HttpResult> {
-  return await get((await server(handler)).url, changes);
-}
 
 it('sends what it is given, and reads the answer whole', async () => {
   const seen: unknown[] = [];
@@ -79,6 +44,7 @@ it('sends what it is given, and reads the answer whole', async () => {
     contentType: 'text/plain',
     location: '/x',
     retryAfter: '7',
+    date: expect.any(String) as string,
     body: Buffer.from('ab'),
   });
 });
@@ -146,91 +112,6 @@ describe('limit', () => {
       response.setHeader('content-encoding', 'gzip').end('plain'),
     );
     expect(result).toMatchObject({ kind: 'answer', body: Buffer.from('plain') });
-  });
-});
-
-function none(words: string) {
-  return { kind: 'no answer', reason: expect.stringContaining(words) };
-}
-
-describe('no answer', () => {
-  it.each<[string, RequestListener, string]>([
-    ['hangs', () => {}, 'within 0.3 s'],
-    ['hangs after its headers', (_, response) => void response.flushHeaders(), 'within 0.3 s'],
-    ['closes at once', (request) => void request.socket.destroy(), 'closed the connection'],
-    [
-      'is cut in the middle',
-      (_, response) => {
-        response.writeHead(200, { 'content-length': '10' }).write('ab');
-        setImmediate(() => response.destroy());
-      },
-      'closed the connection before its answer was complete',
-    ],
-    [
-      'is cut in a chunk',
-      (_, response) => {
-        response.write('ab');
-        setImmediate(() => response.destroy());
-      },
-      'closed the connection before its answer was complete',
-    ],
-  ])('%s', async (_, handler, words) => {
-    const timeoutMs = words.includes('within') ? 300 : 10_000;
-    expect(await answerOf(handler, { timeoutMs })).toEqual(none(words));
-  });
-
-  it('trickles: the deadline is for all of it', async () => {
-    const result = await answerOf(
-      (_, response) => {
-        const timer = setInterval(() => response.write('a'), 20);
-        response.once('close', () => clearInterval(timer));
-      },
-      { timeoutMs: 300 },
-    );
-    expect(result).toEqual(none('within 0.3 s'));
-  });
-
-  it('nothing listens', async () => {
-    const { url, stop } = await startServer(() => {});
-    await stop();
-    expect(await get(url)).toEqual(none('nothing listens at 127.0.0.1:'));
-  });
-
-  it('no such name', async () => {
-    expect(await get('http://no-such-host.invalid/')).toEqual(none('no-such-host.invalid'));
-  });
-
-  it('TLS is not spoken', async () => {
-    const { port } = await server(() => {});
-    expect(await get(`https://127.0.0.1:${port}`)).toEqual(none('does not speak TLS'));
-  });
-
-  it('HTTP is not spoken', async () => {
-    const ssh = createServer((socket) => void socket.resume().end('SSH-2.0-OpenSSH\r\n'));
-    await once(ssh.listen(0, '127.0.0.1'), 'listening');
-    ends.push(() => new Promise((resolve) => ssh.close(resolve)));
-    const address = ssh.address() as { port: number };
-    expect(await get(`http://127.0.0.1:${address.port}`)).toEqual(none('is not HTTP'));
-  });
-
-  it('the relay stops', async () => {
-    const arrived = Promise.withResolvers<void>();
-    const { url } = await server(() => arrived.resolve());
-    const stopping = new AbortController();
-    const asked = client().http.ask({ method: 'GET', url: new URL(url), headers: {} }, stopping.signal);
-    await arrived.promise;
-    stopping.abort();
-    expect(await asked).toEqual(none('stopped waiting'));
-  });
-
-  it('the client is closed', async () => {
-    const arrived = Promise.withResolvers<void>();
-    const { url } = await server(() => arrived.resolve());
-    const { http } = client();
-    const asked = http.ask({ method: 'GET', url: new URL(url), headers: {} }, never);
-    await arrived.promise;
-    await http.close();
-    expect(await asked).toMatchObject({ kind: 'no answer' });
   });
 });
 

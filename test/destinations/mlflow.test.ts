@@ -1,54 +1,9 @@
 import { readFileSync } from 'node:fs';
-import { afterEach, describe, expect, it } from 'vitest';
-import type { TokenSource } from '../../src/auth/token-source.ts';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import type { SendOutcome } from '../../src/destinations/destination.ts';
-import { createMlflowDestination } from '../../src/destinations/mlflow.ts';
-import type { MlflowOptions } from '../../src/destinations/mlflow.ts';
-import type { RouteTarget } from '../../src/otlp/record.ts';
-import { memoryLog, sendHtml, sendJson, startServer } from '../auth/support.ts';
-import { countingTokens, startUpstream } from './support.ts';
-
-const ROUTE: RouteTarget = { name: 'default', destinations: ['mlflow'], variables: {} };
-const ends: (() => Promise<void>)[] = [];
-const never = new AbortController().signal;
-
-afterEach(async () => {
-  for (const end of ends.splice(0).toReversed()) await end();
-});
-
-async function upstream(...parameters: Parameters<typeof startUpstream>) {
-  const started = await startUpstream(...parameters);
-  ends.push(() => started.stop());
-  return started;
-}
-
-function destination(url: string, changes: Partial<MlflowOptions> = {}, tokens?: TokenSource) {
-  const { log, lines } = memoryLog();
-  const mlflow = createMlflowDestination(
-    {
-      name: 'mlflow',
-      url: new URL(url),
-      experiment: { name: 'traces' },
-      workspace: undefined,
-      tls: {},
-      timeoutMs: 10_000,
-      maxResponseSize: 65_536,
-      ...changes,
-    },
-    { tokens, log },
-  );
-  ends.push(() => mlflow.close());
-  const target = mlflow.targetOf(ROUTE);
-  return {
-    mlflow,
-    lines,
-    target,
-    send: (...parts: Uint8Array[]): Promise<SendOutcome> =>
-      mlflow.send(target, parts.length === 0 ? [Buffer.from([0x0a, 0x00])] : parts, never),
-  };
-}
-
-const DELIVERED = { kind: 'delivered', rejectedSpans: 0 };
+import { sendHtml, sendJson, startServer } from '../auth/support.ts';
+import { DELIVERED, destination, upstream } from './mlflow-support.ts';
+import { countingTokens } from './support.ts';
 
 it('sends the parts as one body, with all that MLflow wants to know', async () => {
   const { url, asked, experiments } = await upstream();
@@ -104,28 +59,6 @@ it('tells targets apart, and names them for people', () => {
   expect(b.description).toBe('experiment 1 in workspace "team" at https://mlflow.test/base');
 });
 
-describe('a probe', () => {
-  it('sends one empty ResourceSpans, with all that a batch has with it', async () => {
-    const { url, asked } = await upstream();
-    const { mlflow, target } = destination(url, {}, countingTokens());
-    expect(await mlflow.probe?.(target, never)).toEqual(DELIVERED);
-    expect(asked.at(-1)).toMatchObject({
-      what: 'POST /v1/traces',
-      headers: { authorization: 'Bearer token 1', 'x-mlflow-experiment-id': '1' },
-      body: Buffer.from([0x0a, 0x00]),
-    });
-  });
-
-  it('waits for an answer no longer than 2 s', async () => {
-    const { url } = await upstream(({ what }) => what === 'POST /v1/traces');
-    const { mlflow, target } = destination(url);
-    expect(await mlflow.probe?.(target, never)).toMatchObject({
-      kind: 'retry',
-      reason: expect.stringContaining('within 2 s'),
-    });
-  });
-});
-
 describe('without MLflow', () => {
   it.each<[string, Parameters<typeof startServer>[0], SendOutcome['kind'], string]>([
     ['hangs', () => {}, 'retry', 'within 0.3 s'],
@@ -146,7 +79,7 @@ describe('without MLflow', () => {
     ['overload', (_, r) => r.writeHead(503, { 'retry-after': '3' }).end(), 'retry', 'answers 503'],
   ])('%s', async (_, handler, kind, words) => {
     const server = await startServer(handler);
-    ends.push(() => server.stop());
+    onTestFinished(() => server.stop());
     const { send } = destination(server.url, { timeoutMs: words.includes('within') ? 300 : 10_000 });
     expect(await send()).toMatchObject({ kind, reason: expect.stringContaining(words) });
   });
@@ -232,93 +165,7 @@ describe('answers to traces', () => {
   });
 });
 
-describe('tokens', () => {
-  it.each([
-    [{ kind: 'unavailable', reason: 'away' } as const, { kind: 'retry', reason: 'away' }],
-    [{ kind: 'rejected', reason: 'no' } as const, { kind: 'blocked', reason: 'no' }],
-  ])('%o: nothing is sent', async (result, outcome) => {
-    const { url, asked } = await upstream();
-    const tokens = countingTokens();
-    tokens.result = result;
-    expect(await destination(url, {}, tokens).send()).toEqual(outcome);
-    expect(asked).toEqual([]);
-  });
-
-  it('are dropped at a 401, and the next one is used', async () => {
-    const { url } = await upstream(({ what, headers }, response) => {
-      if (what !== 'POST /v1/traces' || headers.authorization === 'Bearer token 2') return false;
-      sendJson(response, 401, { detail: 'Authentication required' });
-      return true;
-    });
-    const tokens = countingTokens();
-    const { send } = destination(url, {}, tokens);
-    expect(await send()).toMatchObject({
-      kind: 'unauthorized',
-      reason: expect.stringContaining('Authentication required'),
-    });
-    expect(tokens.dropped).toEqual(['token 1']);
-    expect(await send()).toEqual(DELIVERED);
-  });
-
-  it('are dropped at a 401 of the REST API as well', async () => {
-    const { url } = await upstream(({ headers }, response) => {
-      if (headers.authorization !== 'Bearer token 1') return false;
-      sendJson(response, 401, { detail: 'Authentication required' });
-      return true;
-    });
-    const { send } = destination(url, {}, countingTokens());
-    expect(await send()).toMatchObject({ kind: 'unauthorized' });
-    expect(await send()).toEqual(DELIVERED);
-  });
-
-  it('that are refused one after the other block; requests under way together count once', async () => {
-    let isRefusing = true;
-    const { url } = await upstream(({ what }, response) => {
-      if (what !== 'POST /v1/traces' || !isRefusing) return false;
-      sendJson(response, 401, { detail: 'Authentication required' });
-      return true;
-    });
-    const tokens = countingTokens();
-    const { send } = destination(url, {}, tokens);
-    const together = await Promise.all(Array.from({ length: 8 }, () => send()));
-    expect(new Set(together.map(({ kind }) => kind))).toEqual(new Set(['unauthorized']));
-    expect((await send()).kind).toBe('unauthorized');
-    expect(await send()).toMatchObject({
-      kind: 'blocked',
-      reason: expect.stringContaining('compare the issuer and audience that MLflow expects'),
-    });
-    isRefusing = false;
-    expect(await send()).toEqual(DELIVERED);
-    isRefusing = true;
-    expect((await send()).kind).toBe('unauthorized');
-  });
-
-  it('that are refused are told by what they say of themselves', async () => {
-    const { url } = await upstream((_, response) => {
-      sendJson(response, 401, { detail: 'Authentication required' });
-      return true;
-    });
-    const claims = { issuer: undefined, client: 'c', audience: [], groups: ['g'], username: 'u' };
-    const tokens = countingTokens();
-    tokens.result = { kind: 'token', value: 'token 1', claims };
-    const { send } = destination(url, {}, tokens);
-    const reason = expect.stringContaining('not taken: it has no aud claim') as string;
-    expect(await send()).toMatchObject({ kind: 'unauthorized', reason });
-    await send();
-    expect(await send()).toMatchObject({
-      kind: 'blocked',
-      reason: expect.stringContaining('nor were the 2 before it: it has no aud claim') as string,
-    });
-  });
-
-  it('are missing where the upstream wants them', async () => {
-    const { url } = await upstream((_, response) => {
-      sendJson(response, 401, { detail: 'Authentication required' });
-      return true;
-    });
-    expect(await destination(url).send()).toMatchObject({
-      kind: 'blocked',
-      reason: expect.stringContaining('set auth of mlflow'),
-    });
-  });
+it('mends what was refused, unless it is told not to', () => {
+  expect(destination('https://mlflow.test').mlflow.repair?.(new Uint8Array())).toBeUndefined();
+  expect(destination('https://mlflow.test', { repair: false }).mlflow).not.toHaveProperty('repair');
 });

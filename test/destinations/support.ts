@@ -98,6 +98,7 @@ export function countingTokens(): TokenSource & {
       dropped.push(value);
       serial += 1;
     },
+    postpone: () => {},
     expiresAt: () => undefined,
     close: () => Promise.resolve(),
   };

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { TokenClaims } from '../../src/auth/token-source.ts';
-import { refusalWords } from '../../src/destinations/token-words.ts';
+import { accountWords, refusalWords } from '../../src/destinations/token-words.ts';
 
 const WHOLE: TokenClaims = {
   issuer: 'https://keycloak.example.com/realms/mlflow',
@@ -65,4 +65,10 @@ it('says nothing of a token that tells nothing', () => {
 it('stays short however much the token has', () => {
   const groups = Array.from({ length: 20 }, (_, index) => `${index}${'x'.repeat(400)}`);
   expect(refusalWords({ ...WHOLE, groups, audience: groups }).length).toBeLessThan(1200);
+});
+
+it('names the account, where the token does', () => {
+  expect(accountWords(WHOLE)).toBe('the service account service-account-otel-relay');
+  expect(accountWords({ ...WHOLE, username: undefined })).toBe("the relay's account");
+  expect(accountWords(undefined)).toBe("the relay's account");
 });

@@ -80,7 +80,7 @@ test('a deployment comes off its patches, keeps its traces, and lets nobody in w
   await relay.sender.send(requestOf(sentAfter.spans));
   // The experiment was there before the account.
   const { reason } = await waitForDestination(relay, 'blocked', ({ state }) => state === 'blocked');
-  expect(reason).toContain(`EDIT or MANAGE on experiment ${EXPERIMENT}`);
+  expect(reason).toContain(`${ACCOUNT} needs EDIT on experiment ${EXPERIMENT}`);
   const operator = clientOf(server, OPERATOR.clientId);
   await operator.grant(EXPERIMENT, ACCOUNT, 'EDIT');
   await waitUntilDelivered(relay);

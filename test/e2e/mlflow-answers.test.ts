@@ -1,50 +1,26 @@
-import { pino } from 'pino';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { createClientCredentials } from '../../src/auth/client-credentials.ts';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { TokenSource } from '../../src/auth/token-source.ts';
 import type { SendOutcome } from '../../src/destinations/destination.ts';
 import type { ExperimentChoice } from '../../src/destinations/experiment.ts';
-import { createMlflowDestination } from '../../src/destinations/mlflow.ts';
-import { createMetrics } from '../../src/telemetry/metrics.ts';
+import { createMlflowClient } from '../stack/mlflow-client.ts';
 import type { StoredSpan } from '../stack/mlflow-client.ts';
+import { directDestination } from './support/destination.ts';
+import type { DirectOptions } from './support/destination.ts';
 import { useSharedStack } from './support/stack.ts';
 import type { Stack } from './support/stack.ts';
+import { requestToken } from './support/token.ts';
 import { asStored, inOrder, makeTrace, requestOf, toProtobuf } from './support/traces.ts';
 
 /* What the real MLflow with mlflow-oidc-auth answers, and what the destination makes of it. */
 
-/** One ResourceSpans with nothing in it. */
-const PROBE = Buffer.from([0x0a, 0x00]);
-const LOG = pino({ level: 'silent' });
+/** Of the relay's client. */
+const ACCOUNT = 'service-account-relay';
 
 let stack: Stack;
 beforeAll(async () => {
   stack = await useSharedStack();
 });
 afterAll(() => stack.stop());
-
-/** As the relay gets them. */
-function realTokens(): TokenSource {
-  const { clientId, secret } = stack.client;
-  const tokens = createClientCredentials(
-    {
-      destination: 'mlflow',
-      issuer: stack.issuer,
-      discoveryUrl: undefined,
-      clientId,
-      clientSecret: () => Promise.resolve(secret),
-      scope: undefined,
-      audience: undefined,
-      resource: undefined,
-      caFile: undefined,
-      allowHttp: false,
-      timeoutMs: 30_000,
-    },
-    { log: LOG, metrics: createMetrics() },
-  );
-  onTestFinished(() => tokens.close());
-  return tokens;
-}
 
 /** A source that has nothing better. */
 function fixedToken(value: string): TokenSource & { drops: number } {
@@ -54,33 +30,15 @@ function fixedToken(value: string): TokenSource & { drops: number } {
     drop() {
       this.drops += 1;
     },
+    postpone: () => {},
     expiresAt: () => undefined,
     close: () => Promise.resolve(),
   };
 }
 
-function sender(
-  experiment: ExperimentChoice,
-  { tokens = realTokens(), path = '' }: { tokens?: TokenSource | 'none'; path?: string } = {},
-) {
-  const mlflow = createMlflowDestination(
-    {
-      name: 'mlflow',
-      url: new URL(stack.mlflowUrl + path),
-      experiment,
-      workspace: undefined,
-      tls: {},
-      timeoutMs: 60_000,
-      maxResponseSize: 1024 * 1024,
-    },
-    { tokens: tokens === 'none' ? undefined : tokens, log: LOG },
-  );
-  onTestFinished(() => mlflow.close());
-  const target = mlflow.targetOf({ name: 'default', destinations: ['mlflow'], variables: {} });
-  return (...parts: Uint8Array[]): Promise<SendOutcome> =>
-    mlflow.send(target, parts, new AbortController().signal);
-}
-
+const direct = (experiment: ExperimentChoice, options?: DirectOptions) =>
+  directDestination(stack, experiment, options);
+const sender = (experiment: ExperimentChoice, options?: DirectOptions) => direct(experiment, options).send;
 const newExperiment = () => stack.mlflow.ensureExperiment(stack.experimentName());
 const payload = (more: Partial<StoredSpan> = {}) => toProtobuf(requestOf(makeTrace(2, more).spans));
 
@@ -92,6 +50,32 @@ async function setDeleted(experimentId: string, isDeleted: boolean): Promise<voi
     body: JSON.stringify({ experiment_id: experimentId }),
   });
   expect(response.status).toBe(200);
+}
+
+/** Of the account of the relay, which has another one already. */
+async function changePermission(experimentId: string, permission: string): Promise<void> {
+  const path = `/api/2.0/mlflow/permissions/users/${ACCOUNT}/experiments/${experimentId}`;
+  const token = await requestToken(`${stack.issuer}/token`, inject('stack').otherClient);
+  const response = await fetch(stack.mlflowUrl + path, {
+    method: 'PATCH',
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ permission }),
+  });
+  expect(response.status).toBe(200);
+}
+
+/** Status, content type and body of the answer to traces with the token of the relay's account. */
+async function postDirectly(headers: Record<string, string>): Promise<unknown> {
+  const response = await fetch(`${stack.mlflowUrl}/v1/traces`, {
+    method: 'POST',
+    headers: {
+      authorization: `Bearer ${await stack.token()}`,
+      'content-type': 'application/x-protobuf',
+      ...headers,
+    },
+    body: payload(),
+  });
+  return [response.status, response.headers.get('content-type'), await response.text()];
 }
 
 const DELIVERED: SendOutcome = { kind: 'delivered', rejectedSpans: 0 };
@@ -131,7 +115,7 @@ describe('taken', () => {
 
   test('a probe without spans, which leaves nothing', async () => {
     const experimentId = await newExperiment();
-    expect(await sender({ id: experimentId })(PROBE)).toEqual(DELIVERED);
+    expect(await direct({ id: experimentId }).probe()).toEqual(DELIVERED);
     expect(await stack.mlflow.searchTraces(experimentId)).toEqual([]);
   });
 
@@ -147,7 +131,11 @@ describe('taken', () => {
 describe('blocked', () => {
   test.each(['999999', 'abc'])('experiment id %s, which is none', async (id) => {
     expect(await sender({ id })(payload())).toMatchObject(
-      outcome('blocked', '/v1/traces answers 403 (Permission denied)', `EDIT or MANAGE on experiment ${id}`),
+      outcome(
+        'blocked',
+        '/v1/traces answers 403 (Permission denied)',
+        `the service account ${ACCOUNT} needs EDIT on experiment ${id}`,
+      ),
     );
   });
 
@@ -157,32 +145,78 @@ describe('blocked', () => {
       outcome(
         'blocked',
         '403 (Permission denied)',
-        'EDIT or MANAGE on experiment 0, and the experiment must exist',
+        `the service account ${ACCOUNT} needs EDIT on experiment 0, which must exist`,
       ),
     );
     expect(await sender({ name: 'Default' })(payload())).toMatchObject(
-      outcome('blocked', '/get-by-name answers 403', 'EDIT or MANAGE on experiment "Default"'),
+      outcome('blocked', '/get-by-name answers 403', 'needs EDIT on experiment "Default"'),
     );
+  });
+
+  test('an experiment that the account may only read, until it may write; a probe says the same', async () => {
+    const owner = createMlflowClient(stack.mlflowUrl, () =>
+      requestToken(`${stack.issuer}/token`, inject('stack').otherClient),
+    );
+    const name = stack.experimentName();
+    const id = await owner.ensureExperiment(name);
+    await owner.grant(id, ACCOUNT, 'READ');
+    const { send, probe } = direct({ name });
+    const lacks = outcome(
+      'blocked',
+      '403 (Permission denied)',
+      `${ACCOUNT} needs EDIT on experiment "${name}"`,
+    );
+    expect(await send(payload())).toMatchObject(lacks);
+    expect(await probe()).toMatchObject(lacks);
+
+    await changePermission(id, 'EDIT');
+    expect(await probe()).toEqual(DELIVERED);
+    expect(await send(payload())).toEqual(DELIVERED);
+    expect(await stack.mlflow.searchTraces(id)).toHaveLength(1);
+  });
+
+  test('a request whose header was lost on the way: the same answer as without a permission', async () => {
+    const answer = [403, 'text/plain; charset=utf-8', 'Permission denied'];
+    expect(await postDirectly({})).toEqual(answer);
+    expect(await postDirectly({ 'x-mlflow-experiment-id': '0' })).toEqual(answer);
   });
 
   test('a deleted experiment, which MLflow itself would answer 200; restored, it goes on', async () => {
     const name = stack.experimentName();
     const id = await stack.mlflow.ensureExperiment(name);
     await setDeleted(id, true);
-    const senders = [sender({ id }), sender({ name })];
-    for (const send of senders) {
-      expect(await send(payload())).toMatchObject(outcome('blocked', 'is deleted in MLflow', 'restore it'));
+    const both = [direct({ id }), direct({ name })];
+    const deleted = outcome('blocked', 'is deleted in MLflow', 'restore it');
+    for (const { send, probe } of both) {
+      expect(await send(payload())).toMatchObject(deleted);
+      expect(await probe()).toMatchObject(deleted);
     }
     await setDeleted(id, false);
-    for (const send of senders) expect(await send(payload())).toEqual(DELIVERED);
+    for (const { send, probe } of both) {
+      expect(await probe()).toEqual(DELIVERED);
+      expect(await send(payload())).toEqual(DELIVERED);
+    }
     expect(await stack.mlflow.searchTraces(id)).toHaveLength(2);
   });
 
-  test('a path where MLflow is not', async () => {
+  test('a deleted experiment, before it is looked at again: what goes there comes back with it', async () => {
     const id = await newExperiment();
-    expect(await sender({ id }, { path: '/nowhere' })(payload())).toMatchObject(
-      outcome('blocked', '/nowhere/v1/traces answers 404', 'check the path of url'),
-    );
+    const send = sender({ id });
+    expect(await send(payload())).toEqual(DELIVERED);
+    await setDeleted(id, true);
+    const { traceId, spans } = makeTrace(3);
+    expect(await send(toProtobuf(requestOf(spans)))).toEqual(DELIVERED);
+    await setDeleted(id, false);
+    expect(await stack.mlflow.searchTraces(id)).toContain(traceId);
+    expect(inOrder((await stack.mlflow.getTrace(traceId))?.spans ?? [])).toEqual(asStored(spans));
+  });
+
+  test('a path where MLflow is not; a probe says the same', async () => {
+    const id = await newExperiment();
+    const { send, probe } = direct({ id }, { path: '/nowhere' });
+    const elsewhere = outcome('blocked', '/nowhere/v1/traces answers 404', 'check the path of url');
+    expect(await send(payload())).toMatchObject(elsewhere);
+    expect(await probe()).toMatchObject(elsewhere);
   });
 
   test('no token', async () => {
@@ -206,47 +240,49 @@ test.each(['no JWT', 'eyJhbGciOiJub25lIn0.eyJzdWIiOiJyZWxheSJ9.'])(
 );
 
 describe('refused', () => {
-  test.each<[string, () => Uint8Array, string, true | undefined]>([
+  test.each<[string, () => Uint8Array, number, string, true | undefined]>([
     [
       'a session id that is too long',
       () => payload({ attributes: { 'session.id': 'x'.repeat(300) } }),
+      400,
       "INVALID_PARAMETER_VALUE: 'Session ID' exceeds the maximum length of 250 characters",
       undefined,
     ],
     [
       'a time that is no time',
       () => payload({ start: 2n ** 64n - 1n }),
-      'answers 500 (INTERNAL_ERROR: Python int too large to convert',
-      true,
+      500,
+      'INTERNAL_ERROR: Python int too large to convert',
+      undefined,
+    ],
+    [
+      'half a character',
+      () => payload({ attributes: { 'session.id': String.raw`"\ud800"` } }),
+      500,
+      "INTERNAL_ERROR: 'utf-8' codec can't encode character",
+      undefined,
+    ],
+    [
+      'a type that is a list',
+      () => payload({ attributes: { 'mlflow.spanType': ['LLM'] } }),
+      400,
+      'BAD_REQUEST: (sqlite3.ProgrammingError) Error binding parameter',
+      undefined,
     ],
     [
       'a cost that is none',
       () => payload({ attributes: { 'mlflow.llm.cost': '[1,2]' } }),
-      'answers 422 (Failed to log OpenTelemetry spans)',
+      422,
+      'Failed to log OpenTelemetry spans',
       true,
     ],
-    [
-      'no span id',
-      () => payload({ spanId: '' }),
-      'answers 422 (Cannot convert OpenTelemetry span',
-      undefined,
-    ],
-    [
-      'bytes that are no spans',
-      () => Buffer.from('abc'),
-      'answers 400 (Invalid OpenTelemetry format)',
-      undefined,
-    ],
-    [
-      'nothing',
-      () => Buffer.alloc(0),
-      'answers 400 (Invalid OpenTelemetry format - no spans found)',
-      undefined,
-    ],
-  ])('%s', async (_, body, words, doubtful) => {
+    ['no span id', () => payload({ spanId: '' }), 422, 'Cannot convert OpenTelemetry span', undefined],
+    ['bytes that are no spans', () => Buffer.from('abc'), 400, 'Invalid OpenTelemetry format)', undefined],
+    ['nothing', () => Buffer.alloc(0), 400, 'Invalid OpenTelemetry format - no spans found)', undefined],
+  ])('%s', async (_, body, status, words, doubtful) => {
     const id = await newExperiment();
     const got = await sender({ id })(body());
-    expect(got).toMatchObject(outcome('refused', words));
+    expect(got).toMatchObject({ ...outcome('refused', `answers ${status} (${words}`), status });
     expect('doubtful' in got ? got.doubtful : undefined).toBe(doubtful);
     expect(await stack.mlflow.searchTraces(id)).toEqual([]);
   });

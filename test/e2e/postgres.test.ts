@@ -4,6 +4,7 @@ import { waitFor } from '../stack/processes.ts';
 import { startPostgres } from '../stack/postgres.ts';
 import type { Postgres } from '../stack/postgres.ts';
 import { expectStored } from './support/compare.ts';
+import { EVERYWHERE, ON_POSTGRESQL, tryMended } from './support/mended.ts';
 import {
   DEADLINE_MS,
   accountOf,
@@ -27,6 +28,12 @@ const TRACKING = 'tracking';
 /** An export request with one resource and no spans. */
 const EMPTY_RESOURCE = Buffer.from([0x0a, 0x00]);
 
+/** What MLflow's store says then is nothing that anybody could know beforehand. */
+const FAULT = `
+  CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'out of order'; END $$;
+  CREATE TRIGGER fault BEFORE INSERT OR UPDATE ON spans FOR EACH STATEMENT EXECUTE FUNCTION fail();`;
+const MENDED = `DROP TRIGGER fault ON spans; DROP FUNCTION fail();`;
+
 /** As it runs in production: two workers, and both stores in PostgreSQL. */
 describe.skipIf(skipWithout('postgres'))('MLflow with two workers on PostgreSQL', () => {
   const finishers: (() => Promise<void>)[] = [];
@@ -48,6 +55,11 @@ describe.skipIf(skipWithout('postgres'))('MLflow with two workers on PostgreSQL'
   // A test that fails half-way must not take the others with it.
   beforeEach(async () => {
     if (postgres.pid() === undefined) await postgres.start();
+  });
+
+  test('what it refuses it takes once it is mended, and gives it back so', async () => {
+    const { got, wanted } = await tryMended(stack, { ...EVERYWHERE, ...ON_POSTGRESQL });
+    expect(got).toEqual(wanted);
   });
 
   test('takes traces whose spans come mixed from several senders, without a deadlock', async () => {
@@ -123,6 +135,40 @@ describe.skipIf(skipWithout('postgres'))('MLflow with two workers on PostgreSQL'
       await expectNoDeadlock();
     },
     5 * DEADLINE_MS,
+  );
+
+  test(
+    'makes no dead letter of spans that its store refuses as it would a bad one, but is blocked until it stores them again',
+    async () => {
+      const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
+      const relay = await startTestRelay(stack, {
+        experiment: { id: experiment },
+        more: { delivery: { max_batch_spans: 10 } },
+      });
+      const before = makeTrace(2);
+      await relay.sender.send(requestOf(before.spans));
+      await waitUntilDelivered(relay);
+
+      await postgres.query(TRACKING, FAULT);
+      const during = Array.from({ length: 20 }, () => makeTrace(3));
+      for (const { spans } of during) await relay.sender.send(requestOf(spans));
+      const { reason, waiting_spans: waiting } = await waitForDestination(
+        relay,
+        'blocked',
+        ({ state }) => state === 'blocked',
+      );
+      expect(reason).toContain('whatever is sent is answered like this');
+      expect(waiting).toBe(60);
+      expect(await isReady(relay)).toBe(true);
+
+      await postgres.query(TRACKING, MENDED);
+      await waitUntilDelivered(relay);
+      const account = await accountOf(relay);
+      expect(account).toMatchObject({ accepted: 62, delivered: 62, deadLetters: 0, rejected: 0 });
+      expectBalanced(account);
+      await expectStored(stack.mlflow, experiment, [before, ...during]);
+    },
+    3 * DEADLINE_MS,
   );
 
   /** What a request without spans is answered that has a good token. */

@@ -47,6 +47,10 @@ export type OidcProvider = {
   tokenRequests(): number;
   /** Of the access tokens given from now on, in seconds. */
   setTokenLifetime(seconds: number): void;
+  /** By how many seconds its clock is ahead of that of this machine, as the tokens show that it gives from now on. */
+  setClockAhead(seconds: number): void;
+  /** Signs with a new key from now on, and no longer publishes the old one. */
+  rollSigningKey(): void;
   /** The old secret is refused from now on. */
   setSecret(clientId: string, secret: string): void;
   /** A fresh access token, asked for over HTTP as any client does. */
@@ -62,66 +66,82 @@ export async function startOidcProvider(options: OidcProviderOptions): Promise<O
   const services = new Map(options.services.map((service) => [service.clientId, { ...service }]));
   const people = new Map((options.people ?? []).map((person) => [person.email, person]));
   let lifetime = options.tokenLifetime ?? 300;
+  let clockAhead = 0;
   let tokenRequests = 0;
+
+  // What outlives a signing key.
+  const cookieKey = randomBytes(32).toString('base64url');
+  const adapter = createAdapter((id) => clientMetadata(id, services, options.browser));
 
   let server = await listen(options.port);
   const port = portOf(server);
   const issuer = `http://127.0.0.1:${port}`;
 
-  const provider = new Provider(issuer, {
-    adapter: createAdapter((id) => clientMetadata(id, services, options.browser)),
-    jwks: { keys: [signingKey()] },
-    cookies: { keys: [randomBytes(32).toString('base64url')] },
-    features: {
-      clientCredentials: { enabled: true },
-      devInteractions: { enabled: false },
-      resourceIndicators: {
-        enabled: true,
-        // A client that asks for no resource gets a JWT for MLflow; MLflow itself, for a person, an opaque one.
-        defaultResource: (_: Context, client: Client) =>
-          services.has(client.clientId) ? `urn:${AUDIENCE}` : undefined,
-        getResourceServerInfo: () => ({
-          scope: '',
-          audience: AUDIENCE,
-          accessTokenFormat: 'jwt',
-          accessTokenTTL: lifetime,
-          jwt: { sign: { alg: 'RS256' } },
-        }),
+  const createProvider = (keyId: string) =>
+    new Provider(issuer, {
+      adapter,
+      jwks: { keys: [signingKey(keyId)] },
+      cookies: { keys: [cookieKey] },
+      formats: {
+        customizers: {
+          jwt: (_: Context, __: unknown, { payload }: { payload: { iat: number; exp: number } }) => {
+            payload.iat += clockAhead;
+            payload.exp += clockAhead;
+          },
+        },
       },
-    },
-    extraTokenClaims: (_: Context, token: { clientId: string }) => {
-      const service = services.get(token.clientId);
-      return service && { preferred_username: service.username, groups: service.groups ?? [GROUP] };
-    },
-    // MLflow reads groups from the ID token.
-    conformIdTokenClaims: false,
-    claims: { email: ['email', 'email_verified'], profile: ['name', 'preferred_username', 'groups'] },
-    findAccount: (_: Context, id: string) => {
-      const person = people.get(id);
-      return person && { accountId: id, claims: () => ({ sub: id, ...claimsOf(person) }) };
-    },
-    // Nobody is asked for consent: the one client is the MLflow that was started beside this provider.
-    loadExistingGrant: async ({ oidc }: Context) => {
-      const grant = new provider.Grant({
-        accountId: oidc.session.accountId,
-        clientId: oidc.client?.clientId ?? '',
-      });
-      grant.addOIDCScope('openid email profile');
-      await grant.save();
-      return grant;
-    },
-    interactions: { url: (_: Context, interaction: Interaction) => `/interaction/${interaction.uid}` },
-    ttl: {
-      ClientCredentials: () => lifetime,
-      Interaction: 3600,
-      Session: 86_400,
-      Grant: 86_400,
-      AuthorizationCode: 60,
-      IdToken: 3600,
-      AccessToken: 3600,
-    },
-  });
-  const answer = provider.callback();
+      features: {
+        clientCredentials: { enabled: true },
+        devInteractions: { enabled: false },
+        resourceIndicators: {
+          enabled: true,
+          // A client that asks for no resource gets a JWT for MLflow; MLflow itself, for a person, an opaque one.
+          defaultResource: (_: Context, client: Client) =>
+            services.has(client.clientId) ? `urn:${AUDIENCE}` : undefined,
+          getResourceServerInfo: () => ({
+            scope: '',
+            audience: AUDIENCE,
+            accessTokenFormat: 'jwt',
+            accessTokenTTL: lifetime,
+            jwt: { sign: { alg: 'RS256' } },
+          }),
+        },
+      },
+      extraTokenClaims: (_: Context, token: { clientId: string }) => {
+        const service = services.get(token.clientId);
+        return service && { preferred_username: service.username, groups: service.groups ?? [GROUP] };
+      },
+      // MLflow reads groups from the ID token.
+      conformIdTokenClaims: false,
+      claims: { email: ['email', 'email_verified'], profile: ['name', 'preferred_username', 'groups'] },
+      findAccount: (_: Context, id: string) => {
+        const person = people.get(id);
+        return person && { accountId: id, claims: () => ({ sub: id, ...claimsOf(person) }) };
+      },
+      // Nobody is asked for consent: the one client is the MLflow that was started beside this provider.
+      loadExistingGrant: async ({ oidc }: Context) => {
+        const grant = new provider.Grant({
+          accountId: oidc.session.accountId,
+          clientId: oidc.client?.clientId ?? '',
+        });
+        grant.addOIDCScope('openid email profile');
+        await grant.save();
+        return grant;
+      },
+      interactions: { url: (_: Context, interaction: Interaction) => `/interaction/${interaction.uid}` },
+      ttl: {
+        ClientCredentials: () => lifetime,
+        Interaction: 3600,
+        Session: 86_400,
+        Grant: 86_400,
+        AuthorizationCode: 60,
+        IdToken: 3600,
+        AccessToken: 3600,
+      },
+    });
+  let keys = 1;
+  let provider = createProvider('development');
+  let answer = provider.callback();
 
   function handle(request: IncomingMessage, response: ServerResponse): void {
     if (request.url?.startsWith('/interaction/') === true) {
@@ -143,6 +163,13 @@ export async function startOidcProvider(options: OidcProviderOptions): Promise<O
     tokenRequests: () => tokenRequests,
     setTokenLifetime: (seconds) => {
       lifetime = seconds;
+    },
+    setClockAhead: (seconds) => {
+      clockAhead = seconds;
+    },
+    rollSigningKey: () => {
+      provider = createProvider(`development ${++keys}`);
+      answer = provider.callback();
     },
     setSecret: (clientId, secret) => {
       const service = services.get(clientId);
@@ -183,9 +210,9 @@ function portOf(server: Server): number {
   return address.port;
 }
 
-function signingKey(): Record<string, unknown> {
+function signingKey(keyId: string): Record<string, unknown> {
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-  return { ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'RS256', kid: 'development' };
+  return { ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'RS256', kid: keyId };
 }
 
 function clientMetadata(

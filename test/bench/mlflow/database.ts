@@ -24,6 +24,8 @@ export type Database = {
   untilQuiet(signal: AbortSignal): Promise<void>;
   /** When each span was committed tells PostgreSQL itself, so that nothing has to be asked meanwhile. */
   stored(experimentId: string): Promise<Stored>;
+  /** When each trace was complete, ms since the Unix epoch, from the first to the last. */
+  completedAt(experimentId: string): Promise<number[]>;
   /** So far; from the log, as PostgreSQL's own counter lags behind. */
   deadlocks(): Promise<number>;
   /** Removes all traces, so that every measurement begins with tables of the same size. */
@@ -33,6 +35,13 @@ export type Database = {
 /** Of which the first may come between two transactions. */
 const QUIET_LOOKS = 3;
 const QUIET_LIMIT_MS = 180_000;
+
+/** SQL: when a row was committed, in seconds. */
+const committed = 'extract(epoch FROM pg_xact_commit_timestamp(xmin))';
+
+function ofExperiment(experimentId: string): string {
+  return `WHERE experiment_id = ${Number(experimentId)}`;
+}
 
 /** To be called before MLflow is started: PostgreSQL is started again, to keep the times of commits. */
 export async function openDatabase(postgres: Postgres, name: string): Promise<Database> {
@@ -65,18 +74,17 @@ export async function openDatabase(postgres: Postgres, name: string): Promise<Da
       await waitFor('MLflow was not done storing', QUIET_LIMIT_MS, look, { everyMs: 300, signal });
     },
     async stored(experimentId) {
-      const ofExperiment = `WHERE experiment_id = ${Number(experimentId)}`;
-      const committed = 'extract(epoch FROM pg_xact_commit_timestamp(xmin))';
+      const where = ofExperiment(experimentId);
       const waited = `${committed} - end_time_unix_nano / 1e9`;
       const commits = await rows(`
         SELECT ${committed} * 1000, count(*), count(DISTINCT trace_id)
-        FROM spans ${ofExperiment} GROUP BY 1 ORDER BY 1`);
+        FROM spans ${where} GROUP BY 1 ORDER BY 1`);
       const [p50 = Number.NaN, p95 = Number.NaN] = await row(`
         SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY ${waited}),
                percentile_cont(0.95) WITHIN GROUP (ORDER BY ${waited})
-        FROM spans ${ofExperiment}`);
+        FROM spans ${where}`);
       const [inProgress = Number.NaN] = await row(
-        `SELECT count(*) FROM trace_info ${ofExperiment} AND status = 'IN_PROGRESS'`,
+        `SELECT count(*) FROM trace_info ${where} AND status = 'IN_PROGRESS'`,
       );
       const list = commits.map(([at = Number.NaN, spans = 0, traces = 0]) => ({ at, spans, traces }));
       return {
@@ -87,6 +95,12 @@ export async function openDatabase(postgres: Postgres, name: string): Promise<Da
         inProgress,
         commits: list,
       };
+    },
+    async completedAt(experimentId) {
+      const times = await rows(
+        `SELECT max(${committed}) * 1000 FROM spans ${ofExperiment(experimentId)} GROUP BY trace_id ORDER BY 1`,
+      );
+      return times.map(([at = Number.NaN]) => at);
     },
     async deadlocks() {
       const log = await readFile(postgres.logFile, 'utf8');

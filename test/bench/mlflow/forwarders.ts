@@ -2,6 +2,7 @@ import type { DevelopmentCertificates } from '../../stack/certificates.ts';
 import { startRelayProcess } from '../../stack/relay-process.ts';
 import { startBenchCollector } from '../collector.ts';
 import { cpuOf } from '../cpu.ts';
+import type { Limits } from './report.ts';
 
 /** A program that takes traces over mutual TLS, keeps them on disk, and takes them to MLflow with tokens of its own. */
 export type Forwarder = {
@@ -11,6 +12,11 @@ export type Forwarder = {
   /** Of all that it has accepted nothing is under way any more: it was taken by MLflow, or given up. */
   isDone(acceptedSpans: number): Promise<boolean>;
   stop(): Promise<unknown>;
+};
+
+export type Relay = Forwarder & {
+  /** What it has found out that MLflow can take. */
+  limits(): Promise<Limits>;
 };
 
 export type Surroundings = {
@@ -25,7 +31,7 @@ export type Surroundings = {
 };
 
 /** With the defaults of its configuration. */
-export async function startRelay(around: Surroundings): Promise<Forwarder> {
+export async function startRelay(around: Surroundings): Promise<Relay> {
   const { experimentId, ...rest } = around;
   const relay = await startRelayProcess({ ...rest, experiment: { id: experimentId } });
   return {
@@ -33,12 +39,22 @@ export async function startRelay(around: Surroundings): Promise<Forwarder> {
     cpu: () => cpuOf(relay),
     stop: relay.stop,
     async isDone() {
-      return (await relay.metrics()).get(WAITING) === 0;
+      return (await relay.metrics()).get(metric('waiting_spans')) === 0;
+    },
+    async limits() {
+      const metrics = await relay.metrics();
+      const value = (name: string) => metrics.get(metric(name)) ?? Number.NaN;
+      return {
+        inFlight: value('upstream_in_flight_limit'),
+        batchSpans: value('upstream_batch_spans_limit'),
+      };
     },
   };
 }
 
-const WAITING = 'mlflow_trace_relay_waiting_spans{destination="mlflow"}';
+function metric(name: string): string {
+  return `mlflow_trace_relay_${name}{destination="mlflow"}`;
+}
 
 /** It may lose nothing in a crash, as the relay. */
 export async function startDurableCollector(binary: string, around: Surroundings): Promise<Forwarder> {

@@ -7,7 +7,7 @@ import { startDurableCollector, startRelay } from './forwarders.ts';
 import type { Forwarder } from './forwarders.ts';
 import { postIdeally } from './ideal.ts';
 import { RELAY } from './report.ts';
-import type { COLLECTOR, Measurement } from './report.ts';
+import type { COLLECTOR, Limits, Measurement } from './report.ts';
 import { planExports, planSpans, spanCount } from './scenario.ts';
 import type { Scenario } from './scenario.ts';
 import { sendExports } from './senders.ts';
@@ -42,7 +42,7 @@ export async function measure(route: Route, order: Order): Promise<Result> {
   await setting.database.clear();
   const experimentId = await setting.createExperiment();
   const before = await counters(setting);
-  const { beganAt, forwarderCpu, isInTime } = await Promise.race([
+  const { beganAt, forwarderCpu, isInTime, limits } = await Promise.race([
     'atOnce' in route
       ? sendIdeally(route.atOnce, experimentId, order)
       : sendThrough(route, experimentId, order),
@@ -67,6 +67,7 @@ export async function measure(route: Route, order: Order): Promise<Result> {
       postgres: after.cpu.postgres - before.cpu.postgres,
       forwarder: forwarderCpu,
     },
+    limits,
     commits: stored.commits,
     beganAt,
   };
@@ -78,6 +79,7 @@ type Sending = {
   forwarderCpu: number;
   /** Spans were sent when they ended, as far as the route could take them. */
   isInTime: boolean;
+  limits: Limits | undefined;
 };
 
 async function sendThrough(
@@ -87,23 +89,24 @@ async function sendThrough(
 ): Promise<Sending> {
   const { mlflowUrl, issuer, client, certificates } = setting;
   const around = { mlflowUrl, issuer, client, certificates, directory, experimentId, signal };
-  const forwarder = await (route.name === RELAY
-    ? startRelay(around)
-    : startDurableCollector(route.binary, around));
+  const relay = route.name === RELAY ? await startRelay(around) : undefined;
+  const forwarder: Forwarder =
+    relay ?? (await startDurableCollector('binary' in route ? route.binary : '', around));
   try {
     const { beganAt, exports } = makeExports(scenario);
     const cpuBefore = forwarder.cpu();
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)]);
     await sendExports(forwarder.url, certificates, exports, deadline);
     await untilDone(forwarder, spanCount(scenario), signal);
-    return { beganAt, forwarderCpu: forwarder.cpu() - cpuBefore, isInTime: true };
+    const limits = await relay?.limits();
+    return { beganAt, forwarderCpu: forwarder.cpu() - cpuBefore, isInTime: true, limits };
   } finally {
     await forwarder.stop();
   }
 }
 
 /** The requests, and when the first of them is to be sent: soon, and not before they are made. */
-function makeExports(scenario: Scenario): { beganAt: number; exports: TimedExport[] } {
+export function makeExports(scenario: Scenario): { beganAt: number; exports: TimedExport[] } {
   const planned = planExports(planSpans(scenario));
   for (let leadMs = FIRST_LEAD_MS; leadMs < DEADLINE_MS; leadMs *= 2) {
     const beginMs = Date.now() + leadMs;
@@ -140,7 +143,7 @@ async function sendIdeally(
   const beganAt = Date.now();
   const deadline = AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)]);
   await postIdeally(bodies, atOnce, target, deadline);
-  return { beganAt, forwarderCpu: Number.NaN, isInTime: false };
+  return { beganAt, forwarderCpu: Number.NaN, isInTime: false, limits: undefined };
 }
 
 type Counters = {

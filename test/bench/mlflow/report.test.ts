@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { COLLECTOR, RELAY, missingSpans, report } from './report.ts';
+import { COLLECTOR, RELAY, loneReport, missingSpans, report } from './report.ts';
 import type { Measurement } from './report.ts';
+import { settlingReport } from './settling.ts';
 import { countAnswers } from './setting.ts';
 import { timeline } from './timeline.ts';
 
@@ -24,16 +25,43 @@ describe('the report', () => {
     expect(cells(RELAY)).toEqual(['800', '2', '0.5']);
     expect(cells(COLLECTOR)).toEqual(['400', '1', '0.25']);
     expect(cells('ideal, 4 at once')).toEqual(['1,600', '4', '1']);
-    expect(text).toContain('burst: the relay stores 2 × what the Collector does; the mark of 1.5 × is met');
+    expect(text).toContain('burst: the relay stores 2 × what the Collector does (goal 2.2: not met)');
+    expect(text).toContain(
+      'burst: the relay stores 0.5 × what the best of the hand-made requests do (goal 0.9: not met)',
+    );
   });
 
-  test('says when the mark is not met', () => {
-    const text = report([...rounds(RELAY, [10]), ...rounds(COLLECTOR, [14])]);
-    expect(text).toContain('1.4 × what the Collector does; the mark of 1.5 × is not met');
+  test('says when a goal is met', () => {
+    const text = report([
+      ...rounds(RELAY, [10]),
+      ...rounds(COLLECTOR, [23]),
+      ...rounds('ideal, 2 at once', [9.5]),
+    ]);
+    expect(text).toContain('2.3 × what the Collector does (goal 2.2: met)');
+    expect(text).toContain('0.95 × what the best of the hand-made requests do (goal 0.9: met)');
+    expect(text).toContain('burst: deadlocks: 0 (goal 0: met); by the Collector 0');
   });
 
-  test('says nothing of the mark where only one of the two was measured', () => {
-    expect(report(rounds(RELAY, [10]))).not.toContain('mark');
+  test('compares only with what was measured', () => {
+    const text = report(rounds(RELAY, [10]));
+    expect(text).not.toMatch(/× what/);
+    expect(text).toMatch(/deadlocks: 0 \(goal 0: met\)$/);
+    expect(report(rounds(COLLECTOR, [10]))).not.toContain('goal');
+  });
+
+  test('says what the relay has found MLflow to take', () => {
+    const [run] = rounds(RELAY, [10]) as [Measurement];
+    const runs = [2, 3, 3].map((inFlight) =>
+      Object.assign({}, run, { limits: { inFlight, batchSpans: 1000 } }),
+    );
+    expect(report(runs)).toContain('burst: at the end 3 requests at once, of up to 1,000 spans');
+  });
+
+  test('has the longest and the median of lone traces', () => {
+    expect(loneReport([40, 50, 299])).toBe(
+      'with an idle MLflow a lone trace is stored within 299 ms of its root (goal 300 ms: met), the median of 3 is 50 ms',
+    );
+    expect(loneReport([40, 50, 301])).toContain('not met');
   });
 
   test('adds up what was lost and what was deadlocked, as one is too many', () => {
@@ -41,6 +69,7 @@ describe('the report', () => {
     const runs = [first, { ...second, storedSpans: 7990, deadlocks: 3 }];
     expect(runs.map(missingSpans)).toEqual([0, 10]);
     expect(report(runs)).toMatch(/^burst, relay( +\S+){3} +10 +3 +0 /m);
+    expect(report(runs)).toContain('burst: deadlocks: 3 (goal 0: not met)');
   });
 });
 
@@ -84,5 +113,13 @@ function rounds(route: string, seconds: readonly number[]): Measurement[] {
     deadlocks: 0,
     inProgress: 0,
     cpu: { mlflow: 4, postgres: 1, forwarder: 0.5 },
+    limits: undefined,
   }));
 }
+
+test('of samples taken at even times, settling is told by the later half', () => {
+  const samples = [1, 2, 3, 4, 1, 1, 1, 2].map((inFlight) => ({ inFlight, batchSpans: 1000 }));
+  expect(settlingReport('SQLite', samples)).toBe(
+    'SQLite: 1 at once 75 % of the time, 2 at once 25 %; requests of up to 1,000 spans',
+  );
+});

@@ -30,6 +30,8 @@ export type Setting = {
   cpu(): { mlflow: number; postgres: number };
   /** Requests for traces that MLflow has answered so far, by status. */
   requests(): Promise<Map<number, number>>;
+  /** Another MLflow for the same tokens, on SQLite. */
+  startOnSqlite(): Promise<Pick<Setting, 'mlflowUrl' | 'createExperiment'>>;
   /** In a few words, for the head of a report. */
   versions(): Promise<string>;
   /** Rejects when something ends that should not. */
@@ -66,23 +68,24 @@ export async function startSetting(
   await postgres.createDatabase('tracking');
   await postgres.createDatabase('auth');
   const database = await openDatabase(postgres, 'tracking');
-  const mlflow = await startMlflow({
-    directory: join(directory, 'mlflow'),
+  const common = {
     python,
     oidc,
     browser: { clientId: 'mlflow', secret: secret() },
     sessionSecret: secret(),
-    database: { tracking: postgres.url('tracking'), auth: postgres.url('auth') },
     workers: MLFLOW_WORKERS,
     // On a busy machine its supervisor takes a slow worker for a dead one after 5 s, and kills it.
     environment: { UVICORN_TIMEOUT_WORKER_HEALTHCHECK: '120' },
     signal,
-  });
+  };
+  const stores = { tracking: postgres.url('tracking'), auth: postgres.url('auth') };
+  const mlflow = await startMlflow({ ...common, directory: join(directory, 'mlflow'), database: stores });
   undo.push(() => mlflow.stop());
   const failed = Promise.race([mlflow.failed, postgres.failed]);
   failed.catch(() => {}); // nobody may be waiting for it yet
   const token = () => oidc.token(client.clientId);
-  const rest = createMlflowClient(mlflow.url, token);
+  const createExperiment = (url: string) =>
+    createMlflowClient(url, token).ensureExperiment(`bench-${randomBytes(6).toString('hex')}`);
   return {
     mlflowUrl: mlflow.url,
     issuer: oidc.issuer,
@@ -90,7 +93,12 @@ export async function startSetting(
     certificates,
     database,
     token,
-    createExperiment: () => rest.ensureExperiment(`bench-${randomBytes(6).toString('hex')}`),
+    createExperiment: () => createExperiment(mlflow.url),
+    async startOnSqlite() {
+      const other = await startMlflow({ ...common, directory: join(directory, 'mlflow-sqlite') });
+      undo.push(() => other.stop());
+      return { mlflowUrl: other.url, createExperiment: () => createExperiment(other.url) };
+    },
     cpu: () => ({ mlflow: cpuOf(mlflow), postgres: cpuOf(postgres) }),
     requests: async () => countAnswers(await readFile(mlflow.logFile, 'utf8')),
     async versions() {

@@ -128,40 +128,50 @@ export async function isReady(relay: RelayProcess): Promise<boolean> {
   return (await fetch(`${relay.adminUrl}/readyz`)).status === 200;
 }
 
-/** The account of spans of a run, by the metrics. */
+/** The account of spans of a run for one destination, by the metrics. */
 export type Account = {
   accepted: number;
+  /** Found at the start: waiting, and among the dead letters. */
   recovered: number;
   delivered: number;
   rejected: number;
+  discarded: number;
   waiting: number;
-  /** On disk, of earlier runs too. */
   deadLetters: number;
 };
 
-export async function accountOf(relay: RelayProcess): Promise<Account> {
-  const metrics = await relay.metrics();
+export async function accountOf(relay: RelayProcess, destination = 'mlflow'): Promise<Account> {
+  return accountIn(await relay.metrics(), destination);
+}
+
+/** @param metrics of one scrape */
+export function accountIn(metrics: ReadonlyMap<string, number>, destination: string): Account {
   const sample = (name: string) => {
     const value = metrics.get(`mlflow_trace_relay_${name}`);
     if (value === undefined) throw new Error(`there is no metric ${name}`);
     return value;
   };
-  const ofDestination = (name: string) => sample(`${name}{destination="mlflow"}`);
+  const ofDestination = (name: string) => sample(`${name}{destination="${destination}"}`);
   return {
     accepted: sample('accepted_spans_total'),
     recovered: ofDestination('recovered_spans_total'),
     delivered: ofDestination('delivered_spans_total'),
     rejected: ofDestination('rejected_spans_total'),
+    discarded: ofDestination('discarded_spans_total'),
     waiting: ofDestination('waiting_spans'),
     deadLetters: ofDestination('dead_letter_spans'),
   };
 }
 
-/** accepted + recovered = delivered + rejected + waiting + dead letters of this run. */
-export function expectBalanced(account: Account, deadLettersBefore = 0): void {
-  const { accepted, recovered, delivered, rejected, waiting, deadLetters } = account;
-  const sum = delivered + rejected + waiting + deadLetters - deadLettersBefore;
-  expect({ ...account, sum }).toEqual({ ...account, sum: accepted + recovered });
+/** accepted + recovered = delivered + rejected + discarded + waiting + dead letters. */
+export function expectBalanced(account: Account): void {
+  const sum = sumOf(account);
+  expect({ ...account, sum }).toEqual({ ...account, sum: account.accepted + account.recovered });
+}
+
+/** What became of the spans that a run has accepted and recovered. */
+export function sumOf({ delivered, rejected, discarded, waiting, deadLetters }: Account): number {
+  return delivered + rejected + discarded + waiting + deadLetters;
 }
 
 /** A counter or gauge of the relay; 0 for labels that were not seen yet. */

@@ -18,13 +18,20 @@ export type Tap = {
   readonly requests: readonly TappedRequest[];
   /** Traces that were in two requests at the same time; there should be none. */
   readonly overlapping: ReadonlySet<string>;
+  /** Traces that came again before the relay had given up the request that they were in. */
+  readonly tooEarly: ReadonlySet<string>;
+  /** Requests to /v1/traces that MLflow is at work on, whether or not the relay still waits for the answer. */
+  pending(): number;
 };
 
 /** Listens between the relay and MLflow, and changes nothing of what passes. Ends with the test. */
 export async function tapInto(mlflowUrl: string): Promise<Tap> {
   const requests: TappedRequest[] = [];
   const overlapping = new Set<string>();
+  const tooEarly = new Set<string>();
   const underWay = new Set<string>();
+  const waitedFor = new Set<string>();
+  let pending = 0;
 
   async function pass(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = await buffer(request);
@@ -33,7 +40,11 @@ export async function tapInto(mlflowUrl: string): Promise<Tap> {
     for (const traceId of spansByTrace.keys()) {
       if (underWay.has(traceId)) overlapping.add(traceId);
       underWay.add(traceId);
+      if (waitedFor.has(traceId)) tooEarly.add(traceId);
+      waitedFor.add(traceId);
     }
+    response.once('close', () => spansByTrace.forEach((_, traceId) => waitedFor.delete(traceId)));
+    if (isTraces) pending++;
     const { method, headers, url = '' } = request;
     const outgoing = forward(new URL(url, mlflowUrl), { ...(method && { method }), headers });
     outgoing.end(body);
@@ -41,6 +52,7 @@ export async function tapInto(mlflowUrl: string): Promise<Tap> {
     const answerBody = await buffer(answer);
     for (const traceId of spansByTrace.keys()) underWay.delete(traceId);
     const status = answer.statusCode ?? 0;
+    if (isTraces) pending--;
     if (isTraces) requests.push({ status, spansByTrace });
     response.writeHead(status, answer.headers).end(answerBody);
   }
@@ -53,5 +65,11 @@ export async function tapInto(mlflowUrl: string): Promise<Tap> {
     server.closeAllConnections();
     await once(server.close(), 'close');
   });
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, requests, overlapping };
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    requests,
+    overlapping,
+    tooEarly,
+    pending: () => pending,
+  };
 }

@@ -1,0 +1,116 @@
+import type { BatchLimits } from './batch.ts';
+
+export type BatchSizingOptions = {
+  readonly maxSpans: number;
+  /** Of a request, before compression. */
+  readonly maxBytes: number;
+  /** The longest that an answer should take, in ms. */
+  readonly targetMs: number;
+};
+
+/** What was in a request; bytes before compression. */
+export type RequestSize = { readonly spans: number; readonly bytes: number };
+
+const LEAST_BYTES = 1024;
+/** One answer lowers the limits to no less than this share: it may have been slow for reasons of its own. */
+const LOWERED_AT_MOST = 0.5;
+const RAISED = 1.5;
+/** After a request was too large: on towards that size, but seldom beyond it. */
+const RAISED_CAREFULLY = 1.01;
+/** Raised if an answer of the raised size can be expected in this share of the target. */
+const HEADROOM = 0.75;
+/** Smaller requests are of no use where they store fewer spans a second than this share of what larger ones did. */
+const OF_NO_USE = 0.6;
+
+/**
+ * How large a request may be so that its answer comes in time: the configured bounds, unless answers take longer. Then
+ * as much less as the answers are late, and again more when they could carry more. That a request was not answered at
+ * all, or was too large, halves the limits. One span always goes.
+ *
+ * Where answers are late whatever the size (each takes as long, on the way or in a queue), small requests would only
+ * make it worse: then the limits go back to what they were.
+ */
+export class BatchSizing {
+  readonly #options: BatchSizingOptions;
+  #spans: number;
+  #bytes: number;
+  #bytesRaise = RAISED;
+  /** What was there before answers were late, and what came of it. */
+  #before: { readonly spans: number; readonly bytes: number; readonly rate: number } | undefined;
+  /** Smaller requests were tried, and were of no use. */
+  #isLateAnyway = false;
+
+  constructor(options: BatchSizingOptions) {
+    this.#options = options;
+    this.#spans = options.maxSpans;
+    this.#bytes = options.maxBytes;
+  }
+
+  get limits(): BatchLimits {
+    return { maxBatchSpans: Math.floor(this.#spans), maxBatchSize: Math.floor(this.#bytes) };
+  }
+
+  /** The upstream has answered the request after so long. */
+  answered({ spans, bytes, ms }: RequestSize & { readonly ms: number }): void {
+    const { targetMs } = this.#options;
+    if (ms > targetMs) {
+      this.#late(spans, bytes, ms);
+      return;
+    }
+    if (isFilling(spans, this.#spans) || isFilling(bytes, this.#bytes)) this.#beginAnew();
+    const { maxSpans, maxBytes } = this.#options;
+    this.#spans = this.#raised(this.#spans, { by: RAISED, to: maxSpans, size: spans, ms });
+    this.#bytes = this.#raised(this.#bytes, { by: this.#bytesRaise, to: maxBytes, size: bytes, ms });
+  }
+
+  /** The upstream has not answered the request in time. */
+  tooSlow({ spans, bytes }: RequestSize): void {
+    this.#beginAnew();
+    this.#lower(spans / 2, bytes / 2);
+  }
+
+  /** The upstream takes no requests of this size. */
+  tooLarge({ bytes }: Pick<RequestSize, 'bytes'>): void {
+    this.#bytesRaise = RAISED_CAREFULLY;
+    this.#bytes = Math.max(LEAST_BYTES, Math.min(this.#bytes, bytes / 2));
+  }
+
+  #late(spans: number, bytes: number, ms: number): void {
+    if (this.#isLateAnyway) return;
+    const rate = spans / ms;
+    this.#before ??= { spans: this.#spans, bytes: this.#bytes, rate };
+    if (isFilling(spans, this.#spans) && rate < this.#before.rate * OF_NO_USE) {
+      this.#isLateAnyway = true;
+      this.#spans = this.#before.spans;
+      this.#bytes = this.#before.bytes;
+    } else {
+      const share = this.#options.targetMs / ms;
+      this.#lower(spans * share, bytes * share);
+    }
+  }
+
+  /** What is found out of late answers begins anew. */
+  #beginAnew(): void {
+    this.#before = undefined;
+    this.#isLateAnyway = false;
+  }
+
+  #raised(limit: number, { by, to, size, ms }: { by: number; to: number; size: number; ms: number }): number {
+    const raised = Math.min(to, Math.max(limit * by, limit + 1));
+    const expectedMs = (ms * raised) / size;
+    return isFilling(size, limit) && expectedMs <= this.#options.targetMs * HEADROOM ? raised : limit;
+  }
+
+  #lower(spans: number, bytes: number): void {
+    this.#spans = Math.max(1, Math.min(this.#spans, Math.max(spans, this.#spans * LOWERED_AT_MOST)));
+    this.#bytes = Math.max(
+      LEAST_BYTES,
+      Math.min(this.#bytes, Math.max(bytes, this.#bytes * LOWERED_AT_MOST)),
+    );
+  }
+}
+
+/** So much that the limit has probably kept more out. */
+function isFilling(size: number, limit: number): boolean {
+  return size > limit / 2;
+}

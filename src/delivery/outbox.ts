@@ -1,0 +1,157 @@
+import type { ResolvedTarget } from '../destinations/destination.ts';
+import type { TraceId } from '../otlp/record.ts';
+import type { Lease } from '../queue/queue.ts';
+import type { Batch } from './batch.ts';
+import type { BatchSizing } from './batch-sizing.ts';
+import { halve } from './divide.ts';
+import type { Intake } from './intake.ts';
+import type { Isolation, Seen, Verdict } from './isolation.ts';
+import { Isolations } from './isolations.ts';
+import { newConsignment, RetryLine } from './retry-line.ts';
+import type { Consignment, PauseOf } from './retry-line.ts';
+import type { TraceWindow } from './trace-window.ts';
+
+/** What the next request is for. */
+export type Work =
+  | { readonly kind: 'batch'; readonly consignment: Consignment }
+  /** Whether the target takes anything at all. */
+  | { readonly kind: 'probe'; readonly target: ResolvedTarget };
+
+type Deps = {
+  readonly window: TraceWindow<Lease>;
+  readonly sizing: Pick<BatchSizing, 'limits'>;
+  readonly intake: Pick<Intake, 'isAtTail' | 'isStuck'>;
+  /** Values in [0, 1), for jitter. */
+  readonly random: () => number;
+};
+
+/**
+ * All that is to be sent: what is new in the window, what failed and goes again, and pieces of what was refused.
+ * Good batches go first; of these what is new and what failed take turns, so that neither keeps the other from going,
+ * or from being the trial. Spans of one trace are in one request at a time.
+ */
+export class Outbox {
+  readonly #deps: Deps;
+  readonly #retries: RetryLine;
+  readonly #isolations = new Isolations<Lease>();
+  /** Traces in a request of which other pieces of the same batch may have spans too. */
+  readonly #underWay = new Set<TraceId>();
+  #isTurnOfRetries = true;
+
+  constructor(deps: Deps) {
+    this.#deps = deps;
+    this.#retries = new RetryLine(deps.random);
+  }
+
+  /** More than goes. */
+  get hasMore(): boolean {
+    return !this.#retries.isEmpty || this.#deps.window.hasFullBatch;
+  }
+
+  /** Refused batches of which the bad spans are looked for. */
+  get isolating(): number {
+    return this.#isolations.count;
+  }
+
+  /**
+   * What goes next; to be handed back by `ended`. Undefined if nothing may go.
+   * @param isIdle nothing is under way that might settle the oldest records yet
+   */
+  next(now: number, isIdle: boolean, seen: Seen): Work | undefined {
+    const isPieceFirst = this.#isolations.isTurn;
+    const work = (isPieceFirst ? this.#piece(now, seen) : undefined) ?? this.#good(now, isIdle);
+    return work ?? (isPieceFirst ? undefined : this.#piece(now, seen));
+  }
+
+  ended(work: Work): void {
+    if (work.kind === 'probe') this.#isolations.ended();
+    else this.#free(work.consignment);
+  }
+
+  /** When something may go that cannot now, by waiting alone, in ms of the clock of `now`. */
+  nextAt(now: number): number | undefined {
+    const { window, intake } = this.#deps;
+    const readyAt = intake.isAtTail ? window.nextReadyAt() : undefined;
+    const times = [
+      this.#retries.nextDueAt(),
+      this.#isolations.mayGoAt(now),
+      readyAt === undefined ? undefined : now + readyAt - Date.now(),
+    ].filter((at) => at !== undefined);
+    return times.length === 0 ? undefined : Math.min(...times);
+  }
+
+  /**
+   * Keeps it as it is: the upstream may still be at work on it. It goes again, later.
+   * @param isTooMuch it goes in halves then
+   */
+  retry(consignment: Consignment, pauseOf: PauseOf, isTooMuch: boolean): void {
+    const { batch, isolation, attempts } = consignment;
+    const halves = isTooMuch ? halve(batch) : undefined;
+    if (halves === undefined) {
+      this.#retries.push(consignment, pauseOf);
+      return;
+    }
+    isolation?.divided({ batch, attempts }, halves);
+    for (const half of halves) {
+      this.#retries.push(newConsignment(half, { isPiece: true, isolation, attempts }), pauseOf);
+    }
+  }
+
+  isolate(isolation: Isolation<Lease>): void {
+    this.#isolations.add(isolation);
+  }
+
+  /** Refused batches of which all is known, with what was kept back of them. */
+  takeIsolated(): [Isolation<Lease>, Verdict<Lease>[]][] {
+    const done = [...this.#isolations].filter(({ isDone }) => isDone);
+    for (const isolation of done) this.#isolations.remove(isolation);
+    return done.map((isolation) => [isolation, isolation.end()]);
+  }
+
+  #good(now: number, isIdle: boolean): Work | undefined {
+    const { window, intake, sizing } = this.#deps;
+    const fresh = () => {
+      window.limitBatches(sizing.limits);
+      const batch = window.take({
+        now: Date.now(),
+        atTail: intake.isAtTail,
+        isStuck: intake.isStuck && isIdle,
+      });
+      return batch && newConsignment(batch);
+    };
+    const again = () => this.#retries.takeDue(now, (one) => !one.isPiece || this.#isFree(one.batch));
+    this.#isTurnOfRetries = !this.#isTurnOfRetries;
+    const consignment = this.#isTurnOfRetries ? (again() ?? fresh()) : (fresh() ?? again());
+    if (consignment === undefined) return undefined;
+    this.#isolations.goodBegan();
+    return this.#begin(consignment);
+  }
+
+  #piece(now: number, seen: Seen): Work | undefined {
+    const next = this.#isolations.begin(now, seen, (batch) => this.#isFree(batch));
+    if (next === undefined) return undefined;
+    const { isolation, step } = next;
+    return step.kind === 'probe'
+      ? step
+      : this.#begin(
+          newConsignment(step.piece.batch, { isPiece: true, isolation, attempts: step.piece.attempts }),
+        );
+  }
+
+  #begin(consignment: Consignment): Work {
+    if (consignment.isPiece)
+      for (const traceId of consignment.batch.traces.keys()) this.#underWay.add(traceId);
+    return { kind: 'batch', consignment };
+  }
+
+  #free({ isPiece, isolation, batch }: Consignment): void {
+    if (isolation !== undefined) this.#isolations.ended();
+    if (isPiece) for (const traceId of batch.traces.keys()) this.#underWay.delete(traceId);
+  }
+
+  #isFree(batch: Batch<Lease>): boolean {
+    return (
+      this.#underWay.size === 0 || [...batch.traces.keys()].every((traceId) => !this.#underWay.has(traceId))
+    );
+  }
+}

@@ -1,0 +1,88 @@
+import type { DeadLetter, Lease } from '../queue/queue.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import { Notice } from '../telemetry/notice.ts';
+import type { Batch } from './batch.ts';
+import { lettersOf, originalsOf } from './burial.ts';
+import type { Burial } from './burial.ts';
+import { mendedSpans } from './divide.ts';
+import type { Delivered, Piece, Refusal } from './isolation.ts';
+import type { TraceWindow } from './trace-window.ts';
+
+export type SettlementDeps = {
+  /** Name of the destination. */
+  readonly destination: string;
+  readonly window: TraceWindow<Lease>;
+  readonly burial: Burial;
+  readonly metrics: Pick<Metrics, 'deliveredSpans' | 'rejectedSpans' | 'repairedSpans'>;
+  readonly log: Logger;
+  /** Nothing more is settled: what is not comes again after a restart. */
+  readonly cut: AbortSignal;
+  /** There may be room in the window, and traces are free. */
+  readonly onSettled: () => void;
+};
+
+/**
+ * What becomes of spans in the end, and the account of it. A span that was delivered mended counts as the dead letter
+ * that its original is, not as delivered: each span that was accepted is in one place.
+ */
+export class Settlement {
+  readonly #deps: SettlementDeps;
+  readonly #rejected = new Notice();
+
+  constructor(deps: SettlementDeps) {
+    this.#deps = deps;
+    const { destination, metrics } = deps;
+    // There from the start, so that a first increase is seen as one.
+    for (const counter of [metrics.deliveredSpans, metrics.rejectedSpans, metrics.repairedSpans]) {
+      counter.inc({ destination }, 0);
+    }
+  }
+
+  /** @param refusal why some of the spans were mended, where they were */
+  delivered({ batch, attempts }: Piece<Lease>, outcome: Delivered, refusal?: Refusal): void {
+    const mended = mendedSpans(batch);
+    const settle = () => {
+      this.#count(batch, outcome, mended);
+      this.#settle(batch);
+    };
+    if (mended === 0) settle();
+    else void this.#bury(originalsOf(batch, this.#refused(refusal, attempts)), settle);
+  }
+
+  guilty({ batch, attempts }: Piece<Lease>, refusal: Refusal): void {
+    void this.#bury(lettersOf(batch, this.#refused(refusal, attempts)), () => this.#settle(batch));
+  }
+
+  async #bury(letters: readonly DeadLetter[], onKept: () => void): Promise<void> {
+    const isKept = await this.#deps.burial.bury(letters);
+    if (isKept && !this.#deps.cut.aborted) onKept();
+  }
+
+  #refused(refusal: Refusal | undefined, attempts: number) {
+    const { reason = 'not known', status } = refusal ?? {};
+    return { destination: this.#deps.destination, reason, status, attempts, refusedAt: Date.now() };
+  }
+
+  #count(batch: Batch<Lease>, outcome: Delivered, mended: number): void {
+    const { destination, metrics, log } = this.#deps;
+    const rejected = Math.min(outcome.rejectedSpans, batch.spanCount - mended);
+    metrics.deliveredSpans.inc({ destination }, batch.spanCount - mended - rejected);
+    metrics.repairedSpans.inc({ destination }, mended);
+    metrics.rejectedSpans.inc({ destination }, rejected);
+    if (rejected === 0) return;
+    const spans = this.#rejected.due(performance.now(), rejected);
+    if (spans === undefined) return;
+    log.warn(
+      { spans, reason: outcome.message, target: batch.target.description },
+      'the upstream left spans out of what it took, by a partial success (spans counts since this was last said)',
+    );
+  }
+
+  #settle(batch: Batch<Lease>): void {
+    const { window, onSettled } = this.#deps;
+    for (const { held, spanCount } of batch.parts) held.handle.done(spanCount);
+    for (const lease of window.settle(batch)) lease.settle();
+    onSettled();
+  }
+}

@@ -1,0 +1,196 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { editSpans } from '../../src/otlp/edit-spans.ts';
+import type { EditableSpan, PlainValue, SpanEdit } from '../../src/otlp/edit-spans.ts';
+import { scanTraces } from '../../src/otlp/wire.ts';
+import { GOOD_IDS, group, hex, join, len, nest, requestOf, tag, varint } from './bytes.ts';
+import { bytesOf, requestTree } from './request-tree.ts';
+import type { Tree } from './request-tree.ts';
+
+const KEYS = new Set(['k', 'other']);
+const fixed64 = (fieldNumber: number, value: bigint) => {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(value);
+  return join(tag(fieldNumber, 1), bytes);
+};
+const attribute = (key: string, value: Uint8Array) => len(9, len(1, key), len(2, value));
+const text = (value: string) => len(1, value);
+
+/** The value of an attribute: a list of one text. */
+const list = (item: string) => len(2, len(5, len(1, text(item))));
+/** A request with these fields among others in its scope. */
+const around = (...fields: Uint8Array[]) =>
+  join(group(30, len(1, 'g')), len(1, len(9, 'z'), len(2, len(40, 'y'), ...fields, len(3, 'url')), len(1)));
+
+/** What `edit` was given, and what came of it. */
+function edited(payload: Uint8Array, edit?: SpanEdit, isMeant: (index: number) => boolean = () => true) {
+  const seen: EditableSpan[] = [];
+  const result = editSpans(payload, KEYS, (span, index) => {
+    expect(index).toBe(seen.length);
+    seen.push(span);
+    return isMeant(index) ? edit : undefined;
+  });
+  return { seen, result };
+}
+
+describe('what is seen of a span', () => {
+  test('its times, unsigned, and the attributes with these keys', () => {
+    const span = join(
+      GOOD_IDS,
+      attribute('k', text('v')),
+      fixed64(7, 2n ** 64n - 1n),
+      attribute('not asked for', text('v')),
+      fixed64(8, 5n),
+      attribute('other', text('w')),
+    );
+    expect(edited(requestOf(span, GOOD_IDS))).toEqual({
+      seen: [
+        {
+          start: 2n ** 64n - 1n,
+          end: 5n,
+          attributes: [
+            { key: 'k', value: 'v' },
+            { key: 'other', value: 'w' },
+          ],
+        },
+        { start: 0n, end: 0n, attributes: [] },
+      ],
+      result: undefined,
+    });
+  });
+
+  test('of repeated fields the last, of repeated values all together', () => {
+    const span = join(
+      GOOD_IDS,
+      fixed64(7, 1n),
+      fixed64(7, 2n),
+      len(9, len(1, 'x'), list('a'), list('b'), len(1, 'k')),
+    );
+    expect(edited(requestOf(span)).seen).toEqual([
+      { start: 2n, end: 0n, attributes: [{ key: 'k', value: ['a', 'b'] }] },
+    ]);
+  });
+
+  test.each<[string, Uint8Array, PlainValue]>([
+    ['a text', text('ä😀'), 'ä😀'],
+    ['an empty text', text(''), ''],
+    ['true', join(tag(2, 0), varint(1)), true],
+    ['false', join(tag(2, 0), varint(0)), false],
+    ['an integer', join(tag(3, 0), varint(-5)), -5],
+    ['the largest integer, nearly', join(tag(3, 0), varint(2n ** 63n - 1n)), 2 ** 63],
+    ['a number', join(tag(4, 1), hex('000000000000e03f')), 0.5],
+    ['bytes', len(7, hex('ff00')), new Uint8Array([0xff, 0])],
+    ['an empty list', len(5), []],
+    ['a list', len(5, len(1, text('a')), len(1)), ['a', null]],
+    ['a map', len(6, len(1, len(1, 'a'), len(2, text('b'))), len(1, len(1, 'n'))), { a: 'b', n: null }],
+    [
+      'of a repeated key the last',
+      len(6, ...['1', '2'].map((v) => len(1, len(1, 'a'), len(2, text(v))))),
+      { a: '2' },
+    ],
+    ['nothing', new Uint8Array(), null],
+    ['what it does not know', join(tag(99, 0), varint(1)), null],
+    ['what has another type than it says', join(tag(1, 0), varint(1)), null],
+  ])('%s', (_, bytes, value) => {
+    const payload = requestOf(join(GOOD_IDS, attribute('k', bytes)));
+    const [seen] = edited(payload).seen[0]!.attributes;
+    expect(seen?.value instanceof Uint8Array ? new Uint8Array(seen.value) : seen?.value).toEqual(value);
+  });
+
+  test('a value as deep as the receiver takes', () => {
+    const value = nest(47, text('x'), (inner) => len(5, len(1, inner)));
+    const payload = requestOf(join(GOOD_IDS, attribute('k', value)));
+    expect(scanTraces(payload).ok).toBe(true);
+    expect(JSON.stringify(edited(payload).seen[0]?.attributes[0]?.value)).toBe(
+      `${'['.repeat(47)}"x"${']'.repeat(47)}`,
+    );
+  });
+});
+
+describe('what is changed', () => {
+  const start = fixed64(7, 7n);
+  const old = attribute('k', text('old'));
+  const unknown = join(tag(77, 0), varint(7));
+
+  test.each<[string, Uint8Array, SpanEdit, Uint8Array]>([
+    [
+      'a time stays where it is',
+      join(start, GOOD_IDS, unknown),
+      { start: 9n },
+      join(fixed64(7, 9n), GOOD_IDS, unknown),
+    ],
+    [
+      'of a repeated time the last is changed',
+      join(start, start, GOOD_IDS),
+      { start: 9n },
+      join(start, fixed64(7, 9n), GOOD_IDS),
+    ],
+    [
+      'a missing time is appended',
+      join(GOOD_IDS, unknown),
+      { end: 9n },
+      join(GOOD_IDS, unknown, fixed64(8, 9n)),
+    ],
+    [
+      'a value is replaced',
+      join(GOOD_IDS, old, unknown),
+      { attributes: new Map([[0, 'néw']]) },
+      join(GOOD_IDS, attribute('k', text('néw')), unknown),
+    ],
+    [
+      'an attribute is left out',
+      join(old, GOOD_IDS, old, unknown),
+      { attributes: new Map([[1, undefined]]) },
+      join(old, GOOD_IDS, unknown),
+    ],
+    [
+      'all at once',
+      join(old, start, GOOD_IDS, old),
+      {
+        start: 1n,
+        end: 2n,
+        attributes: new Map([
+          [0, 'a'],
+          [1, 'b'],
+        ]),
+        more: { m: 'x', n: 'y' },
+      },
+      join(
+        attribute('k', text('a')),
+        fixed64(7, 1n),
+        GOOD_IDS,
+        attribute('k', text('b')),
+        fixed64(8, 2n),
+        attribute('m', text('x')),
+        attribute('n', text('y')),
+      ),
+    ],
+  ])('%s', (_, before, edit, after) => {
+    const { result } = edited(around(len(2, GOOD_IDS), len(2, before)), edit, (index) => index === 1);
+    expect(result).toEqual(Buffer.from(around(len(2, GOOD_IDS), len(2, after))));
+  });
+
+  test('bytes that were not scanned are a bug', () => {
+    expect(() => editSpans(hex('0a05 00'), KEYS, () => undefined)).toThrow('a payload that was not scanned');
+  });
+
+  const marked = (tree: Tree, isMarked: (index: number) => boolean, next = { index: 0 }): Tree =>
+    tree.map((node) => {
+      if ('raw' in node) return node;
+      if ('fields' in node) return { ...node, fields: marked(node.fields, isMarked, next) };
+      return isMarked(next.index++) ? { ...node, span: join(node.span, attribute('m', text('x'))) } : node;
+    });
+
+  test('property: some spans get an attribute, and every other byte stays', () => {
+    fc.assert(
+      fc.property(requestTree, fc.array(fc.boolean(), { minLength: 40, maxLength: 40 }), (tree, chosen) => {
+        const payload = bytesOf(tree);
+        const { result } = edited(payload, { more: { m: 'x' } }, (index) => chosen[index]!);
+        const expected = bytesOf(marked(tree, (index) => chosen[index]!));
+        expect(Buffer.from(result ?? payload)).toEqual(Buffer.from(expected));
+        expect(result === undefined).toBe(expected.length === payload.length);
+        expect(scanTraces(expected)).toMatchObject({ ok: true, invalidSpans: [] });
+      }),
+    );
+  });
+});

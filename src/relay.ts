@@ -3,7 +3,6 @@ import type { TokenSource } from './auth/token-source.ts';
 import type { Config } from './config/schema.ts';
 import { secretReader } from './config/secret.ts';
 import { startDelivery } from './delivery/dispatcher.ts';
-import type { Delivery } from './delivery/dispatcher.ts';
 import type { Destination } from './destinations/destination.ts';
 import { createMlflowDestination } from './destinations/mlflow.ts';
 import { messageOf } from './errors.ts';
@@ -11,9 +10,10 @@ import type { DeadLetters, Queue } from './queue/queue.ts';
 import { openQueue } from './queue/segment-queue.ts';
 import { startReceiver } from './receiver/server.ts';
 import type { Receiver } from './receiver/server.ts';
+import { countFromStart, fillGauges, statusOf } from './relay-status.ts';
+import type { ShownUpstream } from './relay-status.ts';
 import { createRouteTable } from './routing/route-table.ts';
 import { startAdminServer } from './telemetry/admin-server.ts';
-import type { RelayStatus } from './telemetry/admin-server.ts';
 import { createLogger } from './telemetry/logger.ts';
 import type { Logger } from './telemetry/logger.ts';
 import { createMetrics } from './telemetry/metrics.ts';
@@ -32,12 +32,7 @@ export type Relay = {
 type DestinationConfig = Config['destinations'][string];
 
 /** One configured upstream with all that belongs to it. */
-type Upstream = {
-  readonly name: string;
-  readonly tokens: TokenSource | undefined;
-  readonly destination: Destination;
-  readonly delivery: Delivery;
-};
+type Upstream = ShownUpstream & { readonly destination: Destination };
 
 /** What has been started so far. */
 type Running = {
@@ -204,108 +199,4 @@ async function stopAll(running: Running, deadlineMs: number, log: Logger): Promi
   await attempt('the admin server', admin?.stop());
   // A start that failed has its own words.
   if (receiver !== undefined) log.info('relay stopped');
-}
-
-function statusOf(
-  queue: Queue & { readonly deadLetters: DeadLetters },
-  upstreams: readonly Upstream[],
-  isListening: boolean,
-): RelayStatus {
-  const { destinations, canAppend, unconfigured, ...rest } = queue.status();
-  const letters = queue.deadLetters.status();
-  return {
-    ready: canAppend && isListening,
-    queue: {
-      can_append: canAppend,
-      reason: rest.reason,
-      bytes: rest.bytes,
-      max_bytes: rest.maxBytes,
-      segments: rest.segments,
-    },
-    dead_letters: { bytes: letters.bytes, max_bytes: letters.maxBytes, held_senders: rest.heldSenders },
-    destinations: Object.fromEntries(
-      upstreams.map(({ name, delivery, tokens }) => {
-        const { state, reason, since } = delivery.state();
-        const { waitingSpans, oldestReceivedAt } = destinations[name] ?? {};
-        return [
-          name,
-          {
-            state,
-            reason,
-            since: iso(since),
-            waiting_spans: waitingSpans,
-            dead_letter_spans: letters.spans[name] ?? 0,
-            oldest_received_at: iso(oldestReceivedAt),
-            token_expires_at: iso(tokens?.expiresAt()),
-          },
-        ];
-      }),
-    ),
-    unconfigured_destinations: Object.fromEntries(
-      [...new Set([...Object.keys(unconfigured), ...Object.keys(letters.spans)])]
-        .filter((name) => destinations[name] === undefined)
-        .map((name) => [
-          name,
-          { waiting_spans: unconfigured[name] ?? 0, dead_letter_spans: letters.spans[name] ?? 0 },
-        ]),
-    ),
-  };
-}
-
-/** What is there from the start, so that a first increase is seen as one. */
-function countFromStart(
-  metrics: Metrics,
-  queue: Queue & { readonly deadLetters: DeadLetters },
-  log: Logger,
-): void {
-  const { maxBytes, destinations, unconfigured } = queue.status();
-  metrics.queueMaxBytes.set(maxBytes);
-  metrics.deadLetterMaxBytes.set(queue.deadLetters.status().maxBytes);
-  for (const [destination, { recoveredSpans }] of Object.entries(destinations)) {
-    metrics.discardedSpans.inc({ destination }, 0);
-    metrics.recoveredSpans.inc({ destination }, recoveredSpans);
-    if (recoveredSpans > 0) log.info({ destination, spans: recoveredSpans }, 'found spans waiting');
-  }
-  for (const [destination, spans] of Object.entries(unconfigured)) {
-    metrics.recoveredSpans.inc({ destination }, spans);
-    metrics.discardedSpans.inc({ destination }, 0);
-  }
-  // A run accounts for all that it found, so that its metrics alone tell whether anything is lost.
-  for (const [destination, spans] of Object.entries(queue.deadLetters.status().spans)) {
-    metrics.recoveredSpans.inc({ destination }, spans);
-  }
-}
-
-function fillGauges(
-  metrics: Metrics,
-  queue: Queue & { readonly deadLetters: DeadLetters },
-  upstreams: readonly Upstream[],
-): void {
-  const { bytes, segments, canAppend, destinations, unconfigured, heldSenders } = queue.status();
-  const letters = queue.deadLetters.status();
-  metrics.queueBytes.set(bytes);
-  metrics.queueSegments.set(segments);
-  metrics.deadLetterBytes.set(letters.bytes);
-  metrics.heldSenders.set(heldSenders.length);
-  metrics.queueCanAppend.set(canAppend ? 1 : 0);
-  metrics.deadLetterSpans.reset();
-  for (const [destination, spans] of Object.entries(letters.spans)) {
-    metrics.deadLetterSpans.set({ destination }, spans);
-  }
-  metrics.unconfiguredSpans.reset();
-  for (const [destination, spans] of Object.entries(unconfigured)) {
-    metrics.unconfiguredSpans.set({ destination }, spans);
-  }
-  for (const { name: destination, tokens } of upstreams) {
-    const { waitingSpans = 0, oldestReceivedAt } = destinations[destination] ?? {};
-    metrics.waitingSpans.set({ destination }, waitingSpans);
-    metrics.deadLetterSpans.set({ destination }, letters.spans[destination] ?? 0);
-    const age = oldestReceivedAt === undefined ? 0 : (Date.now() - oldestReceivedAt) / 1000;
-    metrics.oldestWaitingSeconds.set({ destination }, Math.max(age, 0));
-    metrics.tokenExpiry.set({ destination }, (tokens?.expiresAt() ?? 0) / 1000);
-  }
-}
-
-function iso(time: number | undefined): string | undefined {
-  return time === undefined ? undefined : new Date(time).toISOString();
 }

@@ -35,6 +35,13 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'auth',
     'telemetry',
     'config',
+    'relay-status.ts',
+  ],
+  'relay-status.ts': [
+    'queue/queue.ts',
+    'delivery/dispatcher.ts',
+    'auth/token-source.ts',
+    'telemetry/admin-server.ts',
   ],
 
   commands: [

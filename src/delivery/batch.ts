@@ -4,6 +4,12 @@ import { cutSpans } from '../otlp/wire.ts';
 import type { SpanSlice } from '../otlp/wire.ts';
 import type { LinkedList } from './linked-list.ts';
 
+/** What the bookkeeping weighs in memory, about, in bytes: small spans must not slip past the window's limit. */
+const RECORD_WEIGHT = 512;
+const SPAN_WEIGHT = 128;
+/** Of the spans of one trace in one record. */
+const PIECE_WEIGHT = 448;
+
 /** Spans of one record: an ExportTraceServiceRequest by itself. */
 export type Part<H> = {
   readonly held: HeldRecord<H>;
@@ -43,7 +49,15 @@ export type HeldRecord<H> = {
   readonly order: number;
   /** Spans that are not settled. */
   open: number;
+  /** Of how many traces it has spans. */
+  pieces: number;
 };
+
+/** What it weighs in memory, with the bookkeeping. */
+export function weightOf(held: HeldRecord<unknown>): number {
+  const { payload, spans, pieces } = held;
+  return payload.byteLength + RECORD_WEIGHT + spans.length * SPAN_WEIGHT + pieces * PIECE_WEIGHT;
+}
 
 /** The spans of one trace in one record, from `from` on; those before it have gone. */
 export type Piece<H> = { readonly held: HeldRecord<H>; readonly spanIndexes: number[]; from: number };

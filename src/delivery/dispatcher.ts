@@ -41,6 +41,8 @@ export type DeliveryDeps = {
 
 export type Delivery = {
   state(): UpstreamState;
+  /** As far as was found out, what the upstream gets at most at once, and in one request. */
+  limits(): { readonly requests: number; readonly batchSpans: number };
   /**
    * Begins no request any more. Those in flight may end, and be settled, for `deadlineMs`; then they are aborted.
    * What is not settled comes again after a restart.
@@ -52,7 +54,11 @@ export type Delivery = {
 export function startDelivery(options: DeliveryOptions, deps: DeliveryDeps): Delivery {
   const dispatcher = new Dispatcher(options, deps);
   dispatcher.start();
-  return { state: () => dispatcher.state, stop: (deadlineMs) => dispatcher.stop(deadlineMs) };
+  return {
+    state: () => dispatcher.state,
+    limits: () => dispatcher.limits,
+    stop: (deadlineMs) => dispatcher.stop(deadlineMs),
+  };
 }
 
 /** How long after the deadline of a stop aborted requests may take to come back. */
@@ -68,6 +74,7 @@ class Dispatcher {
   readonly #burial: Burial;
   readonly #answers: Answers;
   readonly #intake: Intake;
+  readonly #sizing: BatchSizing;
   readonly #outbox: Outbox;
   readonly #sends: PQueue;
   /** Nothing new is begun. */
@@ -107,6 +114,7 @@ class Dispatcher {
     const outbox = new Outbox({ window, intake, sizing, random });
     const settlement = new Settlement({ destination: name, window, burial, metrics, log, cut, onSettled });
     this.#pacing = pacing;
+    this.#sizing = sizing;
     this.#upstream = upstream;
     this.#outbox = outbox;
     this.#answers = new Answers({ destination, pacing, sizing, outbox, settlement, upstream });
@@ -119,6 +127,10 @@ class Dispatcher {
     if (state.state !== 'up' || isolating === 0) return state;
     const reason = `of ${isolating} refused ${isolating === 1 ? 'batch' : 'batches'} the bad spans are looked for; where a refusal may be a fault that passes, this waits until other spans are delivered`;
     return { ...state, reason };
+  }
+
+  get limits(): { requests: number; batchSpans: number } {
+    return { requests: this.#pacing.limit, batchSpans: this.#sizing.limits.maxBatchSpans };
   }
 
   start(): void {

@@ -1,7 +1,7 @@
 import type { ResolvedTarget } from '../destinations/destination.ts';
 import type { TraceId } from '../otlp/record.ts';
 import type { SpanSlice } from '../otlp/wire.ts';
-import { BatchDraft } from './batch.ts';
+import { BatchDraft, weightOf } from './batch.ts';
 import type { Batch, BatchLimits, HeldRecord, Piece } from './batch.ts';
 import { LinkedList } from './linked-list.ts';
 import type { Link } from './linked-list.ts';
@@ -44,10 +44,6 @@ type TargetLine<H> = {
   readonly gatherings: Map<TraceId, Gathering<H>>;
   readonly ready: LinkedList<Gathering<H>>;
 };
-
-/** What the bookkeeping weighs in memory, about, in bytes: small spans must not slip past the window's limit. */
-const RECORD_WEIGHT = 512;
-const SPAN_WEIGHT = 256;
 
 /**
  * The spans of the records that are not settled, gathered by trace, and the batches made of them.
@@ -113,13 +109,14 @@ export class TraceWindow<H> {
       envelope: payload.byteLength - spanBytes,
       order: this.#records++,
       open: spans.length,
+      pieces: 0,
     };
-    this.#weight += weightOf(held);
     // Far behind what was read before means that the clock was set back; requests that overtook each other are not.
     const clockWentBack = receivedAt < this.#eventTime - this.#limits.traceWaitMs;
     this.#eventTime = clockWentBack ? receivedAt : Math.max(this.#eventTime, receivedAt);
     const line = this.#lineOf(target);
     for (const [spanIndex, span] of spans.entries()) this.#gather(line, held, spanIndex, span, receivedAt);
+    this.#weight += weightOf(held);
   }
 
   /**
@@ -211,8 +208,12 @@ export class TraceWindow<H> {
       line.gatherings.set(span.traceId, gathering);
     }
     const last = gathering.pieces.last?.value;
-    if (last?.held === held) last.spanIndexes.push(spanIndex);
-    else gathering.pieces.push({ held, spanIndexes: [spanIndex], from: 0 });
+    if (last?.held === held) {
+      last.spanIndexes.push(spanIndex);
+    } else {
+      gathering.pieces.push({ held, spanIndexes: [spanIndex], from: 0 });
+      held.pieces++;
+    }
     gathering.spans++;
     gathering.bytes += span.bytes;
     if (span.isRoot) this.#roots.add(line.target.key, span.traceId, this.#eventTime);
@@ -291,8 +292,4 @@ export class TraceWindow<H> {
     line.gatherings.delete(traceId);
     if (line.gatherings.size === 0) this.#lines.delete(line.target.key);
   }
-}
-
-function weightOf(held: HeldRecord<unknown>): number {
-  return held.payload.byteLength + RECORD_WEIGHT + held.spans.length * SPAN_WEIGHT;
 }

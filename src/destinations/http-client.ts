@@ -107,13 +107,17 @@ export function createHttpClient(options: HttpClientOptions, log: Logger): HttpC
     const deadlineMs = Math.min(timeoutMs, asked.timeoutMs ?? timeoutMs);
     const deadline = AbortSignal.timeout(deadlineMs);
     try {
-      const answer = await request(url, {
-        method,
-        headers: { ...headers, 'accept-encoding': 'identity' },
-        body: body ?? null,
-        dispatcher: agent,
-        signal: AbortSignal.any([signal, deadline]),
-      });
+      const ended = AbortSignal.any([signal, deadline]);
+      const answer = await orEnded(
+        request(url, {
+          method,
+          headers: { ...headers, 'accept-encoding': 'identity' },
+          body: body ?? null,
+          dispatcher: agent,
+          signal: ended,
+        }),
+        ended,
+      );
       const status = answer.statusCode;
       const encoded = await readUpTo(answer.body, maxResponseSize);
       const plain =
@@ -147,6 +151,19 @@ export function createHttpClient(options: HttpClientOptions, log: Logger): HttpC
       await agent.destroy();
     },
   };
+}
+
+/** A request that waits for its connection would only end with that. */
+async function orEnded<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: ended, reject } = Promise.withResolvers<never>();
+  const end = () => reject(signal.reason as Error);
+  if (signal.aborted) end();
+  signal.addEventListener('abort', end, { once: true });
+  try {
+    return await Promise.race([work, ended]);
+  } finally {
+    signal.removeEventListener('abort', end);
+  }
 }
 
 /** Undefined if there are more than `limit` bytes; the connection is given up then. */

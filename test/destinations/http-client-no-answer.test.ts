@@ -75,6 +75,20 @@ describe('no answer', () => {
     expect(await get(url, { timeoutMs: 4_000 })).toEqual(none('no connection to'));
   });
 
+  it('no connection before the time of this request is up', async () => {
+    const url = new URL(`http://127.0.0.1:${await startDeaf()}/`);
+    const asked = client().http.ask({ method: 'GET', url, headers: {}, timeoutMs: 300 }, never);
+    expect(await asked).toEqual(none('within 0.3 s', true));
+  });
+
+  it('no connection before the relay stops', async () => {
+    const url = new URL(`http://127.0.0.1:${await startDeaf()}/`);
+    const stopping = new AbortController();
+    const asked = client().http.ask({ method: 'GET', url, headers: {} }, stopping.signal);
+    stopping.abort();
+    expect(await asked).toEqual(none('stopped waiting'));
+  });
+
   it('nothing listens', async () => {
     const { url, stop } = await startServer(() => {});
     await stop();

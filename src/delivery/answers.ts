@@ -118,7 +118,8 @@ export class Answers {
     const { batch, isolation, attempts } = consignment;
     if (refusal.doubtful === true && ++this.#doubts > MOST_DOUBTS) {
       const reason = `${refusal.reason}; whatever is sent is answered like this, so that no span is to blame: see to the upstream`;
-      this.#failed(consignment, ticket, { kind: 'blocked', reason }, false);
+      const kind = refusal.status >= 500 ? 'retry' : 'blocked';
+      this.#failed(consignment, ticket, { kind, reason }, false);
       return;
     }
     this.#answered(ticket, 0);

@@ -138,17 +138,15 @@ function byMlflow(error: MlflowError, answer: HttpAnswer, asked: Asked): SendOut
   if (isAboutStore(error)) {
     return blocked(`${reason}: MLflow's database does not take writes; check its rights and schema`);
   }
-  // FastAPI's handler of an unexpected error, in a plugin before MLflow: nothing about these bytes.
-  if (answer.status === 500 && error.code === undefined) return { kind: 'retry', reason };
   return { kind: 'refused', reason, status: answer.status, doubtful: true };
 }
 
-/** What did not come from MLflow is no verdict on the bytes. */
+/** A page is the error of a proxy; what else is before MLflow may mean these bytes, as a firewall does. */
 function byProxy(answer: HttpAnswer, asked: Asked): SendOutcome {
-  const reason = `${sentence(answer, asked)}, which is not MLflow's own answer`;
-  return answer.status === 500
-    ? { kind: 'retry', reason }
-    : blocked(`${reason}: look at what stands before MLflow`);
+  const { status, contentType, body } = answer;
+  const reason = `${sentence(answer, asked)}, which is not MLflow's own answer: look at what stands before MLflow`;
+  if (!isHtml(contentType, body)) return { kind: 'refused', reason, status, doubtful: true };
+  return status === 500 ? { kind: 'retry', reason } : blocked(reason);
 }
 
 /** mlflow-oidc-auth says the same where its header is missing, and gives nothing by which to tell. */

@@ -149,7 +149,7 @@ describe('the way of a trace', () => {
   });
 
   test('a full window of traces whose roots never come moves on, and is refilled from the queue', async () => {
-    const { queue, destination } = deliver({ windowSize: 5000, maxBatchSpans: 4 });
+    const { queue, destination } = deliver({ windowSize: 8000, maxBatchSpans: 4 });
     queue.append(...Array.from({ length: 50 }, (_, trace) => recordOf([{ trace }])));
     await quiet();
     expect(queue.unread).toBeGreaterThan(40);

@@ -128,7 +128,7 @@ describe('every row', () => {
     ['bad gzip', detail(400, 'Failed to decompress gzip payload'), 'blocked', 'changes the request'],
     ['no gzip', detail(400, 'Unsupported Content-Encoding: gzip'), 'blocked', 'changes the request'],
     ['content type', detail(400, 'Invalid Content-Type: text/plain.'), 'blocked', 'changes the request'],
-    ['500 of a plugin', detail(500, 'Failed to filter response'), 'retry', 'Failed to filter response'],
+    ['500 of a plugin', detail(500, 'Failed to filter response'), 'refused', 'Failed to filter response'],
 
     [
       'locked SQLite',
@@ -152,12 +152,17 @@ describe('every row', () => {
     ]),
 
     ['400 HTML', html(400), 'blocked', "not MLflow's own answer"],
-    ['400 text', text(400, 'Bad Request'), 'blocked', "(Bad Request), which is not MLflow's own answer"],
-    ['400 JSON of a gateway', json(400, { message: 'bad' }), 'blocked', "not MLflow's own answer"],
-    ['422 text', text(422, 'no'), 'blocked', "not MLflow's own answer"],
-    ['500 text', text(500, 'Internal Server Error'), 'retry', 'Internal Server Error'],
+    ['400 text', text(400, 'Bad Request'), 'refused', "(Bad Request), which is not MLflow's own answer"],
+    ['400 JSON of a gateway', json(400, { message: 'bad' }), 'refused', "not MLflow's own answer"],
+    ['422 text', text(422, 'no'), 'refused', "not MLflow's own answer"],
+    ['500 text', text(500, 'Internal Server Error'), 'refused', 'Internal Server Error'],
     ['500 HTML', html(500), 'retry', 'a page of HTML'],
-    ['500 that only says JSON', read(500, '{', { contentType: 'application/json' }), 'retry', 'answers 500'],
+    [
+      '500 that only says JSON',
+      read(500, '{', { contentType: 'application/json' }),
+      'refused',
+      'answers 500',
+    ],
     ...[408, 409, 425, 429, 499, 502, 503, 504].map((status): Row => [
       String(status),
       html(status),

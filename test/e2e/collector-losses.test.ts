@@ -107,7 +107,13 @@ describe.skipIf(skipWithout('go'))('a Collector before and after the relay', () 
 
     const account = await accountOf(relay);
     expectBalanced(account);
-    expect(account).toMatchObject({ accepted: ALL, delivered: GOOD, deadLetters: 1, rejected: 0, waiting: 0 });
+    expect(account).toMatchObject({
+      accepted: ALL,
+      delivered: GOOD,
+      deadLetters: 1,
+      rejected: 0,
+      waiting: 0,
+    });
     expect(await destinationStatus(relay)).toMatchObject({ dead_letter_spans: 1 });
     const spans = bad.spans.map((span) => ({ ...span, attributes: MENDED }));
     await expectStored(stack.mlflow, experiment, [...good, { ...bad, spans }]);

@@ -1,20 +1,16 @@
-import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { TokenSource } from '../../src/auth/token-source.ts';
 import type { SendOutcome } from '../../src/destinations/destination.ts';
 import type { ExperimentChoice } from '../../src/destinations/experiment.ts';
-import { createMlflowClient } from '../stack/mlflow-client.ts';
 import type { StoredSpan } from '../stack/mlflow-client.ts';
 import { directDestination } from './support/destination.ts';
 import type { DirectOptions } from './support/destination.ts';
+import { ACCOUNT, createOtherOwner } from './support/other-owner.ts';
 import { useSharedStack } from './support/stack.ts';
 import type { Stack } from './support/stack.ts';
-import { requestToken } from './support/token.ts';
 import { asStored, inOrder, makeTrace, requestOf, toProtobuf } from './support/traces.ts';
 
 /* What the real MLflow with mlflow-oidc-auth answers, and what the destination makes of it. */
-
-/** Of the relay's client. */
-const ACCOUNT = 'service-account-relay';
 
 let stack: Stack;
 beforeAll(async () => {
@@ -48,18 +44,6 @@ async function setDeleted(experimentId: string, isDeleted: boolean): Promise<voi
     method: 'POST',
     headers: { authorization: `Bearer ${await stack.token()}`, 'content-type': 'application/json' },
     body: JSON.stringify({ experiment_id: experimentId }),
-  });
-  expect(response.status).toBe(200);
-}
-
-/** Of the account of the relay, which has another one already. */
-async function changePermission(experimentId: string, permission: string): Promise<void> {
-  const path = `/api/2.0/mlflow/permissions/users/${ACCOUNT}/experiments/${experimentId}`;
-  const token = await requestToken(`${stack.issuer}/token`, inject('stack').otherClient);
-  const response = await fetch(stack.mlflowUrl + path, {
-    method: 'PATCH',
-    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ permission }),
   });
   expect(response.status).toBe(200);
 }
@@ -154,12 +138,10 @@ describe('blocked', () => {
   });
 
   test('an experiment that the account may only read, until it may write; a probe says the same', async () => {
-    const owner = createMlflowClient(stack.mlflowUrl, () =>
-      requestToken(`${stack.issuer}/token`, inject('stack').otherClient),
-    );
+    const owner = createOtherOwner(stack);
     const name = stack.experimentName();
-    const id = await owner.ensureExperiment(name);
-    await owner.grant(id, ACCOUNT, 'READ');
+    const id = await owner.mlflow.ensureExperiment(name);
+    await owner.mlflow.grant(id, ACCOUNT, 'READ');
     const { send, probe } = direct({ name });
     const lacks = outcome(
       'blocked',
@@ -169,7 +151,7 @@ describe('blocked', () => {
     expect(await send(payload())).toMatchObject(lacks);
     expect(await probe()).toMatchObject(lacks);
 
-    await changePermission(id, 'EDIT');
+    await owner.changePermission(id, 'EDIT');
     expect(await probe()).toEqual(DELIVERED);
     expect(await send(payload())).toEqual(DELIVERED);
     expect(await stack.mlflow.searchTraces(id)).toHaveLength(1);

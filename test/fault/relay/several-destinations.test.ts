@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runCommand } from '../../e2e/support/command.ts';
 import { expectStored } from '../../e2e/support/compare.ts';
-import { DEADLINE_MS, metric, startTestRelay, temporaryFolder } from '../../e2e/support/relay.ts';
+import { ACCOUNT, createOtherOwner } from '../../e2e/support/other-owner.ts';
+import { DEADLINE_MS, isReady, metric, startTestRelay, temporaryFolder } from '../../e2e/support/relay.ts';
 import type { TestRelay } from '../../e2e/support/relay.ts';
 import { useSharedStack } from '../../e2e/support/stack.ts';
 import type { Stack } from '../../e2e/support/stack.ts';
@@ -18,19 +19,19 @@ beforeAll(async () => {
 afterAll(() => stack.stop());
 
 type Status = {
-  destinations: Record<string, { state: string; waiting_spans: number }>;
+  destinations: Record<string, { state: string; reason?: string; waiting_spans: number }>;
   unconfigured_destinations: Record<string, { waiting_spans: number; dead_letter_spans: number }>;
 };
 
 const statusOf = async (relay: TestRelay) => (await relay.status()) as Status;
 
 /** A relay for two experiments, the second behind a door; started again, the second may have another name. */
-async function setUp() {
+async function setUp(farExperiment?: string) {
   const directory = await temporaryFolder();
   const door = await openDoor(stack.mlflowUrl);
   const experiments = {
     near: await stack.mlflow.ensureExperiment(stack.experimentName()),
-    far: await stack.mlflow.ensureExperiment(stack.experimentName()),
+    far: farExperiment ?? (await stack.mlflow.ensureExperiment(stack.experimentName())),
   };
   const start = (nameOfFar: string | undefined) =>
     startTestRelay(stack, {
@@ -102,6 +103,42 @@ test('one that is away holds up nobody, and catches up from its own position', a
   // MLflow knows a trace by its id alone: it belongs to the experiment that had it first.
   await expectStored(stack.mlflow, experiments.near, [...before, ...after]);
   expect(takenBehind(door)).toEqual([...before, ...after].map(({ traceId }) => traceId).toSorted());
+});
+
+test('one whose experiment may not be written holds up nobody; it is asked without storing anything', async () => {
+  const owner = createOtherOwner(stack);
+  const far = await owner.mlflow.ensureExperiment(stack.experimentName());
+  await owner.mlflow.grant(far, ACCOUNT, 'READ');
+  const { door, experiments, start } = await setUp(far);
+  const relay = await start('far');
+  const traces = await sendTraces(relay, 3);
+  await untilNothingWaits(relay, 'mlflow');
+  const isBlocked = async () => {
+    const { destinations } = await statusOf(relay);
+    return destinations['far']?.state === 'blocked' ? destinations : undefined;
+  };
+  expect(await waitFor('far was not blocked', DEADLINE_MS, isBlocked)).toMatchObject({
+    mlflow: { state: 'up', waiting_spans: 0 },
+    far: {
+      waiting_spans: 6,
+      reason: expect.stringContaining(
+        `the service account ${ACCOUNT} needs EDIT on experiment ${far}`,
+      ) as string,
+    },
+  });
+  expect(await isReady(relay)).toBe(true);
+  // What met the refusal first had spans; from then on nothing is sent but questions.
+  const questions = () =>
+    door.knocks.filter(({ what, spansByTrace }) => what.startsWith('POST') && spansByTrace.size === 0);
+  await waitFor('nothing was asked', DEADLINE_MS, async () => (questions().length > 0 ? true : undefined));
+  const asked = questions()[0]!.at;
+  expect(door.knocks.filter(({ at, spansByTrace }) => at > asked && spansByTrace.size > 0)).toEqual([]);
+
+  await owner.changePermission(far, 'EDIT');
+  await untilNothingWaits(relay, 'far');
+  expect(await metric(relay, 'dead_letter_spans{destination="far"}')).toBe(0);
+  expect(takenBehind(door)).toEqual(traces.map(({ traceId }) => traceId).toSorted());
+  await expectStored(stack.mlflow, experiments.near, traces);
 });
 
 test('one that is renamed keeps its data until it is forgotten, and a new one starts at the tail', async () => {

@@ -1,5 +1,6 @@
 import type { Destination, ResolvedTarget, SendOutcome } from '../destinations/destination.ts';
 import type { Lease } from '../queue/queue.ts';
+import type { Logger } from '../telemetry/logger.ts';
 import { bytesOf } from './batch.ts';
 import type { Batch } from './batch.ts';
 import type { BatchSizing } from './batch-sizing.ts';
@@ -29,6 +30,7 @@ export type AnswersDeps = {
   readonly outbox: Outbox;
   readonly settlement: Settlement;
   readonly upstream: Upstream;
+  readonly log: Logger;
 };
 
 /** What an answer of the upstream means: for the batch, for what is sent next, for the state that people see. */
@@ -36,7 +38,7 @@ export class Answers {
   readonly #deps: AnswersDeps;
   /** Of requests with spans, whatever they said. */
   #answers = 0;
-  #seen: Seen = { deliveries: 0, acceptances: 0 };
+  #seen: Seen = { begun: 0, delivered: 0, accepted: 0 };
   /** Doubtful refusals since the last delivery. */
   #doubts = 0;
   #failedTarget: ResolvedTarget | undefined;
@@ -49,29 +51,38 @@ export class Answers {
     return this.#seen;
   }
 
+  /** A request begins. @returns its number */
+  begin(): number {
+    const begun = this.#seen.begun + 1;
+    this.#seen = { ...this.#seen, begun };
+    return begun;
+  }
+
   /** Of the request that failed last. */
   get failedTarget(): ResolvedTarget | undefined {
     return this.#failedTarget;
   }
 
-  /** @param about.ms how long it took; `seenBefore`: what was seen when it began */
+  /** @param about.ms how long it took */
   toBatch(
     consignment: Consignment,
     ticket: Ticket,
     outcome: SendOutcome,
-    about: { readonly ms: number; readonly seenBefore: Seen },
+    about: { readonly number: number; readonly ms: number },
   ): void {
-    this.#resize(consignment.batch, outcome, about.ms);
-    if (outcome.kind === 'delivered') this.#delivered(consignment, ticket, outcome);
+    // What began later was taken: it is this batch that is too much, and not the upstream that is away.
+    const isAlive = this.#seen.accepted > about.number;
+    this.#resize(consignment.batch, outcome, about.ms, isAlive);
+    if (outcome.kind === 'delivered') this.#delivered(consignment, ticket, outcome, about.number);
     else if (outcome.kind === 'refused') this.#refused(consignment, ticket, outcome);
-    else this.#failed(consignment, ticket, outcome, this.#seen.acceptances > about.seenBefore.acceptances);
+    else this.#failed(consignment, ticket, outcome, isAlive);
     for (const [isolation, verdicts] of this.#deps.outbox.takeIsolated()) this.#apply(isolation, verdicts);
   }
 
   /** To a probe for an isolation. What takes not even nothing is set up wrong, whatever it says of it. */
-  toQuestion(target: ResolvedTarget, ticket: Ticket, outcome: SendOutcome): void {
+  toQuestion(target: ResolvedTarget, ticket: Ticket, outcome: SendOutcome, number: number): void {
     if (outcome.kind === 'delivered') {
-      this.#accepted();
+      this.#accepted(number);
       this.#answered(ticket, 0);
       return;
     }
@@ -81,10 +92,10 @@ export class Answers {
   }
 
   /** To a probe of an upstream that is down. What comes of it is said only then: that it is up, batches have to tell. */
-  toProbe(outcome: SendOutcome): void {
+  toProbe(outcome: SendOutcome, number: number): void {
     const { pacing } = this.#deps;
     const now = performance.now();
-    if (outcome.kind === 'delivered') this.#accepted();
+    if (outcome.kind === 'delivered') this.#accepted(number);
     if (outcome.kind === 'delivered' || outcome.kind === 'refused') {
       pacing.probeAnswered(now);
       return;
@@ -94,18 +105,18 @@ export class Answers {
     this.#tellDown(outcome.reason, now);
   }
 
-  #resize(batch: Batch<Lease>, outcome: SendOutcome, ms: number): void {
+  #resize(batch: Batch<Lease>, outcome: SendOutcome, ms: number, isAlive: boolean): void {
     const { sizing } = this.#deps;
     const size = { spans: batch.spanCount, bytes: bytesOf(batch) };
     if (outcome.kind === 'delivered') sizing.answered({ ...size, ms });
-    else if (outcome.kind === 'retry' && outcome.tooSlow === true) sizing.tooSlow(size);
+    else if (outcome.kind === 'retry' && outcome.tooSlow === true && isAlive) sizing.tooSlow(size);
     else if (outcome.kind === 'refused' && outcome.status === CONTENT_TOO_LARGE) sizing.tooLarge(size);
   }
 
-  #delivered(consignment: Consignment, ticket: Ticket, outcome: Delivered): void {
+  #delivered(consignment: Consignment, ticket: Ticket, outcome: Delivered, number: number): void {
     const { batch, isolation, attempts } = consignment;
-    const { deliveries, acceptances } = this.#seen;
-    this.#seen = { deliveries: deliveries + 1, acceptances: acceptances + 1 };
+    this.#accepted(number);
+    this.#seen = { ...this.#seen, delivered: Math.max(this.#seen.delivered, number) };
     this.#doubts = 0;
     this.#answered(ticket, batch.spanCount);
     const piece = { batch, attempts };
@@ -113,27 +124,43 @@ export class Answers {
     else this.#apply(isolation, isolation.delivered(piece, outcome));
   }
 
-  /** A refusal of these bytes; or a fault of the upstream, if it says of everything what it says of a bad span. */
+  /**
+   * A refusal of these bytes; or a fault of the upstream, if it says of everything what it says of a bad span. Then
+   * there are pauses between requests, and the search goes on in them: whose fault it is, it has to tell.
+   */
   #refused(consignment: Consignment, ticket: Ticket, refusal: Refusal): void {
-    const { batch, isolation, attempts } = consignment;
-    if (refusal.doubtful === true && ++this.#doubts > MOST_DOUBTS) {
-      const reason = `${refusal.reason}; whatever is sent is answered like this, so that no span is to blame: see to the upstream`;
-      const kind = refusal.status >= 500 ? 'retry' : 'blocked';
-      this.#failed(consignment, ticket, { kind, reason }, false);
-      return;
-    }
-    this.#answered(ticket, 0);
+    const { batch, attempts, isolation } = consignment;
+    const about = { now: performance.now(), seen: this.#seen };
     const piece = { batch, attempts };
-    if (isolation !== undefined) {
-      this.#apply(isolation, isolation.refused(piece, refusal, this.#seen));
-      return;
+    const begun =
+      isolation ?? new Isolation<Lease>(refusal, this.#seen, this.#deps.destination.probe !== undefined);
+    const mended = isolation === undefined ? this.#mend(batch) : undefined;
+    const verdicts = mended === undefined ? begun.refused(piece, refusal, about) : [];
+    if (mended !== undefined) begun.add({ batch: mended, attempts });
+    if (isolation === undefined) this.#deps.outbox.isolate(begun);
+    const isKnown = verdicts.some(({ kind }) => kind === 'guilty');
+    if (refusal.doubtful === true && !isKnown && ++this.#doubts > MOST_DOUBTS) {
+      const kind = refusal.status >= 500 ? 'retry' : 'blocked';
+      const reason = `${refusal.reason}; whatever is sent is answered like this, so that no span is to blame: see to the upstream`;
+      this.#fell(batch.target, ticket, { kind, reason });
+    } else {
+      this.#answered(ticket, 0);
     }
-    const { destination, outbox } = this.#deps;
-    const begun = new Isolation<Lease>(refusal, this.#seen, destination.probe !== undefined);
-    outbox.isolate(begun);
-    const mended = destination.repair && mend(batch, (payload) => destination.repair?.(payload));
-    if (mended === undefined) this.#apply(begun, begun.refused(piece, refusal, this.#seen));
-    else begun.add({ batch: mended, attempts });
+    this.#apply(begun, verdicts);
+  }
+
+  /** A bug in it must cost no span, and not the process. */
+  #mend(batch: Batch<Lease>): Batch<Lease> | undefined {
+    const { destination, log } = this.#deps;
+    try {
+      return destination.repair && mend(batch, (payload) => destination.repair?.(payload));
+    } catch (error) {
+      log.error(
+        { err: error },
+        'spans could not be mended because of a bug of this relay; they go as they came',
+      );
+      return undefined;
+    }
   }
 
   /** Keeps the batch, its traces busy: the upstream may still be at work on them. */
@@ -159,16 +186,15 @@ export class Answers {
     if (pacing.condition === 'up') upstream.isUp();
   }
 
-  #accepted(): void {
-    const { deliveries, acceptances } = this.#seen;
-    this.#seen = { deliveries, acceptances: acceptances + 1 };
+  #accepted(number: number): void {
+    this.#seen = { ...this.#seen, accepted: Math.max(this.#seen.accepted, number) };
   }
 
   #apply(isolation: Isolation<Lease>, verdicts: readonly Verdict<Lease>[]): void {
     const { settlement } = this.#deps;
     for (const verdict of verdicts) {
-      if (verdict.kind === 'guilty') settlement.guilty(verdict.piece, verdict.refusal);
-      else settlement.delivered(verdict.piece, verdict.outcome, isolation.refusal);
+      if (verdict.kind === 'guilty') settlement.guilty(verdict.spans);
+      else settlement.isolated(verdict.piece, verdict.outcome, isolation.refusal);
     }
   }
 

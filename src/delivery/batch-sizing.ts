@@ -76,7 +76,9 @@ export class BatchSizing {
   }
 
   #late(spans: number, bytes: number, ms: number): void {
-    if (this.#isLateAnyway) return;
+    // A small one that is late says nothing about size.
+    const isLarge = isFilling(spans, this.#spans) || isFilling(bytes, this.#bytes);
+    if (this.#isLateAnyway || !isLarge) return;
     const rate = spans / ms;
     this.#before ??= { spans: this.#spans, bytes: this.#bytes, rate };
     if (isFilling(spans, this.#spans) && rate < this.#before.rate * OF_NO_USE) {

@@ -13,15 +13,13 @@ const PIECE_WEIGHT = 448;
 /** Spans of one record: an ExportTraceServiceRequest by itself. */
 export type Part<H> = {
   readonly held: HeldRecord<H>;
+  /** Their positions in the record, ascending. */
+  readonly spanIndexes: readonly number[];
   /** What is sent. */
   readonly payload: Uint8Array;
-  readonly spanCount: number;
-  /** Where the destination has mended some of the spans. */
-  readonly mended?: Mended;
+  /** What the destination has done to spans, by position in the payload; undefined: they are as they came. */
+  readonly mended?: ReadonlyMap<number, string>;
 };
-
-/** The bytes as they came, and what was done to which of the spans in them, by position in wire order. */
-export type Mended = { readonly original: Uint8Array; readonly spans: ReadonlyMap<number, string> };
 
 /** One request's worth of whole traces (or of a part of one that is larger than a request) for one target. */
 export type Batch<H> = {
@@ -137,11 +135,10 @@ export class BatchDraft<H> {
   /** The batch, oldest record first. */
   finish(target: ResolvedTarget): Batch<H> {
     const chosen = [...this.#chosen].toSorted(([a], [b]) => a.order - b.order);
-    const parts = chosen.map(([held, spanIndexes]) => ({
-      held,
-      payload: cutOf(held, spanIndexes),
-      spanCount: spanIndexes.length,
-    }));
+    const parts = chosen.map(([held, indexes]) => {
+      const spanIndexes = indexes.toSorted((a, b) => a - b);
+      return { held, spanIndexes, payload: cutOf(held, spanIndexes) };
+    });
     return { target, parts, traces: this.#traces, spanCount: this.#spans };
   }
 }
@@ -150,8 +147,8 @@ function sizeOf(held: HeldRecord<unknown>, spanIndex: number | undefined): numbe
   return held.spans[spanIndex as number]?.bytes ?? 0;
 }
 
-/** The record as it is where all of its spans were chosen: no copy, not a byte changed. */
-function cutOf(held: HeldRecord<unknown>, spanIndexes: readonly number[]): Uint8Array {
+/** Spans of a record as they came; the record itself where that is all of them: no copy, not a byte changed. */
+export function cutOf(held: HeldRecord<unknown>, spanIndexes: readonly number[]): Uint8Array {
   if (spanIndexes.length === held.spans.length) return held.payload;
   const keep = new Uint8Array(held.spans.length);
   for (const spanIndex of spanIndexes) keep[spanIndex] = 1;

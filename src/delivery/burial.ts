@@ -1,16 +1,30 @@
+import { randomUUID } from 'node:crypto';
 import PQueue from 'p-queue';
+import type { ResolvedTarget } from '../destinations/destination.ts';
 import { messageOf } from '../errors.ts';
 import type { DeadLetter, DeadLetters, Lease } from '../queue/queue.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import type { Batch } from './batch.ts';
+import { cutOf } from './batch.ts';
+import type { HeldRecord } from './batch.ts';
 import { Notice } from '../telemetry/notice.ts';
-import { cutTo } from './divide.ts';
+import type { Guilty, Piece, Refusal } from './isolation.ts';
 import { backoff } from './pacing.ts';
 import { pause } from './pause.ts';
 import type { UpstreamState } from './upstream.ts';
 
-/** Why, when, and for whom. */
-type Refused = Pick<DeadLetter, 'destination' | 'reason' | 'status' | 'attempts' | 'refusedAt'>;
+/** When, and for whom. */
+type About = Pick<DeadLetter, 'destination' | 'refusedAt'>;
+
+/** Of what is said in a letter. */
+const LONGEST_WORDS = 1000;
+
+/** What goes into one frame of the log, whose header has a limit. */
+const MOST_AT_ONCE = 256;
+
+const NOT_DELIVERED =
+  'the upstream refused spans for good: NOT delivered, kept as dead letters; see the command dead-letters (spans counts since this was last said, the rest is of one of them)';
+const REPAIRED =
+  'the upstream refused spans as they came: delivered repaired, as they came they are dead letters (spans counts since this was last said, the rest is of one of them)';
 
 /** Writes dead letters, one append after the other, and does not give up while the relay runs. */
 export class Burial {
@@ -19,6 +33,7 @@ export class Burial {
   readonly #stopping: AbortSignal;
   readonly #appends = new PQueue({ concurrency: 1 });
   readonly #buried = new Notice();
+  readonly #repaired = new Notice();
   readonly #failed = new Notice();
   #trouble: UpstreamState | undefined;
 
@@ -33,9 +48,18 @@ export class Burial {
     return this.#trouble;
   }
 
-  /** True once the letters are on stable storage; false if the relay stopped before that. */
-  bury(letters: readonly DeadLetter[]): Promise<boolean> {
-    return this.#appends.add(() => this.#append(letters));
+  /**
+   * Made when their turn comes: they are copies, and those before them may have to wait for a disk.
+   * True once the letters are on stable storage; false if the relay stopped before that.
+   */
+  bury(make: () => readonly DeadLetter[]): Promise<boolean> {
+    return this.#appends.add(async () => {
+      const letters = make();
+      for (let from = 0; from < letters.length; from += MOST_AT_ONCE) {
+        if (!(await this.#append(letters.slice(from, from + MOST_AT_ONCE)))) return false;
+      }
+      return true;
+    });
   }
 
   /** Resolves when no append is under way. */
@@ -67,45 +91,80 @@ export class Burial {
     }
   }
 
+  /** What was not delivered and what was, otherwise than it came, are told apart: the one needs somebody to look. */
   #tell(letters: readonly DeadLetter[]): void {
-    const [letter] = letters;
-    const spans = this.#buried.due(
-      performance.now(),
-      letters.reduce((sum, { spanCount }) => sum + spanCount, 0),
-    );
-    if (letter === undefined || spans === undefined) return;
-    const { reason, target, sender, repaired } = letter;
-    this.#log.warn(
-      { spans, reason, target, sender, ...(repaired !== undefined && { repaired }) },
-      'the upstream refused spans for good; they are kept as dead letters, as they came: see the command dead-letters (spans counts since this was last said; repaired: what was changed in the one that was delivered instead)',
-    );
+    for (const isRepaired of [false, true]) {
+      const mine = letters.filter(({ repaired }) => (repaired !== undefined) === isRepaired);
+      const [letter] = mine;
+      if (letter === undefined) continue;
+      const count = mine.reduce((sum, { spanCount }) => sum + spanCount, 0);
+      const spans = (isRepaired ? this.#repaired : this.#buried).due(performance.now(), count);
+      if (spans === undefined) continue;
+      const { reason, target, sender, repaired } = letter;
+      if (isRepaired) this.#log.info({ spans, reason, target, sender, repaired }, REPAIRED);
+      else this.#log.warn({ spans, reason, target, sender }, NOT_DELIVERED);
+    }
   }
 }
 
-/** A letter for each part of what was refused, as it came: who sent it, by which route, and when, is kept. */
-export function lettersOf({ target, parts }: Batch<Lease>, about: Refused): DeadLetter[] {
-  return parts.map(({ held, payload, mended, spanCount }) =>
-    letterOf(held.handle, { ...about, target: target.description }, mended?.original ?? payload, spanCount),
+/**
+ * Letters of single spans that were refused, as they came: one for those of a record that were refused alike, with who
+ * sent it, by which route, and when.
+ */
+export function lettersOf(spans: readonly Guilty<Lease>[], about: About): DeadLetter[] {
+  const alike = Map.groupBy(
+    spans.flatMap(({ piece, refusal }) => piece.batch.parts.map((part) => ({ part, piece, refusal }))),
+    ({ part, refusal }) => `${part.held.order} ${refusal.reason}`,
   );
+  return [...alike.values()].map((group) => {
+    const { part, piece, refusal } = group[0]!;
+    const attempts = Math.max(...group.map((one) => one.piece.attempts));
+    const spanIndexes = group.flatMap((one) => one.part.spanIndexes);
+    return letterOf(
+      { held: part.held, spanIndexes, target: piece.batch.target },
+      { ...about, ...whyOf(refusal), attempts },
+    );
+  });
 }
 
-/** A letter for each span that was delivered otherwise than it came. */
-export function originalsOf({ target, parts }: Batch<Lease>, about: Refused): DeadLetter[] {
-  return parts.flatMap(({ held, mended }) =>
-    [...(mended?.spans ?? [])].map(([spanIndex, repaired]) => {
-      const original = cutTo(mended?.original ?? held.payload, [spanIndex]);
-      return letterOf(held.handle, { ...about, target: target.description }, original, 1, repaired);
-    }),
-  );
+/** Letters of the spans that were delivered otherwise than they came: one for those of a record. */
+export function originalsOf({ batch, attempts }: Piece<Lease>, refusal: Refusal, about: About): DeadLetter[] {
+  return batch.parts.flatMap(({ held, spanIndexes, mended }) => {
+    if (mended === undefined) return [];
+    const mine = [...mended.keys()].map((position) => spanIndexes[position] as number);
+    const repaired = [...new Set(mended.values())].join('; ').slice(0, LONGEST_WORDS);
+    const why = { ...about, ...whyOf(refusal), attempts, repaired };
+    return [letterOf({ held, spanIndexes: mine, target: batch.target }, why)];
+  });
 }
+
+function whyOf({ reason, status }: Refusal): Pick<DeadLetter, 'reason' | 'status'> {
+  return { reason: reason.slice(0, LONGEST_WORDS), status };
+}
+
+type Kept = {
+  readonly held: HeldRecord<Lease>;
+  readonly spanIndexes: readonly number[];
+  readonly target: ResolvedTarget;
+};
 
 function letterOf(
-  { record }: Lease,
-  about: Refused & { readonly target: string },
-  payload: Uint8Array,
-  spanCount: number,
-  repaired?: string,
+  { held, spanIndexes, target }: Kept,
+  why: About & Pick<DeadLetter, 'reason' | 'status' | 'attempts'> & { readonly repaired?: string },
 ): DeadLetter {
-  const { sender, route, receivedAt } = record;
-  return { ...about, sender, route, receivedAt, payload, spanCount, repaired };
+  const { sender, route, receivedAt } = held.handle.record;
+  const payload = cutOf(held, spanIndexes);
+  const spanCount = spanIndexes.length;
+  const id = randomUUID();
+  return {
+    repaired: undefined,
+    ...why,
+    id,
+    target: target.description,
+    sender,
+    route,
+    receivedAt,
+    payload,
+    spanCount,
+  };
 }

@@ -117,7 +117,7 @@ class Dispatcher {
     this.#sizing = sizing;
     this.#upstream = upstream;
     this.#outbox = outbox;
-    this.#answers = new Answers({ destination, pacing, sizing, outbox, settlement, upstream });
+    this.#answers = new Answers({ destination, pacing, sizing, outbox, settlement, upstream, log });
     this.#sends = new PQueue({ concurrency: options.maxInFlight });
   }
 
@@ -193,25 +193,26 @@ class Dispatcher {
   }
 
   async #perform(work: Work, ticket: Ticket): Promise<void> {
-    const seenBefore = this.#answers.seen;
+    const number = this.#answers.begin();
     const began = performance.now();
     const outcome =
       work.kind === 'batch'
         ? await this.#requests.send(work.consignment)
         : await this.#requests.probe(work.target);
     this.#outbox.ended(work);
+    if (work.kind === 'probe') {
+      if (!this.#stopping.signal.aborted) this.#answers.toQuestion(work.target, ticket, outcome, number);
+      return;
+    }
     // Cut off: what came of it is not known, and it comes again after a restart.
     if (this.#cut.signal.aborted) return;
-    if (work.kind === 'probe') {
-      this.#answers.toQuestion(work.target, ticket, outcome);
-    } else {
-      const ms = performance.now() - began;
-      this.#answers.toBatch(work.consignment, ticket, outcome, { ms, seenBefore });
-    }
+    const ms = performance.now() - began;
+    this.#answers.toBatch(work.consignment, ticket, outcome, { number, ms });
   }
 
   async #probe(target: ResolvedTarget): Promise<void> {
+    const number = this.#answers.begin();
     const outcome = await this.#requests.probe(target);
-    if (!this.#stopping.signal.aborted) this.#answers.toProbe(outcome);
+    if (!this.#stopping.signal.aborted) this.#answers.toProbe(outcome, number);
   }
 }

@@ -1,7 +1,7 @@
 import type { Repair } from '../destinations/destination.ts';
 import type { TraceId } from '../otlp/record.ts';
 import { cutSpans, indexSpans } from '../otlp/wire.ts';
-import type { Batch, Mended, Part } from './batch.ts';
+import type { Batch, Part } from './batch.ts';
 
 /* Batches of a batch: halves of it, and the same with spans mended. Pure. */
 
@@ -50,34 +50,29 @@ class Collector<H> {
   }
 
   add(part: Part<H>, isChosen: (spanIndex: number) => boolean): void {
-    const chosen = Array.from({ length: part.spanCount }, (_, index) => index).filter(isChosen);
+    const chosen = [...part.spanIndexes.keys()].filter(isChosen);
     if (chosen.length > 0) this.#parts.push(partOf(part, chosen));
   }
 
   get batch(): Batch<H> {
-    const spanCount = this.#parts.reduce((sum, part) => sum + part.spanCount, 0);
+    const spanCount = this.#parts.reduce((sum, part) => sum + part.spanIndexes.length, 0);
     return { target: this.#whole.target, parts: this.#parts, traces: this.#traces, spanCount };
   }
 }
 
-/** Some spans of a part, by ascending position. */
-function partOf<H>({ held, payload, mended }: Part<H>, chosen: readonly number[]): Part<H> {
-  const cut = (bytes: Uint8Array) => cutTo(bytes, chosen);
-  const part = { held, payload: cut(payload), spanCount: chosen.length };
-  if (mended === undefined) return part;
-  const spans = new Map(
-    chosen.flatMap((from, to) => {
-      const what = mended.spans.get(from);
-      return what === undefined ? [] : [[to, what] as const];
-    }),
-  );
-  return spans.size === 0 ? part : { ...part, mended: { original: cut(mended.original), spans } };
-}
-
-/** An ExportTraceServiceRequest with the chosen spans of another, by position in wire order. */
-export function cutTo(payload: Uint8Array, chosen: readonly number[]): Uint8Array {
+/** Some spans of a part, by ascending position in it. */
+function partOf<H>({ held, payload, spanIndexes, mended }: Part<H>, chosen: readonly number[]): Part<H> {
   const keep = new Set(chosen);
-  return cutSpans(payload, (spanIndex) => keep.has(spanIndex));
+  const part = {
+    held,
+    payload: cutSpans(payload, (position) => keep.has(position)),
+    spanIndexes: chosen.map((position) => spanIndexes[position] as number),
+  };
+  const stillMended = chosen.flatMap((from, to) => {
+    const what = mended?.get(from);
+    return what === undefined ? [] : [[to, what] as const];
+  });
+  return stillMended.length === 0 ? part : { ...part, mended: new Map(stillMended) };
 }
 
 /** The batch with what the destination knows to be wrong mended; undefined if it knows of nothing. */
@@ -90,13 +85,12 @@ export function mend<H>(
     const repaired = repair(part.payload);
     if (repaired === undefined) return part;
     isChanged = true;
-    const mended: Mended = { original: part.payload, spans: repaired.spans };
-    return { ...part, payload: repaired.payload, mended };
+    return { ...part, payload: repaired.payload, mended: repaired.spans };
   });
   return isChanged ? { ...batch, parts } : undefined;
 }
 
 /** How many spans are not sent as they came. */
 export function mendedSpans(batch: Batch<unknown>): number {
-  return batch.parts.reduce((sum, { mended }) => sum + (mended?.spans.size ?? 0), 0);
+  return batch.parts.reduce((sum, { mended }) => sum + (mended?.size ?? 0), 0);
 }

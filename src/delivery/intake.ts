@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import type { Destination } from '../destinations/destination.ts';
 import { messageOf } from '../errors.ts';
@@ -122,12 +123,13 @@ export class Intake {
         route,
         receivedAt,
         reason,
+        id: randomUUID(),
         status: undefined,
         repaired: undefined,
         attempts: 0,
         refusedAt: Date.now(),
       };
-      const isKept = await burial.bury([
+      const isKept = await burial.bury(() => [
         { ...letter, destination: destination.name, target: `route ${route.name}` },
       ]);
       if (isKept) lease.settle();

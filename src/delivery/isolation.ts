@@ -5,12 +5,14 @@ import { halve } from './divide.ts';
 export type Refusal = Extract<SendOutcome, { kind: 'refused' }>;
 export type Delivered = Extract<SendOutcome, { kind: 'delivered' }>;
 
-/** What has been seen of a target so far; counts that only grow. */
+/** What has been seen of a target so far. Requests are numbered in the order in which they begin, from 1. */
 export type Seen = {
-  /** Requests with spans that it took. */
-  readonly deliveries: number;
-  /** These, and probes that it took. */
-  readonly acceptances: number;
+  /** The last that has begun. */
+  readonly begun: number;
+  /** The last of those with spans that it took; 0 without. */
+  readonly delivered: number;
+  /** The last of these and of probes that it took; 0 without. */
+  readonly accepted: number;
 };
 
 /** A piece of a refused batch, and in how many requests its spans were. */
@@ -24,11 +26,28 @@ export type Step<H> =
 /** What is known of spans now. */
 export type Verdict<H> =
   | { readonly kind: 'delivered'; readonly piece: Piece<H>; readonly outcome: Delivered }
-  /** This one span is to blame. */
-  | { readonly kind: 'guilty'; readonly piece: Piece<H>; readonly refusal: Refusal };
+  /** These single spans are to blame. */
+  | { readonly kind: 'guilty'; readonly spans: readonly Guilty<H>[] };
 
-/** A single span that was refused, and what had been seen then. */
-type Suspect<H> = { readonly piece: Piece<H>; readonly refusal: Refusal; readonly seen: Seen };
+export type Guilty<H> = { readonly piece: Piece<H>; readonly refusal: Refusal };
+
+/**
+ * Bytes around the spans of a record from which on its guilty spans are told together: each would be kept with a copy of
+ * them.
+ */
+const LARGE_ENVELOPE = 16 * 1024;
+
+/** How long a span waits that was refused alone and is not known to be guilty, until it is sent again all the same. */
+const AGAIN = { leastMs: 1_000, mostMs: 60_000 } as const;
+
+/** A single span that was refused, so many times, and what had been seen at first. */
+type Suspect<H> = {
+  readonly piece: Piece<H>;
+  readonly refusal: Refusal;
+  readonly seen: Seen;
+  readonly times: number;
+  readonly againAt: number;
+};
 
 /**
  * Finds the spans of a refused batch that are to blame, and delivers the others: halves it by trace, then by span.
@@ -39,19 +58,28 @@ type Suspect<H> = { readonly piece: Piece<H>; readonly refusal: Refusal; readonl
  *   of the batch and that of the span alone;
  * - for a doubtful one, if it was refused alone, twice, and the target took other spans in between. Where none come by
  *   themselves, the piece that was delivered last is sent once more: MLflow stores a span once, however often it comes.
+ * In between is what began after the one refusal: what was taken before a fault says nothing of the time after. A span
+ * that is not known to be guilty goes again from time to time: the fault may be over, and nothing else may come.
  *
- * Pure: what to send next is asked, what came of it is told.
+ * Pure: what to send next is asked, what came of it is told. Times are ms of one clock.
  */
 export class Isolation<H> {
   /** Of the whole batch. */
   readonly refusal: Refusal;
   readonly #canProbe: boolean;
   readonly #before: Seen;
-  /** The last goes first. */
+  /** Smaller pieces are behind larger ones. */
   readonly #pending: Piece<H>[] = [];
+  /**
+   * Which end of the pending goes next. From the back a bad span is found soon, from the front a good half. After a
+   * refusal the ends take turns, so that many bad spans do not look like a target that refuses everything.
+   */
+  #isFromFront = false;
   #suspects: Suspect<H>[] = [];
   /** Pieces of which the outcome is not known. */
   readonly #out = new Set<Batch<H>>();
+  /** Told at the end. */
+  readonly #guilty: Guilty<H>[] = [];
   /** Delivered last, and not given back yet, so that its traces are in nobody else's request. */
   #control: { readonly piece: Piece<H>; readonly outcome: Delivered } | undefined;
 
@@ -73,33 +101,45 @@ export class Isolation<H> {
 
   /** What was kept back, once all is known. */
   end(): Verdict<H>[] {
-    const control = this.isDone ? this.#control : undefined;
-    if (control === undefined) return [];
+    if (!this.isDone) return [];
+    const verdicts: Verdict<H>[] = [];
+    if (this.#guilty.length > 0) verdicts.push({ kind: 'guilty', spans: this.#guilty.splice(0) });
+    if (this.#control !== undefined) verdicts.push({ kind: 'delivered', ...this.#control });
     this.#control = undefined;
-    return [{ kind: 'delivered', ...control }];
+    return verdicts;
   }
 
   /**
    * Undefined while an answer is awaited, or other requests to the target have to tell first how it is.
    * @param isFree whether none of its traces is on its way
    */
-  next(seen: Seen, isFree: (batch: Batch<H>) => boolean): Step<H> | undefined {
+  next(now: number, seen: Seen, isFree: (batch: Batch<H>) => boolean): Step<H> | undefined {
     if (this.#out.size > 0) return undefined;
-    const again = this.#suspects.find((suspect) => isTold(suspect.refusal, suspect.seen, seen));
-    const piece = again?.piece ?? this.#pending.at(-1);
-    if (piece !== undefined) {
-      if (!isFree(piece.batch)) return undefined;
-      if (again === undefined) this.#pending.pop();
-      return this.#send(piece);
+    const told = this.#suspects.find((suspect) => isTold(suspect.refusal, suspect.seen, seen));
+    if (told !== undefined) return this.#send(told.piece, isFree);
+    if (this.#pending.length > 0) {
+      const at = this.#isFromFront ? 0 : this.#pending.length - 1;
+      const step = this.#send(this.#pending[at] as Piece<H>, isFree);
+      if (step !== undefined) this.#pending.splice(at, 1);
+      return step;
     }
     const definite = this.#suspects.find(({ refusal }) => refusal.doubtful !== true);
     if (definite !== undefined) return { kind: 'probe', target: definite.piece.batch.target };
-    if (this.#suspects.length === 0 || this.#control === undefined) return undefined;
-    return this.#send(this.#control.piece);
+    if (this.#suspects.length === 0) return undefined;
+    if (this.#control !== undefined) return this.#send(this.#control.piece, isFree);
+    const again = this.#suspects.find(({ againAt }) => againAt <= now);
+    return again && this.#send(again.piece, isFree);
+  }
+
+  /** When it has something to send by waiting alone; undefined if there is nothing to wait for. */
+  nextAt(): number | undefined {
+    const isWaiting = this.#out.size === 0 && this.#pending.length === 0 && this.#suspects.length > 0;
+    return isWaiting ? Math.min(...this.#suspects.map(({ againAt }) => againAt)) : undefined;
   }
 
   delivered(piece: Piece<H>, outcome: Delivered): Verdict<H>[] {
     this.#out.delete(piece.batch);
+    this.#isFromFront = false;
     this.#suspects = this.#suspects.filter((suspect) => suspect.piece.batch !== piece.batch);
     const before = this.#control;
     this.#control = { piece, outcome };
@@ -108,11 +148,16 @@ export class Isolation<H> {
       : [{ kind: 'delivered', ...before }];
   }
 
-  refused(piece: Piece<H>, refusal: Refusal, seen: Seen): Verdict<H>[] {
+  refused(piece: Piece<H>, refusal: Refusal, { now, seen }: { now: number; seen: Seen }): Verdict<H>[] {
     const { batch, attempts } = piece;
     this.#out.delete(batch);
-    // It was taken before: no span of it is to blame.
-    if (batch === this.#control?.piece.batch) return [];
+    this.#isFromFront = !this.#isFromFront;
+    if (batch === this.#control?.piece.batch) {
+      // It was taken before: no span of it is to blame, and it is of no use any more.
+      const verdict = { kind: 'delivered' as const, ...this.#control };
+      this.#control = undefined;
+      return [verdict];
+    }
     const halves = halve(batch);
     if (halves !== undefined) {
       this.#pending.push(...halves.map((half) => ({ batch: half, attempts })).toReversed());
@@ -123,18 +168,28 @@ export class Isolation<H> {
     const first = refusal.doubtful === true ? earlier?.seen : this.#before;
     const isGuilty =
       (refusal.doubtful !== true && !this.#canProbe) || (first !== undefined && isTold(refusal, first, seen));
-    if (isGuilty) return [{ kind: 'guilty', piece, refusal }];
-    this.#suspects.push({ piece, refusal, seen });
+    if (!isGuilty) {
+      const times = (earlier?.times ?? 0) + 1;
+      const againAt = now + Math.min(AGAIN.mostMs, AGAIN.leastMs * 2 ** Math.min(times - 1, 10));
+      this.#suspects.push({ piece, refusal, seen: earlier?.seen ?? seen, times, againAt });
+      return [];
+    }
+    if (batch.parts.every(({ held }) => held.envelope < LARGE_ENVELOPE)) {
+      return [{ kind: 'guilty', spans: [{ piece, refusal }] }];
+    }
+    this.#guilty.push({ piece, refusal });
     return [];
   }
 
   /** It goes in smaller pieces, which the caller sends. */
   divided(piece: Piece<H>, into: readonly Batch<H>[]): void {
     this.#out.delete(piece.batch);
+    if (piece.batch === this.#control?.piece.batch) this.#control = undefined;
     for (const batch of into) this.#out.add(batch);
   }
 
-  #send(piece: Piece<H>): Step<H> {
+  #send(piece: Piece<H>, isFree: (batch: Batch<H>) => boolean): Step<H> | undefined {
+    if (!isFree(piece.batch)) return undefined;
     this.#out.add(piece.batch);
     return { kind: 'send', piece };
   }
@@ -142,7 +197,5 @@ export class Isolation<H> {
 
 /** Whether the target has taken what tells such a refusal from a fault of its own. */
 function isTold(refusal: Refusal, before: Seen, now: Seen): boolean {
-  return refusal.doubtful === true
-    ? now.deliveries > before.deliveries
-    : now.acceptances > before.acceptances;
+  return (refusal.doubtful === true ? now.delivered : now.accepted) > before.begun;
 }

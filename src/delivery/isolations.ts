@@ -10,7 +10,7 @@ const GOOD_BEFORE_PIECE = 3;
 type Next<H> = { readonly isolation: Isolation<H>; readonly step: Step<H> };
 
 /**
- * Refused batches of which the bad spans are looked for, oldest first. However many there are, good traffic goes first:
+ * Refused batches of which the bad spans are looked for, by turns. However many there are, good traffic goes first:
  * one request for them is under way at a time, and they may take so many a second. Times are ms of one clock.
  */
 export class Isolations<H> {
@@ -51,8 +51,11 @@ export class Isolations<H> {
   begin(now: number, seen: Seen, isFree: (batch: Batch<H>) => boolean): Next<H> | undefined {
     if (this.#isUnderWay || !this.#allowance.has(now)) return undefined;
     for (const isolation of this.#line) {
-      const step = isolation.next(seen, isFree);
+      const step = isolation.next(now, seen, isFree);
       if (step === undefined) continue;
+      // They take turns, so that good spans beside a bad one need not wait for those beside a thousand.
+      this.#line.delete(isolation);
+      this.#line.add(isolation);
       this.#isUnderWay = true;
       this.#allowance.take(now);
       this.#goodSince = 0;
@@ -67,8 +70,9 @@ export class Isolations<H> {
 
   /** When one may go by waiting alone; undefined if there is nothing to wait for. */
   mayGoAt(now: number): number | undefined {
-    return this.#line.size === 0 || this.#isUnderWay || this.#allowance.has(now)
-      ? undefined
-      : this.#allowance.availableAt(now);
+    if (this.#line.size === 0 || this.#isUnderWay) return undefined;
+    if (!this.#allowance.has(now)) return this.#allowance.availableAt(now);
+    const times = [...this.#line].map((isolation) => isolation.nextAt()).filter((at) => at !== undefined);
+    return times.length === 0 ? undefined : Math.min(...times);
   }
 }

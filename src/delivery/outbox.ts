@@ -36,6 +36,8 @@ export class Outbox {
   readonly #isolations = new Isolations<Lease>();
   /** Traces in a request of which other pieces of the same batch may have spans too. */
   readonly #underWay = new Set<TraceId>();
+  /** The one request for an isolation that is under way. */
+  #extra: Work | undefined;
   #isTurnOfRetries = true;
 
   constructor(deps: Deps) {
@@ -64,8 +66,11 @@ export class Outbox {
   }
 
   ended(work: Work): void {
-    if (work.kind === 'probe') this.#isolations.ended();
-    else this.#free(work.consignment);
+    if (work === this.#extra) {
+      this.#isolations.ended();
+      this.#extra = undefined;
+    }
+    if (work.kind === 'batch') this.#free(work.consignment);
   }
 
   /** When something may go that cannot now, by waiting alone, in ms of the clock of `now`. */
@@ -73,7 +78,7 @@ export class Outbox {
     const { window, intake } = this.#deps;
     const readyAt = intake.isAtTail ? window.nextReadyAt() : undefined;
     const times = [
-      this.#retries.nextDueAt(),
+      this.#retries.nextDueAt((one) => this.#mayGo(one)),
       this.#isolations.mayGoAt(now),
       readyAt === undefined ? undefined : now + readyAt - Date.now(),
     ].filter((at) => at !== undefined);
@@ -119,7 +124,7 @@ export class Outbox {
       });
       return batch && newConsignment(batch);
     };
-    const again = () => this.#retries.takeDue(now, (one) => !one.isPiece || this.#isFree(one.batch));
+    const again = () => this.#retries.takeDue(now, (one) => this.#mayGo(one));
     this.#isTurnOfRetries = !this.#isTurnOfRetries;
     const consignment = this.#isTurnOfRetries ? (again() ?? fresh()) : (fresh() ?? again());
     if (consignment === undefined) return undefined;
@@ -131,11 +136,13 @@ export class Outbox {
     const next = this.#isolations.begin(now, seen, (batch) => this.#isFree(batch));
     if (next === undefined) return undefined;
     const { isolation, step } = next;
-    return step.kind === 'probe'
-      ? step
-      : this.#begin(
-          newConsignment(step.piece.batch, { isPiece: true, isolation, attempts: step.piece.attempts }),
-        );
+    if (step.kind === 'probe') {
+      this.#extra = step;
+    } else {
+      const { batch, attempts } = step.piece;
+      this.#extra = this.#begin(newConsignment(batch, { isPiece: true, isolation, attempts }));
+    }
+    return this.#extra;
   }
 
   #begin(consignment: Consignment): Work {
@@ -144,9 +151,12 @@ export class Outbox {
     return { kind: 'batch', consignment };
   }
 
-  #free({ isPiece, isolation, batch }: Consignment): void {
-    if (isolation !== undefined) this.#isolations.ended();
+  #free({ isPiece, batch }: Consignment): void {
     if (isPiece) for (const traceId of batch.traces.keys()) this.#underWay.delete(traceId);
+  }
+
+  #mayGo({ isPiece, batch }: Consignment): boolean {
+    return !isPiece || this.#isFree(batch);
   }
 
   #isFree(batch: Batch<Lease>): boolean {

@@ -70,10 +70,9 @@ export class RetryLine {
     return index === -1 ? undefined : this.#line.splice(index, 1)[0];
   }
 
-  /** When the next pause is over; undefined if none waits. */
-  nextDueAt(): number | undefined {
-    return this.isEmpty
-      ? undefined
-      : this.#line.reduce((at, { notBefore }) => Math.min(at, notBefore), Infinity);
+  /** When the next pause is over of those that `mayGo`; undefined if none waits. */
+  nextDueAt(mayGo: (consignment: Consignment) => boolean = () => true): number | undefined {
+    const times = this.#line.filter((one) => mayGo(one)).map(({ notBefore }) => notBefore);
+    return times.length === 0 ? undefined : Math.min(...times);
   }
 }

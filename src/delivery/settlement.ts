@@ -6,7 +6,7 @@ import type { Batch } from './batch.ts';
 import { lettersOf, originalsOf } from './burial.ts';
 import type { Burial } from './burial.ts';
 import { mendedSpans } from './divide.ts';
-import type { Delivered, Piece, Refusal } from './isolation.ts';
+import type { Delivered, Guilty, Piece, Refusal } from './isolation.ts';
 import type { TraceWindow } from './trace-window.ts';
 
 export type SettlementDeps = {
@@ -39,29 +39,43 @@ export class Settlement {
     }
   }
 
+  delivered({ batch }: Piece<Lease>, outcome: Delivered): void {
+    this.#count(batch, outcome, 0);
+    this.#settle(batch);
+  }
+
   /** @param refusal why some of the spans were mended, where they were */
-  delivered({ batch, attempts }: Piece<Lease>, outcome: Delivered, refusal?: Refusal): void {
-    const mended = mendedSpans(batch);
-    const settle = () => {
-      this.#count(batch, outcome, mended);
-      this.#settle(batch);
-    };
-    if (mended === 0) settle();
-    else void this.#bury(originalsOf(batch, this.#refused(refusal, attempts)), settle);
+  isolated(piece: Piece<Lease>, outcome: Delivered, refusal: Refusal): void {
+    const mended = mendedSpans(piece.batch);
+    if (mended === 0) {
+      this.delivered(piece, outcome);
+      return;
+    }
+    void this.#bury(
+      () => originalsOf(piece, refusal, this.#about()),
+      () => {
+        this.#count(piece.batch, outcome, mended);
+        this.#settle(piece.batch);
+      },
+    );
   }
 
-  guilty({ batch, attempts }: Piece<Lease>, refusal: Refusal): void {
-    void this.#bury(lettersOf(batch, this.#refused(refusal, attempts)), () => this.#settle(batch));
+  guilty(spans: readonly Guilty<Lease>[]): void {
+    void this.#bury(
+      () => lettersOf(spans, this.#about()),
+      () => {
+        for (const { piece } of spans) this.#settle(piece.batch);
+      },
+    );
   }
 
-  async #bury(letters: readonly DeadLetter[], onKept: () => void): Promise<void> {
+  async #bury(letters: () => readonly DeadLetter[], onKept: () => void): Promise<void> {
     const isKept = await this.#deps.burial.bury(letters);
     if (isKept && !this.#deps.cut.aborted) onKept();
   }
 
-  #refused(refusal: Refusal | undefined, attempts: number) {
-    const { reason = 'not known', status } = refusal ?? {};
-    return { destination: this.#deps.destination, reason, status, attempts, refusedAt: Date.now() };
+  #about() {
+    return { destination: this.#deps.destination, refusedAt: Date.now() };
   }
 
   #count(batch: Batch<Lease>, outcome: Delivered, mended: number): void {
@@ -81,7 +95,7 @@ export class Settlement {
 
   #settle(batch: Batch<Lease>): void {
     const { window, onSettled } = this.#deps;
-    for (const { held, spanCount } of batch.parts) held.handle.done(spanCount);
+    for (const { held, spanIndexes } of batch.parts) held.handle.done(spanIndexes.length);
     for (const lease of window.settle(batch)) lease.settle();
     onSettled();
   }

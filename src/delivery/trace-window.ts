@@ -159,8 +159,8 @@ export class TraceWindow<H> {
       for (const gathering of busy.parked) this.#makeReady(gathering);
     }
     const settled: H[] = [];
-    for (const { held, spanCount } of parts) {
-      held.open -= spanCount;
+    for (const { held, spanIndexes } of parts) {
+      held.open -= spanIndexes.length;
       if (held.open > 0) continue;
       this.#weight -= weightOf(held);
       settled.push(held.handle);

@@ -46,7 +46,6 @@ export function readTracesAnswer(result: HttpResult, asked: Asked): SendOutcome 
         kind: 'refused',
         reason: `${sentence(result, asked)}: raise the limit there (nginx: client_max_body_size), or lower delivery.max_batch_size`,
         status,
-        doubtful: true,
       };
     case 501:
       return blocked(`${sentence(result, asked)}: MLflow needs a store in a database (--backend-store-uri)`);

@@ -1,10 +1,10 @@
-import { randomUUID } from 'node:crypto';
 import { isDiskFull } from './filesystem.ts';
 import type { FileSystem } from './filesystem.ts';
 import { LogContent } from './frame.ts';
 import { readLetters } from './letter-reader.ts';
 import type { LetterMeta, ReadLetter } from './letter-reader.ts';
-import { countLetter, lettersOf } from './letter-tally.ts';
+import { countLetter } from './letter-tally.ts';
+import { LetterTotals } from './letter-totals.ts';
 import type { LogObserver } from './log-options.ts';
 import type { DeadLetter, DeadLetters } from './queue.ts';
 import type { Reserve } from './reserve.ts';
@@ -34,6 +34,7 @@ export type DeadLettersOptions = {
 export class DeadLetterStore implements DeadLetters {
   readonly #options: DeadLettersOptions;
   readonly #log: SegmentLog<LetterMeta>;
+  readonly #totals: LetterTotals;
   /** Spans by id of letters that are in the queue again, and still to be removed here: they are dead no more. */
   readonly #replayed = new Map<string, { readonly destination: string; readonly spans: number }>();
   /** Until something changes. */
@@ -42,6 +43,7 @@ export class DeadLetterStore implements DeadLetters {
   private constructor(options: DeadLettersOptions, log: SegmentLog<LetterMeta>) {
     this.#options = options;
     this.#log = log;
+    this.#totals = new LetterTotals(log.segments);
   }
 
   static async open(options: DeadLettersOptions): Promise<DeadLetterStore> {
@@ -64,9 +66,7 @@ export class DeadLetterStore implements DeadLetters {
 
   async append(letters: readonly DeadLetter[]): Promise<void> {
     const { directory, maxBytes } = this.#options;
-    const outcome = await this.#log.append(
-      letters.map(({ payload, ...meta }) => ({ meta: { id: randomUUID(), ...meta }, payload })),
-    );
+    const outcome = await this.#log.append(letters.map(({ payload, ...meta }) => ({ meta, payload })));
     this.#held = undefined;
     if (outcome === 'stored') return;
     throw new Error(
@@ -87,12 +87,9 @@ export class DeadLetterStore implements DeadLetters {
   }
 
   status() {
-    const spans = new Map<string, number>();
-    const add = (destination: string, count: number) =>
-      spans.set(destination, (spans.get(destination) ?? 0) + count);
-    for (const { tally } of this.#log.segments)
-      for (const letters of lettersOf(tally)) add(letters.destination, letters.spans);
-    for (const letter of this.#replayed.values()) add(letter.destination, -letter.spans);
+    const spans = this.#totals.spansByDestination();
+    for (const { destination, spans: count } of this.#replayed.values())
+      spans.set(destination, (spans.get(destination) ?? 0) - count);
     return { spans: Object.fromEntries(spans), bytes: this.bytes, maxBytes: this.#options.maxBytes };
   }
 
@@ -142,13 +139,9 @@ export class DeadLetterStore implements DeadLetters {
   }
 
   #findHeld(): string[] {
-    const bySender = new Map<string, number>();
-    for (const { tally } of this.#log.segments) {
-      for (const { sender, bytes } of lettersOf(tally)) {
-        if (sender !== undefined) bySender.set(sender, (bySender.get(sender) ?? 0) + bytes);
-      }
-    }
     const quota = this.#options.maxBytes * QUOTA_SHARE;
-    return [...bySender].filter(([, bytes]) => bytes > quota).map(([sender]) => sender);
+    const held: string[] = [];
+    for (const [sender, bytes] of this.#totals.bytesBySender()) if (bytes > quota) held.push(sender);
+    return held;
   }
 }

@@ -89,6 +89,8 @@ export interface DeadLetters {
 }
 
 export type DeadLetter = {
+  /** A UUID, which names it for good: an append that is tried again has the same. */
+  readonly id: string;
   /** ExportTraceServiceRequest bytes, as they came. */
   readonly payload: Uint8Array;
   readonly spanCount: number;

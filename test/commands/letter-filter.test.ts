@@ -7,9 +7,9 @@ const NOW = 1_800_000_000_000;
 const MINUTE = 60_000;
 
 const LETTERS = [
-  { id: 'a', ...letterOf('', { refusedAt: NOW - 600 * MINUTE, reason: 'Invalid OpenTelemetry FORMAT' }) },
-  { id: 'b', ...letterOf('', { refusedAt: NOW - 60 * MINUTE, destination: 'phoenix', sender: 'other' }) },
-  { id: 'c', ...letterOf('', { refusedAt: NOW }) },
+  letterOf('', { id: 'a', refusedAt: NOW - 600 * MINUTE, reason: 'Invalid OpenTelemetry FORMAT' }),
+  letterOf('', { id: 'b', refusedAt: NOW - 60 * MINUTE, destination: 'phoenix', sender: 'other' }),
+  letterOf('', { id: 'c', refusedAt: NOW }),
 ];
 
 test.each<[string, readonly string[]]>([

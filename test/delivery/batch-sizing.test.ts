@@ -31,7 +31,7 @@ describe('lowers', () => {
   test.each<[string, (sizing: BatchSizing) => void, number, number]>([
     ['in proportion', (s) => s.answered({ spans: 1000, bytes: 2 * MIB, ms: 3125 }), 800, 2 * MIB],
     ['by half at most', (s) => s.answered({ spans: 1000, bytes: MIB, ms: 9000 }), 500, 2 * MIB],
-    ['by half after a small one, too', (s) => s.answered({ spans: 10, bytes: KIB, ms: 9000 }), 500, 2 * MIB],
+    ['not after a small one', (s) => s.answered({ spans: 10, bytes: KIB, ms: 9000 }), 1000, 4 * MIB],
     ['by half where nothing was answered', (s) => s.tooSlow({ spans: 1000, bytes: 4 * MIB }), 500, 2 * MIB],
     ['bytes to half of what was too large', (s) => s.tooLarge({ bytes: MIB }), 1000, MIB / 2],
   ])('%s', (_, event, spans, bytes) => {
@@ -46,6 +46,16 @@ describe('lowers', () => {
     expect(spansOf(sizing)).toBe(500);
     for (let request = 0; request < 4; request++) sizing.answered({ spans: 500, bytes: 2 * MIB, ms: 3125 });
     expect(spansOf(sizing)).toBe(400);
+  });
+
+  test('and not for ever by small ones that are late whatever their size', () => {
+    const sizing = sizingOf();
+    for (let answer = 0; answer < 20; answer++) {
+      sizing.answered({ spans: 1, bytes: KIB, ms: 6000 });
+      const { maxBatchSpans, maxBatchSize } = sizing.limits;
+      sizing.answered({ spans: maxBatchSpans, bytes: maxBatchSize, ms: 6000 });
+    }
+    expect(spansOf(sizing)).toBe(1000);
   });
 
   test('to one span, and no further', () => {

@@ -1,7 +1,16 @@
 import { describe, expect, test } from 'vitest';
 import type { SendOutcome } from '../../src/destinations/destination.ts';
-import { deliver, DELIVERED, pass, quiet, useTimeOfTest, valueOf, whole } from './dispatcher-support.ts';
-import { decode, encode, recordOf, ScriptedDestination } from './support.ts';
+import {
+  answerAll,
+  deliver,
+  DELIVERED,
+  pass,
+  quiet,
+  useTimeOfTest,
+  valueOf,
+  whole,
+} from './dispatcher-support.ts';
+import { decode, encode, recordOf } from './support.ts';
 import type { Call } from './support.ts';
 
 useTimeOfTest();
@@ -9,24 +18,9 @@ useTimeOfTest();
 const DEFINITE = { kind: 'refused', status: 400, reason: '400: bad' } as const;
 const DOUBTFUL = { kind: 'refused', status: 422, reason: '422: Failed to log', doubtful: true } as const;
 
-/** Answers all that is sent, for so long. */
-async function answerAll(
-  destination: ScriptedDestination,
-  answer: (call: Call) => SendOutcome,
-  { seconds = 60, until = () => false }: { seconds?: number; until?: () => boolean } = {},
-): Promise<void> {
-  for (let turn = 0; turn < seconds * 10 && !until(); turn++) {
-    for (const call of destination.inFlight) call.answer(answer(call));
-    await pass(100);
-  }
-}
-
 const isBad = (call: Call) => call.spans.some(({ facts }) => facts.includes('"bad"'));
 const isGood = (call: Call) => call.traces.some((trace) => trace >= 1000);
 const takeGood = (call: Call) => (isGood(call) ? DELIVERED : DEFINITE);
-const tooLong = (call: Call) => call.spans.some(({ facts }) => facts.includes('much too long'));
-const cursed = (call: Call) => call.traces.includes(13);
-
 const refuseTrace =
   (trace: number, refusal: SendOutcome) =>
   (call: Call): SendOutcome =>
@@ -50,6 +44,7 @@ describe('a refused batch', () => {
     expect(queue.doneSpans).toBe(4);
     expect(deadLetters.letters).toEqual([
       {
+        id: expect.any(String),
         destination: 'mlflow',
         target: 'experiment default',
         sender: 'b',
@@ -90,29 +85,52 @@ describe('a refused batch', () => {
   });
 });
 
+const large = (names: readonly string[]) => {
+  const spans = names.map((name, id) => ({ id, trace: id, isRoot: true, name }));
+  const payload = encode([{ name: 'x'.repeat(20_000), scopes: [{ name: 'lib', spans }] }]);
+  return { ...recordOf([]), payload, spanCount: spans.length };
+};
+
+describe('a record with much around its spans', () => {
+  test('is one letter for all of its spans that are bad alike, so that it is not kept as often', async () => {
+    const { queue, destination, deadLetters } = deliver();
+    const record = large(['good', 'bad', 'bad', 'good', 'bad']);
+    queue.append(record);
+    const until = () => queue.settled.length === 1;
+    await answerAll(destination, (call) => (isBad(call) ? DEFINITE : DELIVERED), { until });
+    expect(deadLetters.letters).toHaveLength(1);
+    const [letter] = deadLetters.letters;
+    expect(letter).toMatchObject({ spanCount: 3, reason: '400: bad' });
+    const all = decode(record.payload);
+    expect(decode(letter?.payload ?? new Uint8Array())).toEqual([all[1], all[2], all[4]]);
+  });
+});
+
 describe('a doubtful refusal', () => {
   test('is believed of a span that was refused alone, twice, with another delivery in between', async () => {
     const { queue, destination, deadLetters, delivery } = deliver();
     queue.append(recordOf([{ trace: 1, isRoot: true }]));
     await answerAll(destination, () => DOUBTFUL, { seconds: 600 });
     expect(deadLetters.letters).toEqual([]);
-    expect(destination.calls).toHaveLength(1);
+    // It goes again now and then, as the fault may be over.
+    expect(destination.calls.length).toBeLessThan(20);
     expect(delivery.state()).toMatchObject({
       state: 'up',
       reason: expect.stringContaining('of 1 refused batch the bad spans are looked for'),
     });
     queue.append(whole(2));
     await answerAll(destination, refuseTrace(1, DOUBTFUL), { until: () => queue.settled.length === 2 });
-    expect(deadLetters.letters).toMatchObject([{ reason: '422: Failed to log', status: 422, attempts: 2 }]);
+    expect(deadLetters.letters).toMatchObject([{ reason: '422: Failed to log', status: 422 }]);
   });
 
   test('is tested by a good piece of the same batch where nothing else comes', async () => {
     const { queue, destination, deadLetters } = deliver();
+    // The ends take turns: the second half goes first.
     const roots = [1, 2].map((trace) => ({ trace, isRoot: true }));
     queue.append(recordOf(roots));
-    await answerAll(destination, refuseTrace(2, DOUBTFUL), { until: () => queue.settled.length === 1 });
+    await answerAll(destination, refuseTrace(1, DOUBTFUL), { until: () => queue.settled.length === 1 });
     expect(deadLetters.letters).toHaveLength(1);
-    expect(destination.calls.map(({ traces }) => traces)).toEqual([[1, 2], [1], [2], [1], [2]]);
+    expect(destination.calls.map(({ traces }) => traces)).toEqual([[1, 2], [2], [1], [2], [1]]);
   });
 
   test('is a fault of the upstream while everything is refused, for as long as it takes', async () => {
@@ -159,81 +177,6 @@ describe('many bad spans at once', () => {
     expect(extra).toBeLessThanOrEqual(20);
     await answerAll(destination, takeGood, { seconds: 300, until: () => deadLetters.letters.length === 200 });
     expect(deadLetters.letters).toHaveLength(200);
-  });
-});
-
-describe('a destination that mends', () => {
-  /** Takes names of up to 10 characters, and cuts longer ones. */
-  class Mending extends ScriptedDestination {
-    repair(payload: Uint8Array) {
-      const spans = decode(payload);
-      const long = spans.flatMap(({ facts }, index) => (facts.includes('much too long') ? [index] : []));
-      if (long.length === 0) return undefined;
-      const mended = encode([
-        {
-          name: 'agent',
-          scopes: [
-            {
-              name: 'lib',
-              spans: spans.map(({ id, trace }, index) => ({
-                id,
-                trace,
-                isRoot: true,
-                name: long.includes(index) ? 'cut' : 'good',
-              })),
-            },
-          ],
-        },
-      ]);
-      return { payload: mended, spans: new Map(long.map((index) => [index, 'name: cut'])) };
-    }
-  }
-
-  test('gets the batch once more, mended; the spans as they came are dead letters', async () => {
-    const { queue, destination, deadLetters, metrics } = deliver({}, new Mending());
-    const record = recordOf([
-      { trace: 1, isRoot: true },
-      { trace: 2, isRoot: true, name: 'much too long' },
-      { trace: 3, isRoot: true },
-    ]);
-    queue.append(record);
-    const until = () => queue.settled.length === 1;
-    await answerAll(destination, (call) => (tooLong(call) ? DEFINITE : DELIVERED), { until });
-    expect(destination.calls).toHaveLength(2);
-    expect(deadLetters.letters).toMatchObject([
-      { spanCount: 1, repaired: 'name: cut', reason: '400: bad', status: 400, attempts: 2 },
-    ]);
-    expect(decode(deadLetters.letters[0]?.payload ?? new Uint8Array())).toEqual([decode(record.payload)[1]]);
-    expect(await valueOf(metrics.deliveredSpans)).toBe(2);
-    expect(await valueOf(metrics.repairedSpans)).toBe(1);
-    expect(queue.doneSpans).toBe(3);
-  });
-
-  test('and refuses it all the same: others are delivered, the mended one too', async () => {
-    const { queue, destination, deadLetters } = deliver({}, new Mending());
-    queue.append(
-      recordOf([
-        { trace: 1, isRoot: true, name: 'much too long' },
-        { trace: 13, isRoot: true },
-        { trace: 2, isRoot: true },
-      ]),
-    );
-    const until = () => queue.settled.length === 1;
-    await answerAll(destination, (call) => (tooLong(call) || cursed(call) ? DEFINITE : DELIVERED), { until });
-    expect(deadLetters.letters).toHaveLength(2);
-    const byRepair = new Map(deadLetters.letters.map((letter) => [letter.repaired, decode(letter.payload)]));
-    expect(byRepair.get('name: cut')).toMatchObject([
-      { trace: 1, facts: expect.stringContaining('too long') },
-    ]);
-    expect(byRepair.get(undefined)).toMatchObject([{ trace: 13 }]);
-  });
-
-  test('of a span that is refused mended too, the letter has it as it came', async () => {
-    const { queue, destination, deadLetters } = deliver({}, new Mending());
-    const record = recordOf([{ trace: 13, isRoot: true, name: 'much too long' }]);
-    queue.append(record);
-    await answerAll(destination, () => DEFINITE, { until: () => queue.settled.length === 1 });
-    expect(deadLetters.letters).toMatchObject([{ payload: record.payload, repaired: undefined }]);
   });
 });
 

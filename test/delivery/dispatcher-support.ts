@@ -4,7 +4,9 @@ import { afterEach, beforeEach, vi } from 'vitest';
 import { startDelivery } from '../../src/delivery/dispatcher.ts';
 import type { DeliveryOptions } from '../../src/delivery/dispatcher.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
+import type { SendOutcome } from '../../src/destinations/destination.ts';
 import { memoryLog, MemoryDeadLetters, MemoryQueue, recordOf, ScriptedDestination } from './support.ts';
+import type { Call } from './support.ts';
 
 export const DELIVERED = { kind: 'delivered', rejectedSpans: 0 } as const;
 
@@ -63,4 +65,16 @@ export async function valueOf(metric: Counter<string> | Gauge<string>, labels: R
   const { values } = await metric.get();
   return values.find((value) => Object.entries(labels).every(([name, label]) => value.labels[name] === label))
     ?.value;
+}
+
+/** Answers all that is sent, for so long. */
+export async function answerAll(
+  destination: ScriptedDestination,
+  answer: (call: Call) => SendOutcome,
+  { seconds = 60, until = () => false }: { seconds?: number; until?: () => boolean } = {},
+): Promise<void> {
+  for (let turn = 0; turn < seconds * 10 && !until(); turn++) {
+    for (const call of destination.inFlight) call.answer(answer(call));
+    await pass(100);
+  }
 }

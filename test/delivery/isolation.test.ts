@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Batch } from '../../src/delivery/batch.ts';
 import { Isolation } from '../../src/delivery/isolation.ts';
-import type { Refusal, Verdict } from '../../src/delivery/isolation.ts';
+import type { Refusal, Seen, Verdict } from '../../src/delivery/isolation.ts';
 import { batchOf, idsOf } from './batches.ts';
 
 const DELIVERED = { kind: 'delivered', rejectedSpans: 0 } as const;
@@ -17,7 +17,8 @@ class Upstream {
   readonly guilty: number[] = [];
   requests = 0;
   probes = 0;
-  #seen = { deliveries: 0, acceptances: 0 };
+  now = 0;
+  #seen: Seen = { begun: 1, delivered: 0, accepted: 0 };
   readonly #isolation: Isolation<string>;
 
   constructor(batch: Batch<string>, refusal: Refusal, isBad: (id: number) => boolean) {
@@ -25,45 +26,63 @@ class Upstream {
     this.isBad = isBad;
     this.#isolation = new Isolation(refusal, this.#seen, true);
     this.requests = 1;
-    this.#told(this.#isolation.refused({ batch, attempts: 1 }, refusal, this.#seen));
+    this.#told(this.#isolation.refused({ batch, attempts: 1 }, refusal, this.#about));
   }
 
   get isDone(): boolean {
     return this.#isolation.isDone;
   }
 
+  get nextAt(): number | undefined {
+    return this.#isolation.nextAt();
+  }
+
+  get #about() {
+    return { now: this.now, seen: this.#seen };
+  }
+
   /** Another batch was delivered. */
   deliverOther(): void {
-    const { deliveries, acceptances } = this.#seen;
-    this.#seen = { deliveries: deliveries + 1, acceptances: acceptances + 1 };
+    const begun = this.#seen.begun + 1;
+    this.#seen = { begun, delivered: begun, accepted: begun };
+  }
+
+  /** One that had begun before all others is delivered at last. */
+  deliverEarlier(): void {
+    this.#seen = { ...this.#seen, delivered: Math.max(this.#seen.delivered, 1), accepted: 1 };
   }
 
   /** Until it is done, or waits for others. */
   run(): void {
     for (;;) {
-      const step = this.#isolation.next(this.#seen, () => true);
+      const step = this.#isolation.next(this.now, this.#seen, () => true);
       if (step === undefined) {
         this.#told(this.#isolation.end());
         return;
       }
+      const begun = this.#seen.begun + 1;
+      this.#seen = { ...this.#seen, begun };
       if (step.kind === 'probe') {
         this.probes++;
-        this.#seen = { ...this.#seen, acceptances: this.#seen.acceptances + 1 };
+        this.#seen = { ...this.#seen, accepted: begun };
         continue;
       }
       this.requests++;
       const { batch } = step.piece;
       if (idsOf(batch).some(this.isBad)) {
-        this.#told(this.#isolation.refused(step.piece, this.refusal, this.#seen));
+        this.#told(this.#isolation.refused(step.piece, this.refusal, this.#about));
       } else {
-        this.deliverOther();
+        this.#seen = { begun, delivered: begun, accepted: begun };
         this.#told(this.#isolation.delivered(step.piece, DELIVERED));
       }
     }
   }
 
   #told(verdicts: readonly Verdict<string>[]): void {
-    for (const { kind, piece } of verdicts) this[kind].push(...idsOf(piece.batch));
+    for (const verdict of verdicts) {
+      if (verdict.kind === 'delivered') this.delivered.push(...idsOf(verdict.piece.batch));
+      else for (const { piece } of verdict.spans) this.guilty.push(...idsOf(piece.batch));
+    }
   }
 }
 
@@ -140,33 +159,64 @@ describe('of a refused batch', () => {
   });
 });
 
+const SEEN: Seen = { begun: 1, delivered: 0, accepted: 0 };
+const ABOUT = { now: 0, seen: SEEN };
+const isFree = () => true;
+
 test('a span that is taken once the fault is over was not to blame, however certain the refusal', () => {
-  const isolation = new Isolation<string>(DEFINITE, { deliveries: 0, acceptances: 0 }, true);
+  const isolation = new Isolation<string>(DEFINITE, SEEN, true);
   const piece = { batch: batchOf([1]), attempts: 1 };
-  isolation.refused(piece, DEFINITE, { deliveries: 0, acceptances: 0 });
-  const seen = { deliveries: 0, acceptances: 1 };
-  expect(isolation.next(seen, () => true)).toMatchObject({ kind: 'send', piece: { batch: piece.batch } });
+  isolation.refused(piece, DEFINITE, ABOUT);
+  const seen = { begun: 2, delivered: 0, accepted: 2 };
+  expect(isolation.next(0, seen, isFree)).toMatchObject({ kind: 'send', piece: { batch: piece.batch } });
   expect(isolation.delivered(piece, DELIVERED)).toEqual([]);
   expect(isolation.end()).toMatchObject([{ kind: 'delivered' }]);
 });
 
+test('what was taken of before the refusal, and only answered after it, tells nothing', () => {
+  const upstream = new Upstream(batchOf([1]), DOUBTFUL, () => true);
+  upstream.deliverEarlier();
+  upstream.run();
+  expect(upstream).toMatchObject({ requests: 1, guilty: [] });
+  upstream.deliverOther();
+  upstream.run();
+  expect(upstream).toMatchObject({ requests: 2, guilty: [0], isDone: true });
+});
+
+test('a span that waits for others to tell goes again ever more seldom, and is delivered when the fault is over', () => {
+  let isFault = true;
+  const upstream = new Upstream(batchOf([1]), DOUBTFUL, () => isFault);
+  for (const wait of [1, 2, 4, 8, 16, 32, 60, 60]) {
+    upstream.run();
+    expect(upstream.nextAt).toBe(upstream.now + wait * 1000);
+    upstream.now += wait * 1000;
+  }
+  isFault = false;
+  upstream.run();
+  expect(upstream).toMatchObject({ guilty: [], delivered: [0], isDone: true, nextAt: undefined });
+});
+
 test('where nothing can be probed, a certain refusal of a single span is believed', () => {
-  const isolation = new Isolation<string>(DEFINITE, { deliveries: 0, acceptances: 0 }, false);
+  const isolation = new Isolation<string>(DEFINITE, SEEN, false);
   const batch = batchOf([1]);
-  const seen = { deliveries: 0, acceptances: 0 };
-  expect(isolation.refused({ batch, attempts: 1 }, DEFINITE, seen)).toMatchObject([{ kind: 'guilty' }]);
+  expect(isolation.refused({ batch, attempts: 1 }, DEFINITE, ABOUT)).toMatchObject([{ kind: 'guilty' }]);
+});
+
+test('a good half is found soon, however many spans in front are bad', () => {
+  const upstream = new Upstream(batchOf(Array.from({ length: 100 }, () => 1)), DOUBTFUL, (id) => id < 50);
+  upstream.run();
+  expect(upstream.isDone).toBe(true);
+  expect(upstream.guilty).toHaveLength(50);
 });
 
 test('a piece that goes in smaller ones is waited for until all of them are known', () => {
-  const seen = { deliveries: 0, acceptances: 0 };
-  const isolation = new Isolation<string>(DOUBTFUL, seen, true);
+  const isolation = new Isolation<string>(DOUBTFUL, SEEN, true);
   const [whole, first, second] = [batchOf([4]), batchOf([2]), batchOf([2])];
   isolation.add({ batch: whole, attempts: 1 });
-  const step = isolation.next(seen, () => true);
-  expect(step).toMatchObject({ kind: 'send', piece: { batch: whole } });
+  expect(isolation.next(0, SEEN, isFree)).toMatchObject({ kind: 'send', piece: { batch: whole } });
   isolation.divided({ batch: whole, attempts: 1 }, [first, second]);
   isolation.delivered({ batch: first, attempts: 2 }, DELIVERED);
-  expect(isolation.next(seen, () => true)).toBeUndefined();
+  expect(isolation.next(0, SEEN, isFree)).toBeUndefined();
   expect(isolation.isDone).toBe(false);
   expect(isolation.delivered({ batch: second, attempts: 2 }, DELIVERED)).toMatchObject([
     { piece: { batch: first } },
@@ -175,10 +225,43 @@ test('a piece that goes in smaller ones is waited for until all of them are know
   expect(isolation.end()).toMatchObject([{ piece: { batch: second } }]);
 });
 
+describe('the good piece that is sent once more', () => {
+  /** Two spans of which the second was refused after the first had been delivered. */
+  function withControl() {
+    const isolation = new Isolation<string>(DOUBTFUL, SEEN, true);
+    const [good, bad] = [batchOf([4]), batchOf([1])];
+    isolation.add({ batch: bad, attempts: 1 });
+    isolation.add({ batch: good, attempts: 1 });
+    isolation.next(0, SEEN, isFree);
+    isolation.delivered({ batch: good, attempts: 2 }, DELIVERED);
+    const seen = { begun: 2, delivered: 2, accepted: 2 };
+    isolation.next(0, seen, isFree);
+    isolation.refused({ batch: bad, attempts: 2 }, DOUBTFUL, { now: 0, seen: { ...seen, begun: 3 } });
+    const control = isolation.next(0, { ...seen, begun: 3 }, isFree);
+    expect(control).toMatchObject({ kind: 'send', piece: { batch: good } });
+    return { isolation, good };
+  }
+
+  test('is delivered once, also if it goes in halves then', () => {
+    const { isolation, good } = withControl();
+    const halves = [batchOf([2]), batchOf([2])] as const;
+    isolation.divided({ batch: good, attempts: 3 }, halves);
+    const told = halves.flatMap((batch) => isolation.delivered({ batch, attempts: 4 }, DELIVERED));
+    expect(told).toMatchObject([{ kind: 'delivered', piece: { batch: halves[0] } }]);
+  });
+
+  test('was delivered, whatever is said of it the second time, and does not go a third time', () => {
+    const { isolation, good } = withControl();
+    expect(isolation.refused({ batch: good, attempts: 3 }, DEFINITE, ABOUT)).toMatchObject([
+      { kind: 'delivered', piece: { batch: good } },
+    ]);
+    expect(isolation.next(0, SEEN, isFree)).toBeUndefined();
+  });
+});
+
 test('nothing goes while one of its traces is on its way', () => {
-  const seen = { deliveries: 0, acceptances: 0 };
-  const isolation = new Isolation<string>(DOUBTFUL, seen, true);
+  const isolation = new Isolation<string>(DOUBTFUL, SEEN, true);
   isolation.add({ batch: batchOf([1]), attempts: 1 });
-  expect(isolation.next(seen, () => false)).toBeUndefined();
-  expect(isolation.next(seen, () => true)).toBeDefined();
+  expect(isolation.next(0, SEEN, () => false)).toBeUndefined();
+  expect(isolation.next(0, SEEN, isFree)).toBeDefined();
 });

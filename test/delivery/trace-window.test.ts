@@ -120,7 +120,7 @@ describe('what a batch is made of', () => {
     const batch = take();
     expect(batch?.parts).toHaveLength(1);
     expect(batch?.parts[0]?.payload).toBe(payload);
-    expect(batch?.parts).toMatchObject([{ held: { handle: 'a' }, spanCount: 3 }]);
+    expect(batch?.parts).toMatchObject([{ held: { handle: 'a' }, spanIndexes: [0, 1, 2] }]);
     expect(window.settle(batch as Batch<string>)).toEqual(['a']);
     expect(window.bytes).toBe(0);
   });

@@ -156,7 +156,7 @@ export class WindowModel {
     assert.deepEqual(spansByTrace(sent), batch.traces);
     assert.deepEqual(
       batch.parts.map(({ payload }) => decode(payload).map(({ id }) => this.#recordOfSpan.get(id))),
-      batch.parts.map(({ held, spanCount }) => Array.from({ length: spanCount }, () => held.handle)),
+      batch.parts.map(({ held, spanIndexes }) => spanIndexes.map(() => held.handle)),
     );
     for (const { id, facts } of sent) assert.equal(facts, this.#facts.get(id));
     for (const { id } of sent) assert(this.#facts.delete(id), `span ${id} went twice`);

@@ -93,7 +93,9 @@ describe.skipIf(skipWithout('postgres'))('MLflow with two workers on PostgreSQL'
     const workers = (await readFile(stack.server.logFile, 'utf8')).match(/Started server process/g);
     expect(workers).toHaveLength(2);
     // Both stores are where they should be, and nothing has gone to a file of SQLite.
-    expect(await postgres.query(TRACKING, `SELECT count(*) FROM spans`)).toBe(String(spans));
+    expect(
+      await postgres.query(TRACKING, `SELECT count(*) FROM spans WHERE experiment_id = ${experiment}`),
+    ).toBe(String(spans));
     expect(
       await postgres.query('auth', `SELECT username FROM users WHERE username LIKE 'service-account-%'`),
     ).toBe('service-account-relay');

@@ -102,7 +102,6 @@ test('tokens of an issuer whose clock is ahead are used when their time has come
   );
   expect(words).toHaveLength(1);
   expect(words[0]?.['lagSeconds']).toBeGreaterThan(ahead - 2);
-  expect(words[0]?.['lagSeconds']).toBeLessThanOrEqual(ahead + 1);
   expect(await blockedFor(relay)).toEqual([]);
   await finish(relay, stream, experiment);
 });

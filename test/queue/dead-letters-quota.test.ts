@@ -35,6 +35,29 @@ describe('the quota of a sender', () => {
     expect(await again.queue.append([from('a')])).toBe('stored');
   });
 
+  test('letters that take all the room there is can be replayed as far as the queue itself has room', async () => {
+    const directory = await temporaryDirectory();
+    const maxBytes = 1024 * 1024;
+    const { queue } = await open(directory, { maxBytes });
+    const bury = () => queue.deadLetters.append([letterOf('x', { sender: 'a', bytes: 20_000 })]);
+    await expect(
+      (async () => {
+        for (let i = 0; i < 100; i++) await bury();
+      })(),
+    ).rejects.toThrow('have reached their limit');
+    expect(await queue.append([from('b')])).toBe('full');
+    const letters = await lettersIn(directory);
+    expect(letters.length).toBeGreaterThan(60);
+
+    const first = await carryOut(queue, 'replay', letters.slice(0, 30));
+    expect(first).toMatchObject({ letters: 30, stopped: undefined });
+    expect(await lettersIn(directory)).toHaveLength(letters.length - 30);
+    const rest = await carryOut(queue, 'replay', letters.slice(30));
+    expect(rest.stopped).toMatch(/the queue is .*; try again when/);
+    expect(queue.status().bytes).toBeGreaterThan(maxBytes * 0.85);
+    expect(queue.status().bytes).toBeLessThan(maxBytes);
+  });
+
   test('letters go beyond their quarter as long as the queue leaves room, and the queue takes less meanwhile', async () => {
     const directory = await temporaryDirectory();
     const maxBytes = 1024 * 1024;

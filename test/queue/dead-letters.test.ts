@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { DeadLetterStore } from '../../src/queue/dead-letters.ts';
 import { realFileSystem } from '../../src/queue/filesystem.ts';
-import type { FileSystem } from '../../src/queue/filesystem.ts';
+import type { FileSystem, OpenFile } from '../../src/queue/filesystem.ts';
 import {
   LogContent,
   encodeFooter,
@@ -71,6 +71,49 @@ describe('discarding', () => {
       carryOut(queue, 'discard', [first!]),
     ]);
     expect((await textsIn(directory)).toSorted()).toEqual(['b', ...texts].toSorted());
+  });
+
+  test('asked of a segment that has no letters, changes nothing', async () => {
+    const directory = await temporaryDirectory();
+    const { queue } = await open(directory);
+    const before = await readdir(folderOf(directory));
+    const [name] = before.filter((each) => each.endsWith('.segment'));
+    const request = { segment: Number(name!.slice(0, 20)), ids: ['none'] };
+    for (const action of ['replay', 'discard'] as const)
+      expect(await queue.letterDesk.carryOut({ action, ...request })).toMatchObject({ letters: 0 });
+    expect(await readdir(folderOf(directory))).toEqual(before);
+    await queue.deadLetters.append([letterOf('a')]);
+    expect(await lettersIn(directory)).toMatchObject([{ segment: request.segment, text: 'a' }]);
+  });
+
+  test('copies many letters at a time, and each as it was', async () => {
+    const directory = await temporaryDirectory();
+    let calls = 0;
+    const counted = (file: OpenFile): OpenFile => ({
+      ...file,
+      read: (...args) => (calls++, file.read(...args)),
+      write: (...args) => (calls++, file.write(...args)),
+    });
+    const fs: FileSystem = {
+      ...realFileSystem,
+      create: async (path) => counted(await realFileSystem.create(path)),
+      open: async (path, how) => counted(await realFileSystem.open(path, how)),
+    };
+    const { queue } = await open(directory, { fs, maxBytes: 2 ** 30 });
+    const sizes = Array.from({ length: 1500 }, (_, i) => (i % 400 === 0 ? 1_500_000 : 40 * (i % 90)));
+    await Promise.all(
+      sizes.map((bytes, i) =>
+        queue.deadLetters.append([letterOf(`${i};`, { bytes }), letterOf(`second ${i}`)]),
+      ),
+    );
+    const before = await lettersIn(directory);
+    expect(new Set(before.map(({ segment }) => segment)).size).toBe(1);
+    const chosen = before.filter((_, i) => [0, 777, 1200, 1201, 2999].includes(i));
+    calls = 0;
+    expect(await carryOut(queue, 'discard', chosen)).toMatchObject({ letters: 5, stopped: undefined });
+    expect(calls).toBeLessThan(200);
+    expect(await lettersIn(directory)).toEqual(before.filter((letter) => !chosen.includes(letter)));
+    expect(queue.deadLetters.status().spans).toEqual({ mlflow: 2995 });
   });
 
   test('what is written is for the user of the relay alone', async () => {
@@ -205,13 +248,27 @@ describe('replaying', () => {
   });
 });
 
+test('letters are read from a disk that can only be read', async () => {
+  const directory = await temporaryDirectory();
+  const { queue } = await open(directory);
+  await queue.deadLetters.append([letterOf('a')]);
+  const [segment] = await lettersIn(directory, {
+    ...realFileSystem,
+    open: (path, how) =>
+      how?.readOnly ? realFileSystem.open(path, how) : Promise.reject(new Error('EROFS: read-only')),
+  });
+  expect(segment).toMatchObject({ text: 'a' });
+  const [name] = (await readdir(folderOf(directory))).filter((each) => each.endsWith('.segment'));
+  const file = await realFileSystem.open(join(folderOf(directory), name!), { readOnly: true });
+  await expect(file.write([Buffer.from('x')], 0)).rejects.toMatchObject({ code: 'EBADF' });
+  await file.close();
+});
+
 test('footers that count by destination alone are read, and hold nobody', async () => {
   const directory = await temporaryDirectory();
   const salt = 7;
   const { payload, ...meta } = letterOf('old', { bytes: 300_000, sender: 'a', spanCount: 4 });
-  const frame = encodeFrame([
-    { meta: { id: 'x', ...meta, status: undefined, repaired: undefined }, payload },
-  ]);
+  const frame = encodeFrame([{ meta: { ...meta, status: undefined, repaired: undefined }, payload }]);
   const tally = new Tally();
   tally.add('mlflow', 'mlflow', { records: 1, spans: 4, bytes: frame.size }, meta.receivedAt);
   const footerAt = 32 + frame.size;

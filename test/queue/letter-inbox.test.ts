@@ -1,4 +1,4 @@
-import { readFile, readdir, writeFile } from 'node:fs/promises';
+import { readFile, readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { realFileSystem } from '../../src/queue/filesystem.ts';
@@ -34,19 +34,44 @@ async function untilGone(inbox: string, ...names: string[]): Promise<void> {
   });
 }
 
-test('what was asked while no relay ran is done by the next start; what killed commands left is removed', async () => {
+test('what was asked before the start is not done, and what killed commands left is removed, but not what is being written', async () => {
   const { directory, inbox } = await setUp();
   const [first] = await lettersIn(directory);
-  const request = { action: 'discard', segment: first!.segment, ids: [first!.meta.id] };
+  const request: LetterRequest = { action: 'discard', segment: first!.segment, ids: [first!.meta.id] };
   await putFile(realFileSystem, inboxFiles(inbox, 'left').request, request);
+  await putFile(realFileSystem, inboxFiles(inbox, 'cut-off').begun, request);
   await writeFile(join(inbox, 'old.answer'), '{}');
+  await writeFile(join(inbox, 'old.answer.partial'), '{');
   await writeFile(join(inbox, 'old.json.partial'), '{');
-  const { queue, metrics } = await open(directory);
-  expect(await answerTo(inbox, 'left')).toEqual({ letters: 1, spans: 1, unconfigured: 0 });
-  await untilGone(inbox, 'left.json', 'old.answer', 'old.json.partial');
+  const longAgo = new Date(Date.now() - 10 * 60_000);
+  await utimes(join(inbox, 'old.json.partial'), longAgo, longAgo);
+  await writeFile(join(inbox, 'being-written.json.partial'), '{');
+  const { queue, logged } = await open(directory);
+  // Who waits all the same is told.
+  for (const id of ['left', 'cut-off'])
+    expect(await answerTo(inbox, id)).toMatchObject({ letters: 0, stopped: expect.stringContaining('started meanwhile') });
+  await untilGone(inbox, 'left.json', 'cut-off.begun', 'old.answer', 'old.answer.partial', 'old.json.partial');
+  expect(await readdir(inbox)).toContain('being-written.json.partial');
+  expect((await lettersIn(directory)).map(({ text }) => text)).toEqual(['a', 'b']);
+  expect(queue.deadLetters.status().spans).toEqual({ mlflow: 2 });
+  expect(logged().filter(({ action }) => action === 'discard')).toMatchObject([
+    { level: 'warn', letters: 1, msg: expect.stringContaining('before this start is not done') },
+    { level: 'warn', letters: 1 },
+  ]);
+});
+
+test('what is asked of a queue that is open is done, answered and logged', async () => {
+  const { directory, inbox } = await setUp();
+  const { logged, isReady } = await openAndTidied(directory, inbox);
+  await isReady;
+  const [first] = await lettersIn(directory);
+  const request: LetterRequest = { action: 'discard', segment: first!.segment, ids: [first!.meta.id] };
+  await putFile(realFileSystem, inboxFiles(inbox, 'new').request, request);
+  const done = { letters: 1, spans: 1, destinations: ['mlflow'] };
+  expect(await answerTo(inbox, 'new')).toEqual({ ...done, unconfigured: 0 });
+  await untilGone(inbox, 'new.json', 'new.begun');
   expect((await lettersIn(directory)).map(({ text }) => text)).toEqual(['b']);
-  expect(queue.deadLetters.status().spans).toEqual({ mlflow: 1 });
-  expect((await metrics.discardedSpans.get()).values).toMatchObject([{ value: 1 }]);
+  expect(logged()).toMatchObject([{ ...done, msg: 'discarded dead letters, as a command has asked' }]);
 });
 
 test.each([

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { realFileSystem } from '../../src/queue/filesystem.ts';
 import type { FileSystem } from '../../src/queue/filesystem.ts';
@@ -10,6 +11,7 @@ import type { open } from './support.ts';
 export function letterOf(text: string, more: Partial<DeadLetter> & { bytes?: number } = {}): DeadLetter {
   const { bytes = text.length, ...rest } = more;
   return {
+    id: randomUUID(),
     payload: Buffer.alloc(bytes, text),
     spanCount: 1,
     destination: 'mlflow',

@@ -201,6 +201,7 @@ test('dead letters are counted by destination, across restarts', async () => {
   await first.queue.deadLetters.append([
     {
       ...letter,
+      id: 'one',
       target: 'experiment 1',
       refusedAt: 1,
       attempts: 1,

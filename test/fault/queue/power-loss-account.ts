@@ -122,6 +122,7 @@ export class Account {
     const added = specs.map(({ bytes, spans }) => {
       const id = this.#letters.length;
       const letter: DeadLetter = {
+        id: `letter ${id}`,
         payload: contentOf(`letter ${id}`, bytes),
         spanCount: spans,
         destination: DESTINATIONS[id % DESTINATIONS.length]!,

@@ -10,6 +10,8 @@ export type AnsweredRequest = {
   readonly status: number;
   /** Each span as `<trace id>/<span id>`, in hex, sorted. */
   readonly spans: readonly string[];
+  /** Its place in the order in which requests came. */
+  readonly order: number;
   /** Of the answer, with its head; 0 until it was written. */
   answerBytes: number;
   /** The client has used the connection again, which it does only with the whole answer in hand. */
@@ -37,12 +39,14 @@ export type CountingTap = {
 export async function startCountingTap(mlflowUrl: string): Promise<CountingTap> {
   const requests: AnsweredRequest[] = [];
   const lastOf = new WeakMap<Socket, AnsweredRequest>();
+  let came = 0;
   let cut = 0;
   let underWay = 0;
 
   async function pass(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const isTraces = request.url === '/v1/traces';
     const { method = 'GET', headers, url = '', socket } = request;
+    const order = ++came;
     const before = lastOf.get(socket);
     if (before !== undefined) before.hasArrived = true;
     const body = await buffer(request).catch((error: unknown) => {
@@ -53,7 +57,7 @@ export async function startCountingTap(mlflowUrl: string): Promise<CountingTap> 
     const bytesBefore = socket.bytesWritten;
     const spans = isTraces ? readSpans(headers, body) : [];
     if (spans.length > 0) {
-      const answered = { status: answer.status, spans, answerBytes: 0, hasArrived: false };
+      const answered = { status: answer.status, spans, order, answerBytes: 0, hasArrived: false };
       requests.push(answered);
       lastOf.set(socket, answered);
       response.once('finish', () => (answered.answerBytes = socket.bytesWritten - bytesBefore));

@@ -77,13 +77,17 @@ export class FailingDisk implements FileSystem {
     });
   }
 
-  open(path: string): Promise<OpenFile> {
+  open(path: string, how?: { readonly readOnly: boolean }): Promise<OpenFile> {
     return this.#call('open', path, async () => {
-      const file = await this.#inner.open(path);
+      const file = await this.#inner.open(path, how);
       let identity = this.#identities.get(path);
       if (identity === undefined) this.#identities.set(path, (identity = { hasFailedSync: false }));
       return this.#opened(path, file, identity);
     });
+  }
+
+  modifiedAt(path: string): Promise<number> {
+    return this.#inner.modifiedAt(path);
   }
 
   remove(path: string): Promise<void> {

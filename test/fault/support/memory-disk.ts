@@ -48,6 +48,11 @@ export class MemoryDisk implements FileSystem {
     return openInode(this.#find(path, 'open'));
   }
 
+  async modifiedAt(path: string): Promise<number> {
+    this.#find(path, 'stat');
+    return 0;
+  }
+
   async remove(path: string): Promise<void> {
     this.#find(path, 'unlink');
     this.#names.delete(path);

@@ -152,6 +152,13 @@ export class Mount implements FileSystem {
     return this.#call(() => this.#opened(this.#file(path)));
   }
 
+  modifiedAt(path: string): Promise<number> {
+    return this.#call(() => {
+      this.#file(path);
+      return 0;
+    });
+  }
+
   remove(path: string): Promise<void> {
     return this.#call(() => {
       const file = this.#file(path);

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { pino } from 'pino';
 import type { TraceRecord } from '../../../src/otlp/record.ts';
 import type { FileSystem } from '../../../src/queue/filesystem.ts';
@@ -56,6 +57,7 @@ export function recordOf(text: string, options: { bytes?: number; to?: string[] 
 export function letterOf(text: string): DeadLetter {
   return {
     ...recordOf(text),
+    id: randomUUID(),
     destination: 'mlflow',
     target: 'experiment 1',
     refusedAt: 1_700_000_001_000,

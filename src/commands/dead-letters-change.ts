@@ -8,7 +8,7 @@ import { storedLetters, storedSegments } from '../queue/stored-letters.ts';
 import type { LetterMeta, LetterSegment } from '../queue/stored-letters.ts';
 import { withConfigFile } from './config-option.ts';
 import { filterOf, isMeant, withFilter } from './letter-filter.ts';
-import { LetterSums, counted, unknownLetters } from './letter-words.ts';
+import { LetterSums, counted, isRepaired, unknownDestination, unknownLetters } from './letter-words.ts';
 import { print } from './print.ts';
 import { Progress } from './progress.ts';
 
@@ -50,68 +50,91 @@ function changeCommand(action: Action, description: string): Command {
     const now = Date.now();
     // Those that come while it works are not meant: what is replayed may be refused again.
     const isChosen = (letter: LetterMeta) => letter.refusedAt <= now && isMeant(filter, letter, now);
-    const found = await survey(config.queue.directory, isChosen, filter.id ?? []);
-    const unconfigured =
-      action === 'replay'
-        ? found.sums.destinations.filter((name) => !Object.hasOwn(config.destinations, name))
-        : [];
+    const found = await survey(action, config, isChosen, filter.id ?? []);
+    const { going, staying, mended } = found;
+    const typo = unknownDestination(filter.destination, config.destinations, found.destinations);
+    process.stderr.write(typo ?? '');
+    if (mended > 0) process.stderr.write(mendedAgain(mended));
     if (dryRun) {
-      await print(`would be ${DONE[action]}:\n${found.sums}\n${wordsOf(unconfigured)}`);
+      await print(`would be ${DONE[action]}:\n${going}\n`);
+      if (staying.letters > 0)
+        await print(`would stay: their destination is not in the configuration\n${staying}\n`);
       return;
     }
-    if (found.sums.letters === 0) {
+    if (going.letters + staying.letters === 0) {
       await print('no dead letters match: nothing was done\n');
       return;
     }
-    await change(action, config, found, isChosen, unconfigured);
+    await change(action, config, found, isChosen);
   });
 }
 
-type Found = { readonly segments: readonly LetterSegment[]; readonly sums: LetterSums };
+type Found = {
+  readonly segments: readonly LetterSegment[];
+  readonly going: LetterSums;
+  /** Of destinations that are not in the configuration. */
+  readonly staying: LetterSums;
+  /** Letters whose spans are repaired once more. */
+  readonly mended: number;
+  /** Of all letters, chosen or not. */
+  readonly destinations: ReadonlySet<string>;
+};
 
 /** @throws RelayError DEAD_LETTER_UNKNOWN */
 async function survey(
-  directory: string,
+  action: Action,
+  { queue: { directory }, destinations: configured }: Config,
   isChosen: (letter: LetterMeta) => boolean,
   named: readonly string[],
 ): Promise<Found> {
   const segments: LetterSegment[] = [];
-  const sums = new LetterSums();
+  const going = new LetterSums();
+  const staying = new LetterSums();
+  const destinations = new Set<string>();
   const missing = new Set(named);
+  let mended = 0;
   for (const segment of await storedSegments(directory)) {
-    const before = sums.letters;
+    let isConcerned = false;
     for await (const { meta, payloadSize } of storedLetters(segment)) {
       missing.delete(meta.id);
-      if (isChosen(meta)) sums.add(meta, payloadSize);
+      destinations.add(meta.destination);
+      if (!isChosen(meta)) continue;
+      isConcerned = true;
+      const to = Object.hasOwn(configured, meta.destination) ? configured[meta.destination] : undefined;
+      (action === 'replay' && to === undefined ? staying : going).add(meta, payloadSize);
+      if (action === 'replay' && to?.repair === true && isRepaired(meta)) mended++;
     }
-    if (sums.letters > before) segments.push(segment);
+    if (isConcerned) segments.push(segment);
   }
   if (missing.size > 0) throw new RelayError('DEAD_LETTER_UNKNOWN', unknownLetters([...missing], directory));
-  return { segments, sums };
+  return { segments, going, staying, mended, destinations };
 }
 
 /** @throws RelayError DEAD_LETTERS_LEFT if not all was done */
 async function change(
   action: Action,
   config: Config,
-  { segments, sums }: Found,
+  { segments, going, staying }: Found,
   isChosen: (letter: LetterMeta) => boolean,
-  unconfigured: readonly string[],
 ): Promise<void> {
   const interrupted = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     // Once: a second signal ends the process as it does any other.
     process.once(signal, () => interrupted.abort());
   }
-  const { openLetterWork } = await import('../queue/letter-work.ts');
-  const work = await openLetterWork({
-    directory: config.queue.directory,
-    maxBytes: config.queue.max_size,
-    destinations: Object.keys(config.destinations),
-  });
+  const all = going.letters + staying.letters;
   const progress = new Progress(
-    sums.letters,
-    (count) => `${DONE[action]} ${count} of ${counted(sums.letters, 'letter')}`,
+    going.letters,
+    (count) => `${DONE[action]} ${count} of ${counted(all, 'letter')}`,
+  );
+  const { openLetterWork } = await import('../queue/letter-work.ts');
+  const work = await openLetterWork(
+    {
+      directory: config.queue.directory,
+      maxBytes: config.queue.max_size,
+      destinations: Object.keys(config.destinations),
+    },
+    { interrupted: interrupted.signal, say: (words) => progress.say(words) },
   );
   let spans = 0;
   let left = 0;
@@ -130,16 +153,17 @@ async function change(
     progress.end();
     await work.close();
   }
-  const sum = `${progress.words} (${counted(spans, 'span')})`;
+  let sum = `${progress.words} (${counted(spans, 'span')})`;
   if (stopped !== undefined) throw new RelayError('DEAD_LETTERS_LEFT', `${sum}, then stopped: ${stopped}`);
+  const gone = all - progress.done - left;
+  if (gone > 0)
+    sum += `; ${counted(gone, 'letter')} had been replayed or discarded meanwhile, or cannot be read`;
   if (left > 0)
     throw new RelayError(
       'DEAD_LETTERS_LEFT',
-      `${sum}; ${counted(left, 'letter')} stayed: ${wordsOf(unconfigured)}`,
+      `${sum}; ${counted(left, 'letter')} stayed: ${whyStayed(staying.destinations)}`,
     );
-  const whenDelivered = work.isRelay
-    ? 'the running relay delivers them'
-    : 'they are delivered when the relay starts';
+  const whenDelivered = 'the relay delivers them, now or when it starts';
   await print(action === 'replay' ? `${sum}; ${whenDelivered}\n` : `${sum}\n`);
 }
 
@@ -158,7 +182,12 @@ async function* parts(
   }
 }
 
-function wordsOf(unconfigured: readonly string[]): string {
-  if (unconfigured.length === 0) return '';
-  return `nothing is replayed to a destination that is not in the configuration (${unconfigured.map(quote).join(', ')}): name it there again, or discard its letters\n`;
+function whyStayed(unconfigured: readonly string[]): string {
+  // What the configuration of the relay that runs lacks need not be missing in the file.
+  if (unconfigured.length === 0) return 'the running relay does not know their destination: start it again';
+  return `nothing is replayed to a destination that is not in the configuration (${unconfigured.map(quote).join(', ')}): name it there again, or discard its letters`;
+}
+
+function mendedAgain(letters: number): string {
+  return `warning: the spans of ${counted(letters, 'letter')} were delivered repaired; replayed, they are repaired and delivered once more, as long as repair is on for their destination (--not-repaired leaves them out)\n`;
 }

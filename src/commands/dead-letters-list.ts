@@ -3,23 +3,25 @@ import { loadConfig } from '../config/load.ts';
 import { storedLetters, storedSegments } from '../queue/stored-letters.ts';
 import { withConfigFile } from './config-option.ts';
 import { filterOf, isMeant, withFilter } from './letter-filter.ts';
-import { LetterSums, letterToJson, letterToLine, safeJson } from './letter-words.ts';
+import { LetterSums, letterToJson, letterToLine, safeJson, unknownDestination } from './letter-words.ts';
 import { print } from './print.ts';
 
 /** Which dead letters there are. */
 export function deadLettersListCommand(): Command {
   const command = new Command('list').description(
-    'list dead letters, the oldest first: when it was refused, id, destination, sender, spans, HTTP status, reason',
+    'list dead letters, the oldest first: when it was refused, id, destination, sender, spans, HTTP status, whether it was delivered repaired, reason',
   );
   withFilter(command).option('--json', 'one JSON object a line, with all that is known but the spans');
   return withConfigFile(command, async (file) => {
-    const { directory } = loadConfig(file, process.env).queue;
+    const { queue, destinations } = loadConfig(file, process.env);
     const filter = filterOf(command);
     const { json = false } = command.opts<{ json?: boolean }>();
     const now = Date.now();
     const sums = new LetterSums();
-    for (const segment of await storedSegments(directory)) {
+    const ofLetters = new Set<string>();
+    for (const segment of await storedSegments(queue.directory)) {
       for await (const { meta, payloadSize } of storedLetters(segment)) {
+        ofLetters.add(meta.destination);
         if (!isMeant(filter, meta, now)) continue;
         sums.add(meta, payloadSize);
         const { columns } = process.stdout;
@@ -27,5 +29,6 @@ export function deadLettersListCommand(): Command {
       }
     }
     if (!json) await print(`${sums}\n`);
+    process.stderr.write(unknownDestination(filter.destination, destinations, ofLetters) ?? '');
   });
 }

@@ -24,10 +24,15 @@ export function letterToJson(letter: LetterMeta, bytes: number): Record<string, 
   };
 }
 
+/** Whether its spans were delivered all the same, without what had been refused. */
+export function isRepaired({ repaired }: LetterMeta): boolean {
+  return repaired !== undefined;
+}
+
 /** A letter in one line, cut to so many columns. */
 export function letterToLine(letter: LetterMeta, columns: number | undefined): string {
-  const { id, refusedAt, destination, sender, spanCount, status, reason, repaired } = letter;
-  const words = quote(repaired === undefined ? reason : `(delivered repaired: ${repaired}) ${reason}`);
+  const { id, refusedAt, destination, sender, spanCount, status } = letter;
+  const reason = quote(letter.reason);
   const line = [
     new Date(refusedAt).toISOString(),
     id,
@@ -35,7 +40,8 @@ export function letterToLine(letter: LetterMeta, columns: number | undefined): s
     quote(sender),
     counted(spanCount, 'span'),
     status ?? '-',
-    columns === undefined ? cut(words, LONGEST_REASON) : words,
+    isRepaired(letter) ? 'delivered repaired' : 'not delivered',
+    columns === undefined ? cut(reason, LONGEST_REASON) : reason,
   ].join('  ');
   return columns === undefined ? line : cut(line, columns);
 }
@@ -83,6 +89,16 @@ export class LetterSums {
 
 export function unknownLetters(ids: readonly string[], directory: string): string {
   return `there is no dead letter ${ids.map(quote).join(', ')} in ${directory}: it may have been replayed or discarded; dead-letters list shows those that are there`;
+}
+
+/** Whether a name that was asked for is one that nobody knows; then what to say of it. */
+export function unknownDestination(
+  name: string | undefined,
+  configured: Readonly<Record<string, unknown>>,
+  ofLetters: ReadonlySet<string>,
+): string | undefined {
+  if (name === undefined || Object.hasOwn(configured, name) || ofLetters.has(name)) return undefined;
+  return `there is no destination ${quote(name)} in the configuration (${Object.keys(configured).map(quote).join(', ')}), and no dead letter of such a one\n`;
 }
 
 export function counted(count: number, noun: string): string {

@@ -7,6 +7,12 @@ export class Progress {
   constructor(total: number, wordsOf: (done: number) => string) {
     this.#total = total;
     this.#wordsOf = wordsOf;
+    // The work goes on when nobody reads any more how far it is.
+    if (process.stderr.listenerCount('error') === 0) process.stderr.on('error', () => {});
+  }
+
+  get done(): number {
+    return this.#done;
   }
 
   get words(): string {
@@ -17,7 +23,13 @@ export class Progress {
   add(count: number): void {
     this.#done += count;
     if (process.stderr.isTTY) process.stderr.write(`\r${this.words}`);
-    else if (this.#done < this.#total) process.stderr.write(`${this.words}\n`);
+    else if (count > 0 && this.#done < this.#total) process.stderr.write(`${this.words}\n`);
+  }
+
+  /** A line of its own. */
+  say(words: string): void {
+    this.end();
+    process.stderr.write(`${words}\n`);
   }
 
   end(): void {

@@ -125,7 +125,8 @@ class Dispatcher {
     const state = this.#burial.trouble ?? this.#upstream.state;
     const { isolating } = this.#outbox;
     if (state.state !== 'up' || isolating === 0) return state;
-    const reason = `of ${isolating} refused ${isolating === 1 ? 'batch' : 'batches'} the bad spans are looked for; where a refusal may be a fault that passes, this waits until other spans are delivered`;
+    const batches = isolating === 1 ? 'batch' : 'batches';
+    const reason = `looking for the bad spans of ${isolating} refused ${batches}; where the refusal may be a fault that passes, other spans have to be stored first`;
     return { ...state, reason };
   }
 

@@ -1,5 +1,5 @@
-import { editSpans } from '../otlp/edit-spans.ts';
-import type { EditableSpan, PlainValue, SpanEdit } from '../otlp/edit-spans.ts';
+import { editSpans, LARGE_LIST, LARGE_MAP, LARGEST_VALUE } from '../otlp/edit-spans.ts';
+import type { AttributeValue, EditableSpan, PlainValue, SpanEdit } from '../otlp/edit-spans.ts';
 import type { Repair } from './destination.ts';
 
 /*
@@ -18,7 +18,7 @@ const LATEST = 2n ** 63n - 1n;
 
 /** `text` is what goes in place of the value; undefined: the attribute is left out. `words` say what was done. */
 type Mend = { readonly text: string | undefined; readonly words: string };
-type Rule = (value: PlainValue) => Mend | undefined;
+type Rule = (value: AttributeValue) => Mend | undefined;
 
 const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   [SESSION, atMost(250, textOf)],
@@ -39,7 +39,7 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
     'entity.type',
     'lmnr.span.type',
     'langfuse.observation.type',
-  ].map((key) => [key, (value: PlainValue) => plain(fromJson(value))] as const),
+  ].map((key) => [key, (value: AttributeValue) => plain(fromJson(value))] as const),
 ]);
 
 const KEYS: ReadonlySet<string> = new Set(RULES.keys());
@@ -59,7 +59,8 @@ export function repairForMlflow(payload: Uint8Array): Repair | undefined {
 
 function mend(span: EditableSpan): SpanEdit & { readonly words: readonly string[] } {
   const attributes = new Map<number, string | undefined>();
-  const words: string[] = [];
+  // What is true of several attributes of a key is said once.
+  const words = new Set<string>();
   const hasSession = span.attributes.some(({ key, value }) => key === SESSION && !isLeftOut(key, value));
   for (const [position, { key, value }] of span.attributes.entries()) {
     // It is looked at in place of a session id only.
@@ -67,21 +68,21 @@ function mend(span: EditableSpan): SpanEdit & { readonly words: readonly string[
     const mended = RULES.get(key)?.(value);
     if (mended === undefined) continue;
     attributes.set(position, mended.text);
-    words.push(`${key}: ${mended.words}`);
+    words.add(`${key}: ${mended.words}`);
   }
   const { start, end } = span;
   const isLate = { start: start > LATEST, end: end > LATEST };
-  if (isLate.start) words.push(timeWords('start', start, end));
-  if (isLate.end) words.push(timeWords('end', end, start));
+  if (isLate.start) words.add(timeWords('start', start, end));
+  if (isLate.end) words.add(timeWords('end', end, start));
   return {
     attributes,
     ...(isLate.start && { start: insteadOf(end) }),
     ...(isLate.end && { end: insteadOf(start) }),
-    words,
+    words: [...words],
   };
 }
 
-function isLeftOut(key: string, value: PlainValue): boolean {
+function isLeftOut(key: string, value: AttributeValue): boolean {
   const mended = RULES.get(key)?.(value);
   return mended !== undefined && mended.text === undefined;
 }
@@ -103,8 +104,7 @@ function isTime(time: bigint): boolean {
 /** @param read the text whose length MLflow looks at; it counts code points, as PostgreSQL does */
 function atMost(limit: number, read: (value: PlainValue) => string): Rule {
   return (value) => {
-    const length = lengthOf(read(value));
-    if (length <= limit) return undefined;
+    if (!isLarge(value) && lengthOf(read(value), limit) <= limit) return undefined;
     return typeof value === 'string'
       ? { text: cut(value, limit), words: `cut from ${lengthOf(value)} to ${limit} characters` }
       : { text: undefined, words: `left out, as it is more than ${limit} characters long and no text` };
@@ -112,9 +112,10 @@ function atMost(limit: number, read: (value: PlainValue) => string): Rule {
 }
 
 /** Neither a list nor a map. */
-function plain(value: PlainValue): Mend | undefined {
-  return isList(value) || isMap(value)
-    ? { text: undefined, words: `left out, as it is a ${isList(value) ? 'list' : 'map'} and no text` }
+function plain(value: AttributeValue): Mend | undefined {
+  const isAnyList = isList(value) || value === LARGE_LIST;
+  return isAnyList || isMap(value) || value === LARGE_MAP
+    ? { text: undefined, words: `left out, as it is a ${isAnyList ? 'list' : 'map'} and no text` }
     : undefined;
 }
 
@@ -128,15 +129,15 @@ const TOKENS = [
   'cache_creation_input_tokens_above_1hr',
 ];
 
-function costs(value: PlainValue): Mend | undefined {
+function costs(value: AttributeValue): Mend | undefined {
   const object = fromJson(value);
-  return isMap(object)
-    ? numbers(object, COSTS)
-    : { text: undefined, words: 'left out, as it is not an object' };
+  if (isMap(object)) return numbers(object, COSTS);
+  const why = isLarge(object) || isLong(object) ? 'larger than 128 KiB' : 'not an object';
+  return { text: undefined, words: `left out, as it is ${why}` };
 }
 
 /** What is no object is not counted by MLflow, and does no harm. */
-function tokens(value: PlainValue): Mend | undefined {
+function tokens(value: AttributeValue): Mend | undefined {
   const object = fromJson(value);
   return isMap(object) ? numbers(object, TOKENS) : undefined;
 }
@@ -150,11 +151,20 @@ function numbers(object: PlainMap, keys: readonly string[]): Mend | undefined {
 
 type PlainMap = { readonly [key: string]: PlainValue };
 
-function isList(value: PlainValue): value is readonly PlainValue[] {
+function isLarge(value: AttributeValue): value is typeof LARGE_LIST | typeof LARGE_MAP {
+  return value === LARGE_LIST || value === LARGE_MAP;
+}
+
+/** As JSON it may take a hundred times its memory. Without its quotes it is too long for every column, too. */
+function isLong(value: AttributeValue): boolean {
+  return typeof value === 'string' && value.length > LARGEST_VALUE;
+}
+
+function isList(value: AttributeValue): value is readonly PlainValue[] {
   return Array.isArray(value);
 }
 
-function isMap(value: PlainValue): value is PlainMap {
+function isMap(value: AttributeValue): value is PlainMap {
   return typeof value === 'object' && value !== null && !isList(value) && !(value instanceof Uint8Array);
 }
 
@@ -164,8 +174,8 @@ function isNumber(value: PlainValue | undefined): boolean {
 }
 
 /** What a text says as JSON; other values, and other texts, are themselves. Python's JSON has NaN and Infinity. */
-function fromJson(value: PlainValue): PlainValue {
-  if (typeof value !== 'string' || !/^\s*["[{]/.test(value)) return value;
+function fromJson(value: AttributeValue, start = /^\s*["[{]/): AttributeValue {
+  if (typeof value !== 'string' || isLong(value) || !start.test(value)) return value;
   try {
     return JSON.parse(value.replaceAll(/-?\b(NaN|Infinity)\b/g, '0')) as PlainValue;
   } catch {
@@ -176,7 +186,7 @@ function fromJson(value: PlainValue): PlainValue {
 /** As MLflow reads a value into a column of text: a text in quotes without them, and what is no text as JSON. */
 function textOf(value: PlainValue): string {
   if (typeof value !== 'string') return toJson(value);
-  const read = fromJson(value);
+  const read = fromJson(value, /^\s*"/);
   return typeof read === 'string' ? read : value;
 }
 
@@ -190,10 +200,10 @@ function toJson(value: PlainValue): string {
     .join(', ')}}`;
 }
 
-/** In code points. */
-function lengthOf(text: string): number {
+/** In code points. Above `enough` it is not counted on. */
+function lengthOf(text: string, enough = Infinity): number {
   let length = 0;
-  for (let at = 0; at < text.length; length++) at += text.codePointAt(at)! > 0xffff ? 2 : 1;
+  for (let at = 0; at < text.length && length <= enough; length++) at += text.codePointAt(at)! > 0xffff ? 2 : 1;
   return length;
 }
 

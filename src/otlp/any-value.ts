@@ -1,4 +1,6 @@
 import { AnyValue } from './schema.ts';
+import { Walker } from './walker.ts';
+import { FIXED64, LEN, VARINT } from './wire-reader.ts';
 
 /** A value of an attribute; null where none is set. */
 export type PlainValue =
@@ -9,6 +11,14 @@ export type PlainValue =
   | Uint8Array
   | readonly PlainValue[]
   | { readonly [key: string]: PlainValue };
+
+/** A list or a map of more bytes is not read, as its objects would take many times their memory. */
+export const LARGEST_VALUE = 128 * 1024;
+
+export const LARGE_LIST = Symbol('a list that is not read');
+export const LARGE_MAP = Symbol('a map that is not read');
+
+export type AttributeValue = PlainValue | typeof LARGE_LIST | typeof LARGE_MAP;
 
 /** Any of the fields, as protobufjs has them. */
 type Decoded = {
@@ -23,7 +33,45 @@ type Decoded = {
 };
 
 /** The bytes of an AnyValue that `scanTraces` has passed. Integers beyond 2^53 lose their last digits. */
-export function readAnyValue(bytes: Uint8Array): PlainValue {
+export function readAnyValue(bytes: Uint8Array): AttributeValue {
+  if (bytes.length <= LARGEST_VALUE) return decode(bytes);
+  const last = new ValueWalker(bytes).last();
+  if (last?.tag === LIST_TAG) return LARGE_LIST;
+  if (last?.tag === MAP_TAG) return LARGE_MAP;
+  return last === undefined ? null : decode(bytes.subarray(last.from, last.to));
+}
+
+const LIST_TAG = (5 << 3) | LEN;
+const MAP_TAG = (6 << 3) | LEN;
+/** Of the fields of which an AnyValue has one. */
+const VALUE_TAGS: ReadonlySet<number> = new Set([
+  (1 << 3) | LEN,
+  (2 << 3) | VARINT,
+  (3 << 3) | VARINT,
+  (4 << 3) | FIXED64,
+  LIST_TAG,
+  MAP_TAG,
+  (7 << 3) | LEN,
+  (8 << 3) | VARINT,
+]);
+
+class ValueWalker extends Walker {
+  /** Of several fields that exclude each other, the last counts. */
+  last(): { readonly tag: number; readonly from: number; readonly to: number } | undefined {
+    const { reader } = this;
+    const end = reader.bytes.length;
+    let last;
+    while (reader.pos < end) {
+      const from = reader.pos;
+      const tag = this.tag(end);
+      this.skip(tag, end);
+      if (VALUE_TAGS.has(tag)) last = { tag, from, to: reader.pos };
+    }
+    return last;
+  }
+}
+
+function decode(bytes: Uint8Array): PlainValue {
   return toPlain(AnyValue.decode(bytes) as Decoded);
 }
 

@@ -1,10 +1,11 @@
 import { readAnyValue } from './any-value.ts';
-import type { PlainValue } from './any-value.ts';
+import type { AttributeValue } from './any-value.ts';
 import { add, headerOf, SPANS, Walker, WAY_TO_SPANS } from './walker.ts';
 import type { Pieces } from './walker.ts';
 import { FIXED64, LEN } from './wire-reader.ts';
 
-export type { PlainValue } from './any-value.ts';
+export { LARGE_LIST, LARGE_MAP, LARGEST_VALUE } from './any-value.ts';
+export type { AttributeValue, PlainValue } from './any-value.ts';
 
 /** What can be changed in a span, as it stands on the wire. */
 export type EditableSpan = {
@@ -12,7 +13,7 @@ export type EditableSpan = {
   readonly start: bigint;
   readonly end: bigint;
   /** Those whose keys were asked for, in wire order. */
-  readonly attributes: readonly { readonly key: string; readonly value: PlainValue }[];
+  readonly attributes: readonly { readonly key: string; readonly value: AttributeValue }[];
 };
 
 export type SpanEdit = {
@@ -33,11 +34,15 @@ const VALUE_TAG = (2 << 3) | LEN;
 /** Of an AnyValue. */
 const STRING_VALUE_TAG = (1 << 3) | LEN;
 
+/** Attributes of a span with the keys asked for, and pieces of one value: no honest span has more. */
+const MOST = 64;
+
 /**
  * A payload that `scanTraces` has passed with some of its spans changed; undefined if none is. `edit` gets each span
  * by its position in wire order. All that is not changed stays as it is and where it is, unknown fields too.
  * Throws on other bytes.
- * @param keys of the attributes that are looked at; the others cost nothing
+ * @param keys of the attributes that are looked at; the others cost nothing. A span with more than 64 of them stays as
+ * it is, so that no span costs much.
  */
 export function editSpans(
   payload: Uint8Array,
@@ -110,6 +115,11 @@ class Editor extends Walker {
         const attributeEnd = this.length(end) + reader.pos;
         const attribute = this.#attribute(attributeEnd);
         if (attribute === undefined) continue;
+        if (attribute === 'too many pieces' || attributes.length === MOST) {
+          this.#nextSpan++;
+          reader.pos = end;
+          return undefined;
+        }
         attributes.push(attribute);
         ranges.push({ from: at, to: attributeEnd });
         continue;
@@ -138,7 +148,7 @@ class Editor extends Walker {
   }
 
   /** Undefined unless its key is among those that were asked for. */
-  #attribute(end: number): { key: string; value: PlainValue } | undefined {
+  #attribute(end: number): { key: string; value: AttributeValue } | 'too many pieces' | undefined {
     const { reader } = this;
     let key = '';
     const value: Pieces = { pieces: [], length: 0 };
@@ -150,11 +160,13 @@ class Editor extends Walker {
       }
       const length = this.length(end);
       const bytes = reader.bytes.subarray(reader.pos, reader.pos + length);
-      if (tag === VALUE_TAG) add(value, bytes);
-      else key = length > this.#longestKey ? '' : textOf(bytes);
+      // One more than is taken tells that there are too many.
+      if (tag === VALUE_TAG && value.pieces.length <= MOST) add(value, bytes);
+      else if (tag === KEY_TAG) key = length > this.#longestKey ? '' : textOf(bytes);
       reader.pos += length;
     }
     if (!this.#keys.has(key)) return undefined;
+    if (value.pieces.length > MOST) return 'too many pieces';
     // Repeated messages are merged, as their bytes in a row are.
     return { key, value: readAnyValue(Buffer.concat(value.pieces, value.length)) };
   }

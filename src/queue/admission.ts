@@ -40,10 +40,13 @@ export class Admission {
     return true;
   }
 
-  /** @returns why so much of this sender is not taken now; the exact size is looked at by the log */
-  refusal(sender: string, bytes: number): Exclude<AppendOutcome, 'stored'> | undefined {
+  /**
+   * A replay may have the room that dead letters take beyond their own part: what it puts in they give back.
+   * @returns why so much of this sender is not taken now; the exact size is looked at by the log
+   */
+  refusal(sender: string, bytes: number, isReplay: boolean): Exclude<AppendOutcome, 'stored'> | undefined {
     const { log, maxBytes } = this.#options;
-    const taken = this.#takenBytes;
+    const taken = isReplay ? log.bytes : this.#takenBytes;
     const isFull = taken + bytes > maxBytes;
     if (!this.#fairShare.allows(sender, bytes, taken)) return isFull ? 'full' : 'over_share';
     return isFull && taken > log.bytes ? 'full' : undefined;

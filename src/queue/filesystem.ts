@@ -1,4 +1,4 @@
-import { open, mkdir, readdir, rename, statfs, unlink } from 'node:fs/promises';
+import { open, mkdir, readdir, rename, stat, statfs, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { constants } from 'node:fs';
 import { dirname } from 'node:path';
@@ -13,7 +13,9 @@ export interface FileSystem {
   list(path: string): Promise<string[]>;
   /** A new file (mode 0600); rejects with EEXIST if there is one. Not durable until `syncDirectory`. */
   create(path: string): Promise<OpenFile>;
-  open(path: string): Promise<OpenFile>;
+  open(path: string, how?: { readonly readOnly: boolean }): Promise<OpenFile>;
+  /** Milliseconds since the epoch. */
+  modifiedAt(path: string): Promise<number>;
   remove(path: string): Promise<void>;
   /** Replaces what is there. Not durable until `syncDirectory`. */
   rename(from: string, to: string): Promise<void>;
@@ -55,7 +57,9 @@ export const realFileSystem: FileSystem = {
   list: (path) => readdir(path),
   create: async (path) =>
     openFile(await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600)),
-  open: async (path) => openFile(await open(path, constants.O_RDWR)),
+  open: async (path, { readOnly } = { readOnly: false }) =>
+    openFile(await open(path, readOnly ? constants.O_RDONLY : constants.O_RDWR)),
+  modifiedAt: async (path) => (await stat(path)).mtimeMs,
   remove: (path) => unlink(path),
   rename: (from, to) => rename(from, to),
   async syncDirectory(path) {

@@ -3,6 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { RelayError, messageOf } from '../errors.ts';
 import { realFileSystem } from './filesystem.ts';
 import { lockDirectory } from './lock.ts';
+import { needOwner } from './owner.ts';
 import { positionPath, savedDestinations } from './positions.ts';
 import { forgetRequestPath, removePosition } from './unconfigured.ts';
 
@@ -39,6 +40,7 @@ export async function forgetDestination(
     );
   }
 
+  await needOwner(positions);
   let unlock: () => void;
   try {
     unlock = lockDirectory(directory);

@@ -4,6 +4,7 @@ import type { Logger } from '../telemetry/logger.ts';
 import { Notices } from '../telemetry/notice.ts';
 import { removeIfThere } from './filesystem.ts';
 import type { FileSystem } from './filesystem.ts';
+import { nothingDone } from './letter-requests.ts';
 import type { LetterAnswer, LetterRequest } from './letter-requests.ts';
 
 /** While nobody asks. */
@@ -12,10 +13,14 @@ const LOOK_EVERY_MS = 1000;
 const LOOK_AGAIN_MS = 20;
 const STAY_AWAKE_MS = 2000;
 
+/** A command waits so long for an answer: one request is of one segment at most, and a disk that is that slow in trouble. */
+export const ANSWER_DEADLINE_MS = 120_000;
+
 /** Far above what a command puts into one request. */
 const MAX_REQUEST_BYTES = 64 * 1024 * 1024;
 
 const REQUEST = '.json';
+const BEGUN = '.begun';
 const ANSWER = '.answer';
 const UNFINISHED = '.partial';
 
@@ -24,9 +29,15 @@ export function inboxDirectory(lettersDirectory: string): string {
   return join(lettersDirectory, 'inbox');
 }
 
-/** Files of one request: what is asked, and what became of it. */
-export function inboxFiles(inbox: string, id: string): { readonly request: string; readonly answer: string } {
-  return { request: join(inbox, id + REQUEST), answer: join(inbox, id + ANSWER) };
+export type InboxFiles = { readonly request: string; readonly begun: string; readonly answer: string };
+
+/**
+ * Files of one request: what is asked, that it is under way, and what became of it. It is renamed from the first to the
+ * second by the relay, or removed by the command that takes it back: one of the two comes first.
+ */
+export function inboxFiles(inbox: string, id: string): InboxFiles {
+  const at = (ending: string) => join(inbox, id + ending);
+  return { request: at(REQUEST), begun: at(BEGUN), answer: at(ANSWER) };
 }
 
 /** Puts a file there whole, on stable storage, or not at all. */
@@ -61,6 +72,11 @@ export async function takeFile(fs: FileSystem, path: string): Promise<unknown> {
   }
 }
 
+const DONE: Readonly<Record<LetterRequest['action'], string>> = {
+  replay: 'replayed dead letters, as a command has asked',
+  discard: 'discarded dead letters, as a command has asked',
+};
+
 export type LetterInboxOptions = {
   readonly fs: FileSystem;
   readonly directory: string;
@@ -69,8 +85,8 @@ export type LetterInboxOptions = {
 };
 
 /**
- * Does what commands ask for beside a running relay. A request that a stop cuts off is done again by the next start:
- * what was done by then is not there any more to be done twice.
+ * Does what commands ask for beside a running relay. What was asked before it started is not done: who asked may have
+ * gone since, and what a stop has cut off would be found half done.
  */
 export class LetterInbox {
   readonly #options: LetterInboxOptions;
@@ -83,7 +99,7 @@ export class LetterInbox {
 
   constructor(options: LetterInboxOptions) {
     this.#options = options;
-    this.#wait();
+    this.#looking = this.#look().then(() => this.#wait());
   }
 
   async close(): Promise<void> {
@@ -103,46 +119,81 @@ export class LetterInbox {
 
   /** Never rejects. */
   async #look(): Promise<void> {
-    const { fs, directory } = this.#options;
     try {
-      for (const name of (await fs.list(directory)).toSorted()) {
+      const names = await this.#list();
+      for (const name of names) {
         if (this.#isClosed) return;
-        // Of commands that were killed: nobody reads it any more.
-        if (!this.#isTidy && !name.endsWith(REQUEST)) await removeIfThere(fs, join(directory, name));
-        if (!name.endsWith(REQUEST)) continue;
-        await this.#answer(name.slice(0, -REQUEST.length));
-        this.#awakeUntil = performance.now() + STAY_AWAKE_MS;
+        if (!this.#isTidy) await this.#tidy(name);
+        else if (name.endsWith(REQUEST)) {
+          await this.#answer(name.slice(0, -REQUEST.length));
+          this.#awakeUntil = performance.now() + STAY_AWAKE_MS;
+        }
       }
+      this.#isTidy = true;
     } catch (error) {
-      // Nobody has asked yet, or takes an answer away.
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') this.#tell(error);
+      this.#tell(error);
     }
-    this.#isTidy = true;
+  }
+
+  async #list(): Promise<string[]> {
+    const { fs, directory } = this.#options;
+    const names = await fs.list(directory).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return []; // nobody has asked yet
+      throw error;
+    });
+    return names.toSorted();
+  }
+
+  /** What was there before the start. */
+  async #tidy(name: string): Promise<void> {
+    const { fs, directory, log } = this.#options;
+    const path = join(directory, name);
+    if (name.endsWith(REQUEST) || name.endsWith(BEGUN)) {
+      const asked = await this.#read(path);
+      log.warn(
+        { action: asked?.action, letters: asked?.ids.length },
+        'what a command asked for dead letters before this start is not done; run it again if it is still wanted',
+      );
+      const id = name.slice(0, name.lastIndexOf('.'));
+      await this.#put(id, nothingDone('the relay was started meanwhile; run it again for the rest'));
+    } else if (!(await this.#isLeftOver(name))) return;
+    await removeIfThere(fs, path);
+  }
+
+  /** Of a relay or a command that was killed: nobody reads it any more. */
+  async #isLeftOver(name: string): Promise<boolean> {
+    const { fs, directory } = this.#options;
+    if (!name.endsWith(REQUEST + UNFINISHED)) return true;
+    const writtenAt = await fs.modifiedAt(join(directory, name)).catch(() => Infinity); // it is whole by now
+    return Date.now() - writtenAt > ANSWER_DEADLINE_MS;
   }
 
   async #answer(id: string): Promise<void> {
     const { fs, directory, carryOut, log } = this.#options;
-    const { request, answer } = inboxFiles(directory, id);
-    const asked = await this.#read(request);
+    const { request, begun } = inboxFiles(directory, id);
+    try {
+      await fs.rename(request, begun);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return; // taken back
+      throw error;
+    }
+    const asked = await this.#read(begun);
     const outcome =
       asked === undefined
-        ? {
-            letters: 0,
-            spans: 0,
-            unconfigured: 0,
-            stopped: `the relay could not read the request ${request}`,
-          }
+        ? nothingDone(`the relay could not read the request ${begun}`)
         : await carryOut(asked);
     if (asked !== undefined) {
-      const { action, segment, ids } = asked;
-      log.info(
-        { action, segment, asked: ids.length, ...outcome },
-        'did what a command asked for dead letters',
-      );
+      const { unconfigured, ...done } = outcome;
+      log.info({ ...done, ...(unconfigured > 0 && { unconfigured }) }, DONE[asked.action]);
     }
-    // Without room for an answer the request goes all the same: who waits sees that it is gone.
-    await putFile(fs, answer, outcome).catch((error: unknown) => this.#tell(error));
-    await removeIfThere(fs, request);
+    await this.#put(id, outcome);
+    await removeIfThere(fs, begun);
+  }
+
+  /** Without room for an answer the request goes all the same: who waits sees that it is gone. */
+  async #put(id: string, outcome: LetterAnswer): Promise<void> {
+    const { fs, directory } = this.#options;
+    await putFile(fs, inboxFiles(directory, id).answer, outcome).catch((error: unknown) => this.#tell(error));
   }
 
   async #read(path: string): Promise<LetterRequest | undefined> {

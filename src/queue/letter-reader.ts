@@ -46,7 +46,7 @@ export async function* readLetters(
   segment: LetterSegment,
   how: { readonly headersOnly?: boolean; readonly limit?: number } = {},
 ): AsyncGenerator<ReadLetter[]> {
-  const file = await fs.open(segment.path).catch((error: NodeJS.ErrnoException) => {
+  const file = await fs.open(segment.path, { readOnly: true }).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
     throw error;
   });

@@ -15,26 +15,32 @@ export type LetterRequest = {
 export type LetterAnswer = {
   readonly letters: number;
   readonly spans: number;
+  /** Of the letters. */
+  readonly destinations: readonly string[];
   /** Letters of destinations that are not configured: they stay. */
   readonly unconfigured: number;
   /** Why the rest was not done; undefined if all was. */
   readonly stopped?: string;
 };
 
+export function nothingDone(stopped: string): LetterAnswer {
+  return { letters: 0, spans: 0, destinations: [], unconfigured: 0, stopped };
+}
+
 /** Appended at a time, to share a sync. */
 const GROUP_LETTERS = 64;
 const GROUP_BYTES = 4 * 1024 * 1024;
 
 const WORDS: Readonly<Record<Exclude<AppendOutcome, 'stored'>, string>> = {
-  full: 'the queue is full; try again when what is in it is delivered',
+  full: 'the queue is full of spans that wait (queue.max_size); try again when they are delivered',
   over_share: 'the queue is nearly full and their sender has its share of it; try again when it is delivered',
-  sender_held: 'their sender has too many dead letters',
-  failed: 'the disk of the queue does not take writes',
+  sender_held: 'their sender has too many dead letters; discard some of them',
+  failed: 'the disk of the queue is full or does not take writes; make room on it, and try again',
 };
 
 export type LetterDeskOptions = {
   readonly store: DeadLetterStore;
-  /** By the queue's usual admission, but for the quota of a sender. */
+  /** By the queue's usual admission, but for the quota of a sender and the room that letters take. */
   readonly append: (record: TraceRecord) => Promise<AppendOutcome>;
   readonly isConfigured: (destination: string) => boolean;
   readonly onDiscarded: (destination: string, spans: number) => void;
@@ -70,7 +76,7 @@ export class LetterDesk {
 
   async #replay({ segment, ids }: LetterRequest): Promise<LetterAnswer> {
     const { store } = this.#options;
-    const done = { letters: 0, spans: 0, unconfigured: 0 };
+    const done = new Done();
     let stopped: string | undefined;
     const asked = new Set(ids);
     try {
@@ -93,14 +99,11 @@ export class LetterDesk {
     } catch (error) {
       stopped ??= `they are in the queue, but could not be removed from the dead letters: ${messageOf(error)}`;
     }
-    return { ...done, ...(stopped !== undefined && { stopped }) };
+    return done.answer(stopped);
   }
 
   /** @returns why no more is to be tried */
-  async #replayGroup(
-    group: readonly ReadLetter[],
-    done: { letters: number; spans: number; unconfigured: number },
-  ): Promise<string | undefined> {
+  async #replayGroup(group: readonly ReadLetter[], done: Done): Promise<string | undefined> {
     const { store, append, isConfigured } = this.#options;
     const outcomes = await Promise.all(
       group.map(async ({ meta, payload }) => {
@@ -111,8 +114,7 @@ export class LetterDesk {
         const outcome = store.isReplayed(meta.id) ? 'stored' : await append(recordOf(meta, payload));
         if (outcome !== 'stored') return outcome;
         store.replayed(meta);
-        done.letters++;
-        done.spans += meta.spanCount;
+        done.add(meta);
         return outcome;
       }),
     );
@@ -123,8 +125,7 @@ export class LetterDesk {
   async #discard({ segment, ids }: LetterRequest): Promise<LetterAnswer> {
     const { store, onDiscarded } = this.#options;
     const asked = new Set(ids);
-    let letters = 0;
-    let spans = 0;
+    const done = new Done();
     let stopped: string | undefined;
     try {
       if (this.#isClosed) stopped = 'the relay is stopping';
@@ -132,17 +133,40 @@ export class LetterDesk {
         await store.remove(
           segment,
           (id) => asked.has(id),
-          ({ destination, spanCount }) => {
-            letters++;
-            spans += spanCount;
-            onDiscarded(destination, spanCount);
+          (letter) => {
+            done.add(letter);
+            onDiscarded(letter.destination, letter.spanCount);
           },
         );
       }
     } catch (error) {
       stopped = `the dead letters cannot be changed: ${messageOf(error)}`;
     }
-    return { letters, spans, unconfigured: 0, ...(stopped !== undefined && { stopped }) };
+    return done.answer(stopped);
+  }
+}
+
+/** What comes of a request, as it is carried out. */
+class Done {
+  readonly #destinations = new Set<string>();
+  #letters = 0;
+  #spans = 0;
+  unconfigured = 0;
+
+  add({ destination, spanCount }: LetterMeta): void {
+    this.#destinations.add(destination);
+    this.#letters++;
+    this.#spans += spanCount;
+  }
+
+  answer(stopped: string | undefined): LetterAnswer {
+    return {
+      letters: this.#letters,
+      spans: this.#spans,
+      destinations: [...this.#destinations],
+      unconfigured: this.unconfigured,
+      ...(stopped !== undefined && { stopped }),
+    };
   }
 }
 

@@ -22,14 +22,18 @@ function keyOf(text: string): Key {
   return text.startsWith('[') ? (JSON.parse(text) as Key) : [text, null];
 }
 
-/** The sender is undefined where letters of several are counted together. */
-export function* lettersOf(
-  tally: Tally,
-): Iterable<{ readonly destination: string; readonly sender: string | undefined } & Amount> {
+export type LetterAmount = {
+  readonly destination: string;
+  /** Undefined where letters of several are counted together. */
+  readonly sender: string | undefined;
+  readonly amount: Amount;
+};
+
+export function* amountsOf(tally: Tally): Iterable<LetterAmount> {
   for (const [text, amount] of tally) {
     let key = keys.get(amount);
     if (key === undefined) keys.set(amount, (key = keyOf(text)));
     const [destination, sender] = key;
-    yield { destination, sender: sender ?? undefined, ...amount };
+    yield { destination, sender: sender ?? undefined, amount };
   }
 }

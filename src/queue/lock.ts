@@ -15,7 +15,7 @@ const SQLITE_BUSY = 5;
  */
 export function lockDirectory(directory: string): () => void {
   const { DatabaseSync } = loadSqlite();
-  const holderFile = join(directory, 'lock.holder');
+  const holderFile = holderPath(directory);
   const database = openDatabase();
   function openDatabase() {
     try {
@@ -35,7 +35,7 @@ export function lockDirectory(directory: string): () => void {
     if ((error as { errcode?: number }).errcode === SQLITE_BUSY) {
       throw new RelayError(
         'QUEUE_LOCKED',
-        `another relay uses the queue in ${directory} (key queue.directory): ${readHolder(holderFile)}; stop it, or give this one a directory of its own`,
+        `another relay uses the queue in ${directory} (key queue.directory): ${lockHolder(directory)}; stop it, or give this one a directory of its own`,
         { cause: error },
       );
     }
@@ -59,12 +59,27 @@ export function lockDirectory(directory: string): () => void {
   };
 }
 
-function readHolder(file: string): string {
+/** Whether somebody has it now, as far as this can be seen. */
+export function isLocked(directory: string): boolean {
   try {
-    return readFileSync(file, 'utf8').trim() || 'its process is not known';
+    lockDirectory(directory)();
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+/** Who has, or had, the lock, in words. */
+export function lockHolder(directory: string): string {
+  try {
+    return readFileSync(holderPath(directory), 'utf8').trim() || 'its process is not known';
   } catch {
     return 'its process is not known';
   }
+}
+
+function holderPath(directory: string): string {
+  return join(directory, 'lock.holder');
 }
 
 /** Node 22 warns on first use that node:sqlite is experimental; only its file lock is used here. */

@@ -4,8 +4,9 @@ import type { Damage } from './damage.ts';
 import { removeIfThere } from './filesystem.ts';
 import type { FileSystem, OpenFile } from './filesystem.ts';
 import { PREFIX_SIZE, SEGMENT_HEADER_SIZE, encodeFrame, encodeSegmentHeader, placeFrame } from './frame.ts';
-import type { LogContent, UnplacedFrame } from './frame.ts';
+import type { Entry, LogContent, UnplacedFrame } from './frame.ts';
 import { FrameReader } from './frame-reader.ts';
+import type { Step } from './frame-reader.ts';
 import { countFrame } from './recovery.ts';
 import type { Count } from './recovery.ts';
 import { replacementPath, sealSegment } from './segment.ts';
@@ -23,17 +24,12 @@ type RewriteOptions<M> = {
   readonly onDamage: (damage: Damage) => void;
 };
 
-/** A frame of which something is kept, by its place in the old file. */
-type KeptFrame<M> = {
-  readonly offset: number;
-  readonly end: number;
-  /** Without those that are taken out; undefined for a frame of a later version. */
-  readonly entries:
-    readonly { readonly meta: M; readonly payload: { readonly length: number } }[] | undefined;
-  readonly isWhole: boolean;
-};
+/** Neighbouring frames that lose nothing are copied together, about so many bytes at a time. */
+const RUN_SIZE = 1024 * 1024;
 
-type Plan<M> = { readonly kept: readonly KeptFrame<M>[]; readonly removed: M[] };
+/** A frame that is whole, or of a later version. */
+type Frame<M> = Extract<Step<M>, { kind: 'frame' | 'unknown' }>;
+type Place = { readonly offset: number; readonly end: number };
 
 /**
  * Takes entries out of the midst of a segment: the others go into a file of their own, with the same id and salt, which
@@ -49,56 +45,51 @@ type Plan<M> = { readonly kept: readonly KeptFrame<M>[]; readonly removed: M[] }
 export async function rewriteSegment<M>(
   options: RewriteOptions<M>,
 ): Promise<{ readonly next: Segment | undefined; readonly removed: M[] } | undefined> {
-  const { fs, segment, damagedDirectory } = options;
+  const { fs, segment, keeps, damagedDirectory } = options;
   const file = await fs.open(segment.path);
   try {
-    const { kept, removed } = await plan(options, file);
+    const removed: M[] = [];
+    let isAnyKept = false;
+    for await (const frame of framesOf(options, file)) {
+      const taken = frame.kind === 'frame' ? frame.entries.filter(({ meta }) => !keeps(meta)) : [];
+      removed.push(...taken.map(({ meta }) => meta));
+      isAnyKept ||= frame.kind === 'unknown' || taken.length < frame.entries.length;
+    }
     if (removed.length === 0) return undefined;
-    if (kept.length === 0) {
+    if (!isAnyKept) {
       if (segment.isOnlyCopy) await keepAside(fs, segment.path, damagedDirectory);
       else await unlessDone(fs, segment.path, fs.remove(segment.path));
       return { next: undefined, removed };
     }
     if (segment.isOnlyCopy) throw notSetAside(segment);
-    return { next: await replace(options, file, kept), removed };
+    return { next: await replace(options, file), removed };
   } finally {
     await file.close();
   }
 }
 
-/** Reads headers only. */
-async function plan<M>(options: RewriteOptions<M>, file: OpenFile): Promise<Plan<M>> {
-  const { fs, segment, keeps, damagedDirectory, onDamage } = options;
+/** Reads headers only; what is damaged is set aside. */
+async function* framesOf<M>(
+  { fs, segment, damagedDirectory, onDamage }: RewriteOptions<M>,
+  file: OpenFile,
+): AsyncGenerator<Frame<M>> {
   const reader = new FrameReader<M>(file, segment.salt, SEGMENT_HEADER_SIZE, true);
-  const kept: KeptFrame<M>[] = [];
-  const removed: M[] = [];
   for (;;) {
     const step = await reader.next(segment.end);
-    if (step.kind === 'end') return { kept, removed };
-    const { offset, end } = step;
-    if (step.kind === 'unknown') {
-      kept.push({ offset, end, entries: undefined, isWhole: true });
-    } else if (step.kind === 'damage') {
-      const place = { segment: segment.path, offset, bytes: end - offset, atEnd: end === segment.end };
-      if (!(await putAside(fs, file, damagedDirectory, place, onDamage))) throw notSetAside(segment);
-    } else {
-      const entries = step.entries.flatMap(({ meta }, index) =>
-        keeps(meta) ? [{ meta, payload: { length: step.sizes[index] ?? 0 } }] : [],
-      );
-      const isWhole = entries.length === step.entries.length;
-      if (!isWhole) removed.push(...step.entries.flatMap(({ meta }) => (keeps(meta) ? [] : [meta])));
-      if (entries.length > 0) kept.push({ offset, end, entries, isWhole });
+    if (step.kind === 'end') return;
+    if (step.kind !== 'damage') {
+      yield step;
+      continue;
     }
+    const { offset, end } = step;
+    const place = { segment: segment.path, offset, bytes: end - offset, atEnd: end === segment.end };
+    if (!(await putAside(fs, file, damagedDirectory, place, onDamage))) throw notSetAside(segment);
   }
 }
 
 /** @returns the segment as it is in its new file, which stands in the place of the old one */
-async function replace<M>(
-  options: RewriteOptions<M>,
-  from: OpenFile,
-  kept: readonly KeptFrame<M>[],
-): Promise<Segment> {
-  const { fs, segment, content, count } = options;
+async function replace<M>(options: RewriteOptions<M>, from: OpenFile): Promise<Segment> {
+  const { fs, segment, content } = options;
   const { id, salt, path } = segment;
   const next: Segment = { ...segment, end: SEGMENT_HEADER_SIZE, tally: new Tally() };
   const newPath = replacementPath(path);
@@ -107,13 +98,7 @@ async function replace<M>(
     const file = await fs.create(newPath);
     try {
       await file.write([encodeSegmentHeader(id, salt, content)], 0);
-      for (const each of kept) {
-        const frame = await frameOf(options, from, each);
-        if (frame === undefined) continue;
-        await file.write(placeFrame(frame, salt, next.end), next.end);
-        next.end += frame.size;
-        if (each.entries !== undefined) countFrame(count, each.entries, frame.size, next.tally);
-      }
+      await copyKept(options, from, file, next);
       await sealSegment(next, file);
     } finally {
       await file.close();
@@ -126,23 +111,74 @@ async function replace<M>(
   return next;
 }
 
+async function copyKept<M>(
+  options: RewriteOptions<M>,
+  from: OpenFile,
+  to: OpenFile,
+  next: Segment,
+): Promise<void> {
+  const { keeps, count } = options;
+  /** Whole frames that stand side by side, and are still to be copied. */
+  let run: Place[] = [];
+  let runBytes = 0;
+  const copyRun = async () => {
+    const [first] = run;
+    if (first !== undefined) await to.write([await placedAnew(from, run, next)], next.end);
+    next.end += runBytes;
+    run = [];
+    runBytes = 0;
+  };
+  for await (const frame of framesOf(options, from)) {
+    const { offset, end } = frame;
+    const size = end - offset;
+    const entries = frame.kind === 'frame' ? frame.entries.filter(({ meta }) => keeps(meta)) : [];
+    if (frame.kind === 'frame' && entries.length < frame.entries.length) {
+      const rest = entries.length === 0 ? undefined : await withoutRemoved(options, from, frame);
+      if (rest === undefined) continue;
+      await copyRun();
+      await to.write(placeFrame(rest.frame, next.salt, next.end), next.end);
+      next.end += rest.frame.size;
+      countFrame(count, rest.entries, rest.frame.size, next.tally);
+    } else {
+      if (run.at(-1)?.end !== offset || runBytes + size > RUN_SIZE) await copyRun();
+      run.push({ offset, end });
+      runBytes += size;
+      if (frame.kind === 'frame') {
+        const sized = entries.map(({ meta }, at) => ({ meta, payload: { length: frame.sizes[at] ?? 0 } }));
+        countFrame(count, sized, size, next.tally);
+      }
+    }
+  }
+  await copyRun();
+}
+
+/** The bytes of frames that stand side by side, as they are for the end of the new file. */
+async function placedAnew(
+  file: OpenFile,
+  run: readonly Place[],
+  { salt, end }: Segment,
+): Promise<Uint8Array> {
+  const start = run[0]?.offset ?? 0;
+  const bytes = Buffer.allocUnsafeSlow((run.at(-1)?.end ?? start) - start);
+  await file.read(bytes, start);
+  for (const { offset } of run) {
+    const at = offset - start;
+    placeFrame({ prefix: bytes.subarray(at, at + PREFIX_SIZE), body: [], size: 0 }, salt, end + at);
+  }
+  return bytes;
+}
+
 /** What is kept of a frame; undefined if its payload is damaged, and set aside. */
-async function frameOf<M>(
+async function withoutRemoved<M>(
   { fs, segment, keeps, damagedDirectory, onDamage }: RewriteOptions<M>,
   file: OpenFile,
-  { offset, end, isWhole }: KeptFrame<M>,
-): Promise<UnplacedFrame | undefined> {
-  if (isWhole) {
-    const bytes = Buffer.allocUnsafeSlow(end - offset);
-    await file.read(bytes, offset);
-    return {
-      prefix: bytes.subarray(0, PREFIX_SIZE),
-      body: [bytes.subarray(PREFIX_SIZE)],
-      size: bytes.length,
-    };
-  }
+  { offset, end }: Place,
+): Promise<{ readonly frame: UnplacedFrame; readonly entries: readonly Entry<M>[] } | undefined> {
   const step = await new FrameReader<M>(file, segment.salt, offset).next(end);
-  if (step.kind === 'frame') return encodeFrame(step.entries.filter(({ meta }) => keeps(meta)));
+  if (step.kind === 'frame') {
+    const entries = step.entries.filter(({ meta }) => keeps(meta));
+    return { frame: encodeFrame(entries), entries };
+  }
   const place = { segment: segment.path, offset, bytes: end - offset, atEnd: false };
   if (await putAside(fs, file, damagedDirectory, place, onDamage)) return undefined;
   throw notSetAside(segment);

@@ -1,6 +1,5 @@
 import { join } from 'node:path';
 import { messageOf } from '../errors.ts';
-import { Notice } from '../telemetry/notice.ts';
 import { keepAside } from './damage.ts';
 import { removeIfThere } from './filesystem.ts';
 import type { OpenFile } from './filesystem.ts';
@@ -8,21 +7,17 @@ import { SEGMENT_HEADER_SIZE, encodeFrame, placeFrame } from './frame.ts';
 import type { Entry, UnplacedFrame } from './frame.ts';
 import { LogCursor } from './log-cursor.ts';
 import type { Position } from './log-cursor.ts';
+import { LogFailure } from './log-failure.ts';
 import type { LogOptions } from './log-options.ts';
 import { RecentFrames } from './recent-frames.ts';
 import { countFrame, recoverSegments } from './recovery.ts';
 import { rewriteSegment } from './rewrite.ts';
 import { createSegment, sealSegment } from './segment.ts';
 import type { Segment } from './segment.ts';
+import { segmentSizeOf } from './segment-size.ts';
 
 /** What one write takes at most, so that no request waits for a very long one. */
 const MAX_COMMIT_SIZE = 16 * 1024 * 1024;
-const MIN_SEGMENT_SIZE = 64 * 1024;
-/** A start reads all of the segment that was being written, and the headers of the one that a reader is in. */
-const MAX_SEGMENT_SIZE = 32 * 1024 * 1024;
-/** A log is cut into about so many segments, so that removing from its front frees space in time. */
-const SEGMENTS_PER_LOG = 16;
-const REOPEN_AFTER_MS = 1000;
 
 type Waiting<M> = {
   readonly frame: UnplacedFrame;
@@ -47,12 +42,7 @@ type Waiting<M> = {
  * was answered, and behind them a part of a write that was not; a new one without its header or its directory entry,
  * in which nothing was answered; a removed one that is there again, which nobody needs.
  *
- * Why not LMDB or SQLite (`npm run bench:log`, on 2 cores AMD EPYC): not for CPU time. Append, read back and remove
- * take 4.7, 2.2 and 2.1 µs a span in records of 10, 100 and 510 spans, checksums included; SQLite 3.7, 2.0 and 1.6,
- * with its thread blocked at each sync; LMDB 4.2, 2.0 and 3.3. But each byte is written 1.00 to 1.04 times (SQLite
- * 2.0 to 3.8, LMDB 1.07 to 1.34), and on a full disk the oldest segment can be unlinked, where SQLite that has filled
- * it answers a DELETE with "database or disk is full", and LMDB cannot commit a removal once another program has
- * filled it (test/fault/queue/why-a-log.test.ts). A damaged record costs itself alone, and nothing native is needed.
+ * Why not LMDB or SQLite stands in test/bench/log.ts.
  */
 export class SegmentLog<M> {
   readonly #options: LogOptions<M>;
@@ -66,15 +56,10 @@ export class SegmentLog<M> {
   #waiting: Waiting<M>[] = [];
   #waitingBytes = 0;
   #writing: Promise<void> | undefined;
-  #failing = false;
-  #lastError: unknown;
+  readonly #failure: LogFailure;
   /** Several readers meet the same damage; each place is copied by one. */
   #settingAside: Promise<boolean> = Promise.resolve(true);
-  #failureKind: string | undefined;
-  /** A lasting failure is told once a minute. */
-  #reminder = new Notice();
   #closed = false;
-  #reopenTimer: NodeJS.Timeout | undefined;
   #advance = Promise.withResolvers<void>();
 
   private constructor(options: LogOptions<M>, segments: Segment[]) {
@@ -82,6 +67,7 @@ export class SegmentLog<M> {
     this.#segments = segments;
     this.#nextId = Math.max(options.idsAbove, segments.at(-1)?.id ?? 0) + 1;
     this.#segmentSize = segmentSizeOf(options.maxBytes);
+    this.#failure = new LogFailure(options.observer, () => this.#beginAnew());
   }
 
   /** Recovers what is on disk and begins a new segment; a disk that takes no writes does not keep it from opening. */
@@ -114,12 +100,12 @@ export class SegmentLog<M> {
   }
 
   get canAppend(): boolean {
-    return !this.#failing && !this.#closed;
+    return !this.#failure.isLasting && !this.#closed;
   }
 
   /** Why it takes nothing, while the disk fails. */
   get failure(): string | undefined {
-    return this.#failing ? messageOf(this.#lastError) : undefined;
+    return this.#failure.isLasting ? messageOf(this.#failure.error) : undefined;
   }
 
   get start(): Position {
@@ -188,10 +174,13 @@ export class SegmentLog<M> {
     const segment = this.#segments.find((each) => each.id === id);
     if (segment === undefined) return;
     const isWritten = () => this.#file !== undefined && this.#segments.at(-1) === segment;
+    const isEmpty = () => segment.end === SEGMENT_HEADER_SIZE;
     if (isWritten()) {
-      const goOn = () => this.#exclusively(async () => (isWritten() ? this.#roll(segment) : undefined));
+      const goOn = () =>
+        this.#exclusively(async () => (isWritten() && !isEmpty() ? this.#roll(segment) : undefined));
       await goOn().catch(() => {}); // has been told to the observer; nothing is written to this one any more
     }
+    if (isEmpty()) return;
     const rewritten = await rewriteSegment({
       fs,
       segment,
@@ -212,7 +201,7 @@ export class SegmentLog<M> {
   /** Waits for the appends under way, seals the last segment. */
   async close(): Promise<void> {
     this.#closed = true;
-    clearTimeout(this.#reopenTimer);
+    this.#failure.tryNoMore();
     await this.#exclusively(async () => {
       const file = this.#file;
       const last = this.#segments.at(-1);
@@ -302,40 +291,31 @@ export class SegmentLog<M> {
 
   async #begin(): Promise<void> {
     const { fs, directory, content, beforeSegment } = this.#options;
-    await beforeSegment?.(this.#lastError);
+    await beforeSegment?.(this.#failure.error);
     const { segment, file } = await createSegment(fs, directory, this.#nextId++, content);
     this.#segments.push(segment);
     this.#file = file;
-    this.#failing = false;
-    this.#lastError = undefined;
+    this.#failure.isOver();
   }
 
   /** Stops taking; what was synced stays readable. Tries with a new segment until the disk takes writes again. */
   #fail(error: unknown, group: readonly Waiting<M>[] = []): void {
     const file = this.#file;
-    this.#failing = true;
-    this.#lastError = error;
     this.#file = undefined;
+    this.#failure.met(error);
     void file?.close().catch(() => {});
     for (const { done } of [...group, ...this.#waiting.splice(0)]) done('failed');
     this.#waitingBytes = 0;
     this.#announce();
-    // Not by the message, in which each try has another file's name.
-    const kind = (error as NodeJS.ErrnoException).code ?? messageOf(error);
-    if (kind !== this.#failureKind) this.#reminder = new Notice();
-    this.#failureKind = kind;
-    if (this.#reminder.due(performance.now()) !== undefined) this.#options.observer.failing(messageOf(error));
-    if (this.#closed) return;
-    this.#reopenTimer = setTimeout(() => {
-      this.#exclusively(async () => {
-        if (this.#closed || !this.#failing) return;
-        await this.#removeLastIfEmpty();
-        await this.#begin();
-        this.#failureKind = undefined;
-        this.#options.observer.recovered();
-      }).catch(() => {}); // has been told to the observer, and the next try is on its way
-    }, REOPEN_AFTER_MS);
-    this.#reopenTimer.unref();
+    if (!this.#closed) this.#failure.tryAgainLater();
+  }
+
+  #beginAnew(): void {
+    this.#exclusively(async () => {
+      if (this.#closed || !this.#failure.isLasting) return;
+      await this.#removeLastIfEmpty();
+      await this.#begin();
+    }).catch(() => {}); // has been told to the observer, and the next try is on its way
   }
 
   async #removeLastIfEmpty(): Promise<void> {
@@ -349,12 +329,6 @@ export class SegmentLog<M> {
     this.#advance.resolve();
     this.#advance = Promise.withResolvers<void>();
   }
-}
-
-/** Bytes after which a log of this size goes on in another segment. */
-export function segmentSizeOf(maxBytes: number): number {
-  const share = Math.floor(maxBytes / SEGMENTS_PER_LOG);
-  return Math.min(Math.max(share, MIN_SEGMENT_SIZE), MAX_SEGMENT_SIZE);
 }
 
 function damagedDirectory(directory: string): string {

@@ -19,7 +19,8 @@ import type { AppendOutcome, Queue, QueueReader, QueueStatus } from './queue.ts'
 import { Readers, highestSegment, openPositions } from './readers.ts';
 import { Reserve, needRoom, reserveSizeOf } from './reserve.ts';
 import { isPassedByAll } from './retention.ts';
-import { SegmentLog, segmentSizeOf } from './segment-log.ts';
+import { SegmentLog } from './segment-log.ts';
+import { segmentSizeOf } from './segment-size.ts';
 import { countRecord } from './waiting-spans.ts';
 
 /** Positions are saved, and what all are past is removed, about this often. */
@@ -97,7 +98,7 @@ class SegmentQueue implements Queue {
     this.#admission = new Admission({ maxBytes: options.maxBytes, log, deadLetters, logger: deps.log });
     this.letterDesk = new LetterDesk({
       store: deadLetters,
-      append: (record) => this.#append([record]),
+      append: (record) => this.#append([record], { isReplay: true }),
       isConfigured: (destination) => readers.get(destination) !== undefined,
       onDiscarded: (destination, spans) => deps.metrics.discardedSpans.inc({ destination }, spans),
     });
@@ -179,12 +180,12 @@ class SegmentQueue implements Queue {
   }
 
   /** Also of senders that are held. */
-  async #append(records: readonly TraceRecord[]): Promise<AppendOutcome> {
+  async #append(records: readonly TraceRecord[], { isReplay = false } = {}): Promise<AppendOutcome> {
     const { log } = this.#parts;
     if (!this.#canAppend) return 'failed';
     const sender = records[0]?.sender ?? '';
     const bytes = records.reduce((sum, { payload }) => sum + payload.length + RECORD_OVERHEAD, 0);
-    const refusal = this.#admission.refusal(sender, bytes);
+    const refusal = this.#admission.refusal(sender, bytes, isReplay);
     if (refusal !== undefined) return refusal;
     const entries = records.map(({ payload, spanCount, sender: from, route, receivedAt }) => ({
       meta: { spans: spanCount, sender: from, receivedAt, route },

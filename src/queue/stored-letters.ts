@@ -20,19 +20,36 @@ export async function storedSegments(directory: string): Promise<LetterSegment[]
     await realFileSystem.list(directory);
     return await letterSegments(realFileSystem, lettersDirectory(directory));
   } catch (error) {
-    throw new RelayError(
-      'QUEUE_UNUSABLE',
-      `the dead letters of the queue in ${directory} (key queue.directory) cannot be read: ${messageOf(error)}; name the folder of the relay's queue, and run this as the user of the relay`,
-      { cause: error },
+    throw unreadable(
+      `the queue in ${directory} (key queue.directory)`,
+      error,
+      "name the folder of the relay's queue, and run this as the user of the relay",
     );
   }
 }
 
-/** @throws RelayError QUEUE_FORMAT */
+function unreadable(where: string, cause: unknown, whatToDo: string): RelayError {
+  return new RelayError(
+    'QUEUE_UNUSABLE',
+    `the dead letters of ${where} cannot be read: ${messageOf(cause)}; ${whatToDo}`,
+    { cause },
+  );
+}
+
+/** @throws RelayError QUEUE_UNUSABLE, QUEUE_FORMAT */
 export async function* storedLetters(
   segment: LetterSegment,
   { withPayloads = false }: { readonly withPayloads?: boolean } = {},
 ): AsyncGenerator<ReadLetter> {
-  for await (const letters of readLetters(realFileSystem, segment, { headersOnly: !withPayloads }))
-    yield* letters;
+  try {
+    for await (const letters of readLetters(realFileSystem, segment, { headersOnly: !withPayloads }))
+      yield* letters;
+  } catch (error) {
+    if (error instanceof RelayError) throw error;
+    throw unreadable(
+      segment.path,
+      error,
+      "run this as the user of the relay, and look after the queue's disk",
+    );
+  }
 }

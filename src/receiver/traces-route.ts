@@ -31,7 +31,7 @@ const QUEUE_WORDS = {
   over_share:
     'the queue of the relay is nearly full, and this sender has the fair share of it; send again later',
   sender_held:
-    'too many spans of this sender are kept as dead letters, which the upstream refused for good; send again later, once an operator of the relay has replayed or discarded them',
+    'too many spans of this sender are kept as dead letters (refused, or delivered only repaired); send again later, once an operator of the relay has replayed or discarded them',
   failed: 'the disk of the relay does not take writes; send again later',
 } as const;
 

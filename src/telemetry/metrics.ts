@@ -48,7 +48,9 @@ export function createMetrics() {
       answerTimes,
     ),
 
-    deliveredSpans: counter('delivered_spans_total', 'Spans that the upstream took.', ['destination']),
+    deliveredSpans: counter('delivered_spans_total', 'Spans that the upstream took as they came.', [
+      'destination',
+    ]),
     rejectedSpans: counter(
       'rejected_spans_total',
       'Spans that the upstream left out of a success, by its own partial success.',
@@ -73,9 +75,11 @@ export function createMetrics() {
       'Spans on disk that are kept for a destination which is not in the configuration any more.',
       ['destination'],
     ),
-    deadLetterSpans: gauge('dead_letter_spans', 'Spans that the upstream refused for good, kept on disk.', [
-      'destination',
-    ]),
+    deadLetterSpans: gauge(
+      'dead_letter_spans',
+      'Spans that the upstream refused as they came, kept on disk; those delivered repaired among them.',
+      ['destination'],
+    ),
     deadLetterBytes: gauge('dead_letter_bytes', 'Bytes of the dead letters on disk.'),
     deadLetterMaxBytes: gauge(
       'dead_letter_max_bytes',

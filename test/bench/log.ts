@@ -20,6 +20,13 @@ import { toRounds, turned } from './rounds.ts';
 /*
  * Why the queue is a log of its own: what keeping, reading back and removing a span costs in it, in SQLite and in LMDB,
  * and what each can do when the disk is full. Started by bootstrap.mjs; ends by itself.
+ *
+ * Measured on 2 cores AMD EPYC, it is not for CPU time. Append, read back and remove take 4.7, 2.2 and 2.1 µs a span in
+ * records of 10, 100 and 510 spans, checksums included; SQLite 3.7, 2.0 and 1.6, with its thread blocked at each sync;
+ * LMDB 4.2, 2.0 and 3.3. But each byte is written 1.00 to 1.04 times (SQLite 2.0 to 3.8, LMDB 1.07 to 1.34), and on a
+ * full disk the oldest segment can be unlinked, where SQLite that has filled it answers a DELETE with "database or disk
+ * is full", and LMDB cannot commit a removal once another program has filled it (test/fault/queue/why-a-log.test.ts). A
+ * damaged record costs itself alone, and nothing native is needed.
  */
 
 /** Records by spans a record: enough for a second or more each. */

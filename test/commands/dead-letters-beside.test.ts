@@ -9,6 +9,8 @@ import { gunzipSync } from 'node:zlib';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { realFileSystem } from '../../src/queue/filesystem.ts';
 import type { FileSystem } from '../../src/queue/filesystem.ts';
+import { inboxDirectory, inboxFiles, putFile } from '../../src/queue/letter-inbox.ts';
+import { lockDirectory } from '../../src/queue/lock.ts';
 import { waitFor } from '../stack/processes.ts';
 import { tracesProtobuf } from '../receiver/payloads.ts';
 import { letterOf, lettersIn } from '../queue/letters.ts';
@@ -70,7 +72,7 @@ describe('beside a queue that is open', () => {
 
     expect(await run('replay', '--reason', 'refused: a')).toMatchObject({
       code: 0,
-      stdout: 'replayed 1 of 1 letter (1 span); the running relay delivers them\n',
+      stdout: 'replayed 1 of 1 letter (1 span); the relay delivers them, now or when it starts\n',
     });
     expect((await readAll(queue.reader('mlflow'))).map(textOf)).toEqual(['a']);
     expect(await run('discard', '--reason', 'REFUSED: B')).toMatchObject({
@@ -124,6 +126,37 @@ describe('beside a queue that is open', () => {
   });
 });
 
+test('letters that are gone when their turn comes are told', async () => {
+  const { run, directory } = await letterSetting([[letterOf('a'), letterOf('b')]]);
+  // In the place of a relay, whose letters others change as well.
+  onTestFinished(lockDirectory(directory));
+  const inbox = inboxDirectory(join(directory, 'dead-letters'));
+  const command = run('discard', '--all');
+  const request = await waitFor('nothing was asked', DEADLINE_MS, async () =>
+    (await readdir(inbox).catch(() => [])).find((name) => name.endsWith('.json')),
+  );
+  const files = inboxFiles(inbox, request.slice(0, -'.json'.length));
+  await putFile(realFileSystem, files.answer, { letters: 1, spans: 1, unconfigured: 0 });
+  expect(await command).toMatchObject({
+    code: 0,
+    stdout:
+      'discarded 1 of 2 letters (1 span); 1 letter had been replayed or discarded meanwhile, or cannot be read\n',
+  });
+});
+
+test('a replay goes on when nobody reads any more how far it is', async () => {
+  const { cwd, directory } = await letterSetting(manyLetters());
+  const command = spawn(
+    process.execPath,
+    [MAIN, 'dead-letters', 'replay', '--all', '--config', 'relay.yaml'],
+    { cwd, env: { ...process.env, NODE_NO_WARNINGS: '1' }, stdio: ['ignore', 'ignore', 'pipe'] },
+  );
+  onTestFinished(() => void command.kill('SIGKILL'));
+  command.stderr.destroy();
+  expect(await once(command, 'close')).toEqual([0, null]);
+  expect(await lettersIn(directory)).toEqual([]);
+});
+
 /** A server where MLflow would be. It takes what it is told to, and refuses the rest for good. */
 async function startUpstream() {
   let takesAll = false;
@@ -171,6 +204,7 @@ async function startRelay(config: string) {
   );
   const ports = JSON.parse(line) as { receiver_port: number; admin_port: number };
   return {
+    hang: () => child.kill('SIGSTOP'),
     kill: async () => {
       const ended = once(child, 'exit');
       child.kill('SIGKILL');
@@ -262,7 +296,7 @@ test('a relay that is killed in the midst of a replay, and started again: each l
   );
   await relay.kill();
   const again = await startRelay(config);
-  // The one that is there now does what was asked.
+  // The one that is there now does nothing that another was asked for.
   await command.ended();
   expect(await run('replay', '--all')).toMatchObject({ code: 0 });
   await waitFor('something waits', DEADLINE_MS, async () =>
@@ -270,4 +304,35 @@ test('a relay that is killed in the midst of a replay, and started again: each l
   );
   expect(await lettersIn(directory)).toEqual([]);
   expect(new Set(upstream.taken)).toEqual(new Set(letters.map((_, i) => `${i} span;`)));
+});
+
+test('a relay that hangs, and then is killed: what it had not begun is withdrawn, and never done', async () => {
+  const { config, directory, cwd } = await letterSetting([[letterOf('a'), letterOf('b')]]);
+  const relay = await startRelay(config);
+  relay.hang();
+  const discard = async () => {
+    const args = ['dead-letters', 'discard', '--all', '--config', 'relay.yaml'];
+    const command = start(MAIN, args, { cwd });
+    await waitFor('nothing was asked', DEADLINE_MS, async () =>
+      (await inboxOf(directory).catch(() => [])).some((name) => name.endsWith('.json')) ? true : undefined,
+    );
+    return command;
+  };
+  const interrupted = await discard();
+  interrupted.kill('SIGINT');
+  const { code, stderr } = await interrupted.ended();
+  expect(code).toBe(1);
+  expect(stderr).toContain(
+    'discarded 0 of 2 letters (0 spans), then stopped: it was interrupted; withdrawn: the',
+  );
+  expect(await inboxOf(directory)).toEqual([]);
+
+  const waiting = await discard();
+  await relay.kill();
+  const { stderr: told } = await waiting.ended();
+  expect(told).toMatch(
+    /^waiting for the relay \(process \d+ on .*\)…\nerror: .* has gone; withdrawn: the relay had/,
+  );
+  expect(await inboxOf(directory)).toEqual([]);
+  expect(await lettersIn(directory)).toHaveLength(2);
 });

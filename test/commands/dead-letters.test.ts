@@ -1,4 +1,4 @@
-import { readFile, readdir, stat } from 'node:fs/promises';
+import { mkdir, readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { tracesJson, tracesProtobuf } from '../receiver/payloads.ts';
@@ -28,10 +28,12 @@ describe('dead-letters list', () => {
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     const lines = stdout.split('\n');
     expect(lines[0]).toBe(
-      `${new Date(old!.meta.refusedAt).toISOString()}  ${old!.meta.id}  mlflow  spiffe://test/sender  4 spans  400  Invalid OpenTelemetry FORMAT`,
+      `${new Date(old!.meta.refusedAt).toISOString()}  ${old!.meta.id}  mlflow  spiffe://test/sender  4 spans  400  not delivered  Invalid OpenTelemetry FORMAT`,
     );
-    expect(lines[1]).toContain(`  ${middle!.meta.id}  phoenix  other  1 span  422  refused: middle`);
-    expect(lines[2]).toContain('(delivered repaired: session.id cut) refused: new');
+    expect(lines[1]).toContain(
+      `  ${middle!.meta.id}  phoenix  other  1 span  422  not delivered  refused: middle`,
+    );
+    expect(lines[2]).toContain('  400  delivered repaired  refused: new');
     expect(lines.slice(3)).toEqual([
       'mlflow: 2 letters, 5 spans, 6 bytes',
       'phoenix: 1 letter, 1 span, 6 bytes',
@@ -83,6 +85,19 @@ describe('dead-letters list', () => {
   test('says that there are none, also where nothing was ever refused', async () => {
     const { run } = await letterSetting([[]]);
     expect(await run('list')).toMatchObject({ code: 0, stdout: 'no dead letters\n' });
+  });
+
+  test('says which file cannot be read', async () => {
+    const { run, directory } = await letterSetting(someLetters());
+    // Opened it can be, and not read.
+    const odd = join(directory, 'dead-letters', `${'7'.padStart(20, '0')}-00000007.segment`);
+    await mkdir(odd);
+    const { code, stderr } = await run('list');
+    expect(code).toBe(1);
+    expect(stderr).toContain(`the dead letters of ${odd} cannot be read: EISDIR`);
+    expect(stderr).toContain('run this as the user of the relay');
+    expect(stderr).toContain('code: QUEUE_UNUSABLE');
+    expect(stderr).not.toContain('    at ');
   });
 
   test('says that there is no queue, and makes none', async () => {
@@ -147,8 +162,8 @@ describe('without a relay', () => {
     const { code, stdout, stderr } = await run('replay', '--destination', 'mlflow');
     expect({ code, stdout, stderr }).toEqual({
       code: 0,
-      stdout: 'replayed 2 of 2 letters (5 spans); they are delivered when the relay starts\n',
-      stderr: '',
+      stdout: 'replayed 2 of 2 letters (5 spans); the relay delivers them, now or when it starts\n',
+      stderr: expect.stringMatching(/^warning: the spans of 1 letter were delivered repaired; .*\n$/),
     });
     expect((await lettersIn(directory)).map(({ text }) => text)).toEqual(['middle']);
     const { queue } = await open();
@@ -178,8 +193,12 @@ describe('without a relay', () => {
     const [before, files] = [await lettersIn(directory), await readdir(join(directory, 'dead-letters'))];
     const { code, stdout } = await run(command, '--all', '--dry-run');
     expect(code).toBe(0);
-    expect(stdout).toContain('mlflow: 2 letters, 5 spans, 6 bytes\nphoenix: 1 letter');
-    expect(stdout.includes('phoenix): name it there again')).toBe(command === 'replay');
+    expect(stdout).toBe(
+      command === 'replay'
+        ? 'would be replayed:\nmlflow: 2 letters, 5 spans, 6 bytes\n' +
+            'would stay: their destination is not in the configuration\nphoenix: 1 letter, 1 span, 6 bytes\n'
+        : 'would be discarded:\nmlflow: 2 letters, 5 spans, 6 bytes\nphoenix: 1 letter, 1 span, 6 bytes\n',
+    );
     expect(await lettersIn(directory)).toEqual(before);
     expect(await readdir(join(directory, 'dead-letters'))).toEqual(files);
   });
@@ -194,6 +213,32 @@ describe('without a relay', () => {
     expect((await lettersIn(directory)).map(({ text }) => text)).toEqual(['middle']);
   });
 
+  test('where all stay, that is said once', async () => {
+    const { run } = await letterSetting(someLetters());
+    expect(await run('replay', '--destination', 'phoenix')).toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr:
+        'error: replayed 0 of 1 letter (0 spans); 1 letter stayed: nothing is replayed to a destination that is not in the configuration (phoenix): name it there again, or discard its letters\n' +
+        'code: DEAD_LETTERS_LEFT\n',
+    });
+  });
+
+  test.each(['list', 'discard'])('%s of a destination that nobody knows', async (command) => {
+    const { run } = await letterSetting(someLetters());
+    expect(await run(command, '--destination', 'phenix')).toMatchObject({
+      code: 0,
+      stderr: expect.stringContaining('there is no destination phenix in the configuration'),
+    });
+  });
+
+  test('a replay can leave out what was delivered repaired', async () => {
+    const { run, directory } = await letterSetting(someLetters());
+    const left = await run('replay', '--destination', 'mlflow', '--not-repaired');
+    expect(left).toMatchObject({ code: 0, stderr: '', stdout: expect.stringContaining('replayed 1 of 1') });
+    expect((await lettersIn(directory)).map(({ text }) => text)).toEqual(['middle', 'new']);
+  });
+
   test('an id that is not there: nothing is done, and it is named', async () => {
     const { run, directory } = await letterSetting(someLetters());
     const before = await lettersIn(directory);
@@ -206,7 +251,12 @@ describe('without a relay', () => {
   test.each<[string, readonly string[], string]>([
     ['nothing is chosen', ['discard'], 'say which dead letters to discard'],
     ['all and a filter', ['replay', '--all', '--sender', 'a'], '--all and a filter exclude each other'],
-    ['an age is none', ['discard', '--older-than', 'yesterday'], 'as in 90s, 30m or 36h'],
+    ['an age is none', ['discard', '--older-than', 'yesterday'], 'as in 90s, 30m, 36h or 7d'],
+    [
+      'a filter is empty',
+      ['discard', '--reason', ''],
+      "'--reason <text>' argument '' is invalid. It is empty",
+    ],
     ['an option has a slip', ['list', '--sendr', 'a'], '(Did you mean --sender?)'],
   ])('wrong usage: %s', async (_, args, words) => {
     const { run, directory } = await letterSetting(someLetters());

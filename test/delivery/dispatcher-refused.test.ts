@@ -116,7 +116,7 @@ describe('a doubtful refusal', () => {
     expect(destination.calls.length).toBeLessThan(20);
     expect(delivery.state()).toMatchObject({
       state: 'up',
-      reason: expect.stringContaining('of 1 refused batch the bad spans are looked for'),
+      reason: expect.stringContaining('looking for the bad spans of 1 refused batch'),
     });
     queue.append(whole(2));
     await answerAll(destination, refuseTrace(1, DOUBTFUL), { until: () => queue.settled.length === 2 });

@@ -225,23 +225,23 @@ test('a piece that goes in smaller ones is waited for until all of them are know
   expect(isolation.end()).toMatchObject([{ piece: { batch: second } }]);
 });
 
-describe('the good piece that is sent once more', () => {
-  /** Two spans of which the second was refused after the first had been delivered. */
-  function withControl() {
-    const isolation = new Isolation<string>(DOUBTFUL, SEEN, true);
-    const [good, bad] = [batchOf([4]), batchOf([1])];
-    isolation.add({ batch: bad, attempts: 1 });
-    isolation.add({ batch: good, attempts: 1 });
-    isolation.next(0, SEEN, isFree);
-    isolation.delivered({ batch: good, attempts: 2 }, DELIVERED);
-    const seen = { begun: 2, delivered: 2, accepted: 2 };
-    isolation.next(0, seen, isFree);
-    isolation.refused({ batch: bad, attempts: 2 }, DOUBTFUL, { now: 0, seen: { ...seen, begun: 3 } });
-    const control = isolation.next(0, { ...seen, begun: 3 }, isFree);
-    expect(control).toMatchObject({ kind: 'send', piece: { batch: good } });
-    return { isolation, good };
-  }
+/** Two spans of which the second was refused after the first had been delivered. */
+function withControl() {
+  const isolation = new Isolation<string>(DOUBTFUL, SEEN, true);
+  const [good, bad] = [batchOf([4]), batchOf([1])];
+  isolation.add({ batch: bad, attempts: 1 });
+  isolation.add({ batch: good, attempts: 1 });
+  isolation.next(0, SEEN, isFree);
+  isolation.delivered({ batch: good, attempts: 2 }, DELIVERED);
+  const seen = { begun: 2, delivered: 2, accepted: 2 };
+  isolation.next(0, seen, isFree);
+  isolation.refused({ batch: bad, attempts: 2 }, DOUBTFUL, { now: 0, seen: { ...seen, begun: 3 } });
+  const control = isolation.next(0, { ...seen, begun: 3 }, isFree);
+  expect(control).toMatchObject({ kind: 'send', piece: { batch: good } });
+  return { isolation, good };
+}
 
+describe('the good piece that is sent once more', () => {
   test('is delivered once, also if it goes in halves then', () => {
     const { isolation, good } = withControl();
     const halves = [batchOf([2]), batchOf([2])] as const;

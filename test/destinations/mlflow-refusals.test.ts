@@ -13,6 +13,8 @@ describe('what only spans can be the cause of: refused for good', () => {
     ['no protobuf', 400, detail(400, 'Invalid OpenTelemetry format')],
     ['no spans', 400, detail(400, 'Invalid OpenTelemetry format - no spans found')],
     ['no protobuf, in 3.10', 400, detail(400, 'Invalid OpenTelemetry protobuf format')],
+    ['too large for a proxy', 413, html(413)],
+    ['too large for MLflow', 413, detail(413, 'Content Too Large')],
     ['bad ids', 422, detail(422, 'Cannot convert OpenTelemetry span to MLflow span')],
     ...['Session ID', 'Trace name'].map((what): [string, number, SendOutcome] => [
       `long: ${what}`,
@@ -57,8 +59,6 @@ describe('what may have another cause: refused, perhaps', () => {
     ['another value', 400, mlflow(400, 'INVALID_PARAMETER_VALUE', "Invalid value 'x' for parameter 'y'")],
     ['another code', 400, mlflow(400, 'INVALID_STATE', 'x')],
     ['another fault', 500, mlflow(500, 'INTERNAL_ERROR', 'x')],
-    ['a proxy with its own limit', 413, html(413)],
-    ['a limit of MLflow', 413, detail(413, 'Content Too Large')],
     ...[
       '(sqlite3.ProgrammingError) Cannot operate on a closed database.',
       '(psycopg2.errors.DiskFull) could not extend file',

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { repairForMlflow } from '../../src/destinations/mlflow-repair.ts';
 import { CONVERSATION, COST, encode, LATEST, long, NOW, quoted, SESSION, USAGE } from './spans.ts';
 import type { TestSpan, Value } from './spans.ts';
@@ -194,6 +194,50 @@ describe('a time that is too late', () => {
     expect(repaired({ start: 2n ** 63n, end: 2n ** 63n })).toEqual(
       asRepaired(words.join('; '), { start: LATEST, end: LATEST }),
     );
+  });
+});
+
+describe('what is huge', () => {
+  const json = `{"a":[${'{},'.repeat(44_000)}0]}`;
+  const inQuotes = quoted('x'.repeat(132_000));
+
+  it.each<[string, string, string | undefined]>([
+    [SESSION, json, 'cut from 132009 to 250 characters'],
+    [SESSION, inQuotes, 'cut from 132002 to 250 characters'],
+    ['user.id', inQuotes, 'cut from 132002 to 8000 characters'],
+    [COST, json, 'left out, as it is larger than 128 KiB'],
+    [USAGE, json, undefined],
+    ['span.type', json, undefined],
+    // A column of text is looked at for quotes only.
+    [SESSION, `[${'{},'.repeat(100)}0]`, 'cut from 303 to 250 characters'],
+  ])('%s, %.10s…: is not parsed', (key, value, words) => {
+    const payload = encode({ attributes: [[key, value]] });
+    const parse = vi.spyOn(JSON, 'parse');
+    onTestFinished(() => parse.mockRestore());
+    const spans = repairForMlflow(payload)?.spans;
+    expect(parse).not.toHaveBeenCalled();
+    expect(spans?.get(0)).toBe(words && `${key}: ${words}`);
+  });
+
+  const items = Array<Value>(40_000).fill('');
+  it.each<[string, Value, string | undefined]>([
+    [SESSION, items, 'left out, as it is more than 250 characters long and no text'],
+    ['user.id', { items }, 'left out, as it is more than 8000 characters long and no text'],
+    ['mlflow.spanType', { items }, 'left out, as it is a map and no text'],
+    ['span.type', items, 'left out, as it is a list and no text'],
+    [COST, { total_cost: 1, items }, 'left out, as it is larger than 128 KiB'],
+    [USAGE, { input_tokens: 'x', items }, undefined],
+  ])('%s, a list or a map: is not looked into', (key, value, words) => {
+    const spans = repairForMlflow(encode({ attributes: [[key, value]] }))?.spans;
+    expect(spans?.get(0)).toBe(words && `${key}: ${words}`);
+  });
+
+  it('a span with many such attributes: is told of once, or left as it is', () => {
+    const attributes = Array.from({ length: 64 }, () => ['span.type', {}] as const);
+    expect(repaired({ attributes })).toEqual(
+      asRepaired('span.type: left out, as it is a map and no text', {}),
+    );
+    expect(repaired({ attributes: [...attributes, ...attributes] })).toBeUndefined();
   });
 });
 

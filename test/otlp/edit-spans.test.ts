@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { editSpans } from '../../src/otlp/edit-spans.ts';
-import type { EditableSpan, PlainValue, SpanEdit } from '../../src/otlp/edit-spans.ts';
+import { editSpans, LARGE_LIST, LARGE_MAP, LARGEST_VALUE } from '../../src/otlp/edit-spans.ts';
+import type { AttributeValue, EditableSpan, PlainValue, SpanEdit } from '../../src/otlp/edit-spans.ts';
 import { scanTraces } from '../../src/otlp/wire.ts';
 import { GOOD_IDS, group, hex, join, len, nest, requestOf, tag, varint } from './bytes.ts';
 import { bytesOf, requestTree } from './request-tree.ts';
@@ -16,8 +16,9 @@ const fixed64 = (fieldNumber: number, value: bigint) => {
 const attribute = (key: string, value: Uint8Array) => len(9, len(1, key), len(2, value));
 const text = (value: string) => len(1, value);
 
+const listOf = (item: string) => len(5, len(1, text(item)));
 /** The value of an attribute: a list of one text. */
-const list = (item: string) => len(2, len(5, len(1, text(item))));
+const list = (item: string) => len(2, listOf(item));
 /** A request with these fields among others in its scope. */
 const around = (...fields: Uint8Array[]) =>
   join(group(30, len(1, 'g')), len(1, len(9, 'z'), len(2, len(40, 'y'), ...fields, len(3, 'url')), len(1)));
@@ -104,6 +105,57 @@ describe('what is seen of a span', () => {
     expect(JSON.stringify(edited(payload).seen[0]?.attributes[0]?.value)).toBe(
       `${'['.repeat(47)}"x"${']'.repeat(47)}`,
     );
+  });
+});
+
+const attributes = (count: number) =>
+  join(...Array.from({ length: count }, () => join(attribute('k', text('v')), attribute('z', text('v')))));
+const pieces = (count: number, key: string) =>
+  len(9, ...Array.from({ length: count }, () => list('a')), len(1, key));
+
+describe('what would cost much', () => {
+  const aLot = 'x'.repeat(LARGEST_VALUE);
+  const isTrue = join(tag(2, 0), varint(1));
+
+  test.each<[string, Uint8Array, AttributeValue]>([
+    ['a large list is not read', listOf(aLot), LARGE_LIST],
+    ['nor is a large map', len(6, len(1, len(1, aLot))), LARGE_MAP],
+    ['nor are many small lists', join(...Array.from({ length: 20_000 }, () => listOf('a'))), LARGE_LIST],
+    ['a large text is', text(aLot), aLot],
+    ['what is before a large list does not count', join(isTrue, listOf(aLot)), LARGE_LIST],
+    ['nor what is before a large text', join(listOf('a'), text(aLot)), aLot],
+    ['a small value after large ones counts alone', join(listOf(aLot), text(aLot), isTrue), true],
+    ['one before what nobody knows', join(isTrue, len(99, aLot)), true],
+    ['one before what has another type than it says', join(isTrue, len(3, aLot)), true],
+    ['nothing but what nobody knows', len(99, aLot), null],
+  ])('%s', (_, bytes, value) => {
+    expect(bytes.length).toBeGreaterThan(LARGEST_VALUE);
+    const [seen] = edited(requestOf(join(GOOD_IDS, attribute('k', bytes)))).seen[0]!.attributes;
+    expect(seen?.value).toBe(value);
+  });
+
+  test('a list that is just not too large is read', () => {
+    const bytes = listOf('x'.repeat(LARGEST_VALUE - 12));
+    expect(bytes.length).toBe(LARGEST_VALUE);
+    const [seen] = edited(requestOf(join(GOOD_IDS, attribute('k', bytes)))).seen[0]!.attributes;
+    expect(seen?.value).toEqual(['x'.repeat(LARGEST_VALUE - 12)]);
+  });
+
+  test.each<[string, boolean, Uint8Array]>([
+    ['64 attributes of these keys: seen', true, attributes(64)],
+    ['65: not', false, attributes(65)],
+    ['a value in 64 pieces: seen', true, pieces(64, 'k')],
+    ['in 65: not', false, pieces(65, 'k')],
+    ['in 65 of another key: seen', true, pieces(65, 'z')],
+  ])('a span with %s', (_, isSeen, fields) => {
+    const before = len(2, fields, GOOD_IDS);
+    const seen: number[] = [];
+    const result = editSpans(around(before, len(2, GOOD_IDS)), KEYS, (_span, index) => {
+      seen.push(index);
+      return index === 1 ? { end: 9n } : undefined;
+    });
+    expect(seen).toEqual(isSeen ? [0, 1] : [1]);
+    expect(result).toEqual(Buffer.from(around(before, len(2, GOOD_IDS, fixed64(8, 9n)))));
   });
 });
 

@@ -77,7 +77,7 @@ describe('discarding', () => {
     const directory = await temporaryDirectory();
     const { queue } = await open(directory);
     const before = await readdir(folderOf(directory));
-    const [name] = before.filter((each) => each.endsWith('.segment'));
+    const name = before.find((each) => each.endsWith('.segment'));
     const request = { segment: Number(name!.slice(0, 20)), ids: ['none'] };
     for (const action of ['replay', 'discard'] as const)
       expect(await queue.letterDesk.carryOut({ action, ...request })).toMatchObject({ letters: 0 });
@@ -258,7 +258,7 @@ test('letters are read from a disk that can only be read', async () => {
       how?.readOnly ? realFileSystem.open(path, how) : Promise.reject(new Error('EROFS: read-only')),
   });
   expect(segment).toMatchObject({ text: 'a' });
-  const [name] = (await readdir(folderOf(directory))).filter((each) => each.endsWith('.segment'));
+  const name = (await readdir(folderOf(directory))).find((each) => each.endsWith('.segment'));
   const file = await realFileSystem.open(join(folderOf(directory), name!), { readOnly: true });
   await expect(file.write([Buffer.from('x')], 0)).rejects.toMatchObject({ code: 'EBADF' });
   await file.close();

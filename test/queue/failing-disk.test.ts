@@ -61,11 +61,14 @@ test('a disk that takes no writes at the start does not keep the queue from read
         ? Promise.reject(Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' }))
         : realFileSystem.create(path),
   };
-  const { queue } = await open(directory, { fs });
+  const { queue, logged } = await open(directory, { fs });
+  const told = () => logged().map(({ msg }) => msg);
   expect(queue.status().canAppend).toBe(false);
+  expect(told()).toContainEqual(expect.stringContaining('the disk does not take writes of the queue'));
   expect((await readAll(queue.reader('mlflow'))).map(textOf)).toEqual(['kept']);
   full = false;
   await expect.poll(() => queue.status().canAppend, { timeout: 10_000 }).toBe(true);
+  expect(told()).toContain('the disk takes writes of the queue again');
 });
 
 test('a segment that cannot be read at the start is read when the disk gives it again', async () => {

@@ -15,8 +15,12 @@ const DEADLINE_MS = 20_000;
 /** Asks where somebody has the lock and looks at no request; what a relay would do is done by the test. */
 async function ask(more: Partial<Asking> = {}) {
   const directory = await temporaryDirectory();
-  const unlock = lockDirectory(directory);
-  onTestFinished(unlock);
+  let unlock: (() => void) | undefined = lockDirectory(directory);
+  const end = () => {
+    unlock?.();
+    unlock = undefined;
+  };
+  onTestFinished(end);
   const inbox = inboxDirectory(lettersDirectory(directory));
   const interrupted = new AbortController();
   const said: string[] = [];
@@ -32,7 +36,7 @@ async function ask(more: Partial<Asking> = {}) {
     answered,
     said,
     files,
-    unlock,
+    end,
     interrupt: () => interrupted.abort(),
     begin: () => rename(files.request, files.begun),
     left: () => readdir(inbox),
@@ -67,10 +71,12 @@ test('an interruption of what is under way says so, and the answer is waited for
 });
 
 test('who waits is told for whom, and when that one has gone', async () => {
-  const { answered, untilSaid, unlock, left } = await ask();
+  const { answered, untilSaid, end, left } = await ask();
   await untilSaid(`waiting for the relay (process ${process.pid} on `);
-  unlock();
-  expect((await answered).stopped).toMatch(/^the relay .* has gone; withdrawn: .*; run it again for the rest$/);
+  end();
+  expect((await answered).stopped).toMatch(
+    /^the relay .* has gone; withdrawn: .*; run it again for the rest$/,
+  );
   expect(await left()).toEqual([]);
 });
 
@@ -80,7 +86,9 @@ test.each([
 ])('at the deadline, %s', async (state, words) => {
   const { answered, begin } = await ask({ deadlineMs: 1000 });
   if (state === 'begun') await begin();
-  expect((await answered).stopped).toContain(`has not answered within 1 seconds; ${words}; its log says more`);
+  expect((await answered).stopped).toContain(
+    `has not answered within 1 seconds; ${words}; its log says more`,
+  );
 });
 
 test('a request that is gone without an answer', async () => {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { realFileSystem } from '../../src/queue/filesystem.ts';
 import { inboxDirectory, inboxFiles, putFile } from '../../src/queue/letter-inbox.ts';
-import type { LetterAnswer } from '../../src/queue/letter-requests.ts';
+import type { LetterAnswer, LetterRequest } from '../../src/queue/letter-requests.ts';
 import { waitFor } from '../stack/processes.ts';
 import { letterOf, lettersIn } from './letters.ts';
 import { open, temporaryDirectory } from './support.ts';
@@ -25,6 +25,14 @@ function answerTo(inbox: string, id: string): Promise<LetterAnswer> {
     const text = await readFile(inboxFiles(inbox, id).answer, 'utf8').catch(() => undefined);
     return text === undefined ? undefined : (JSON.parse(text) as LetterAnswer);
   });
+}
+
+/** Open, and past what was there before. */
+async function openTidied(directory: string, inbox: string) {
+  await writeFile(join(inbox, 'old.answer'), '{}');
+  const opened = await open(directory);
+  await untilGone(inbox, 'old.answer');
+  return opened;
 }
 
 async function untilGone(inbox: string, ...names: string[]): Promise<void> {
@@ -49,8 +57,18 @@ test('what was asked before the start is not done, and what killed commands left
   const { queue, logged } = await open(directory);
   // Who waits all the same is told.
   for (const id of ['left', 'cut-off'])
-    expect(await answerTo(inbox, id)).toMatchObject({ letters: 0, stopped: expect.stringContaining('started meanwhile') });
-  await untilGone(inbox, 'left.json', 'cut-off.begun', 'old.answer', 'old.answer.partial', 'old.json.partial');
+    expect(await answerTo(inbox, id)).toMatchObject({
+      letters: 0,
+      stopped: expect.stringContaining('started meanwhile'),
+    });
+  await untilGone(
+    inbox,
+    'left.json',
+    'cut-off.begun',
+    'old.answer',
+    'old.answer.partial',
+    'old.json.partial',
+  );
   expect(await readdir(inbox)).toContain('being-written.json.partial');
   expect((await lettersIn(directory)).map(({ text }) => text)).toEqual(['a', 'b']);
   expect(queue.deadLetters.status().spans).toEqual({ mlflow: 2 });
@@ -62,8 +80,7 @@ test('what was asked before the start is not done, and what killed commands left
 
 test('what is asked of a queue that is open is done, answered and logged', async () => {
   const { directory, inbox } = await setUp();
-  const { logged, isReady } = await openAndTidied(directory, inbox);
-  await isReady;
+  const { logged } = await openTidied(directory, inbox);
   const [first] = await lettersIn(directory);
   const request: LetterRequest = { action: 'discard', segment: first!.segment, ids: [first!.meta.id] };
   await putFile(realFileSystem, inboxFiles(inbox, 'new').request, request);
@@ -80,13 +97,13 @@ test.each([
   ['no ids', '{"action":"discard","segment":1,"ids":[1]}'],
 ])('a request that is none (%s) is answered, and harms nothing', async (_, content) => {
   const { directory, inbox } = await setUp();
-  await open(directory);
+  await openTidied(directory, inbox);
   await writeFile(inboxFiles(inbox, 'odd').request, content);
   const { letters, stopped } = await answerTo(inbox, 'odd');
   expect({ letters, stopped }).toEqual({
     letters: 0,
     stopped: expect.stringContaining('could not read the request'),
   });
-  await untilGone(inbox, 'odd.json');
+  await untilGone(inbox, 'odd.json', 'odd.begun');
   expect(await lettersIn(directory)).toHaveLength(2);
 });

@@ -31,14 +31,19 @@ export function record(
 
 export async function open(directory: string, options: Partial<QueueOptions> = {}) {
   const metrics = createMetrics();
+  const lines: Record<string, unknown>[] = [];
+  const log = pino(
+    { level: 'info', formatters: { level: (level) => ({ level }) } },
+    { write: (line: string) => lines.push(JSON.parse(line) as Record<string, unknown>) },
+  );
   const queue = await openQueue(
     { directory, maxBytes: 64 * 1024 * 1024, destinations: ['mlflow'], ...options },
-    { log: pino({ level: 'silent' }), metrics },
+    { log, metrics },
   );
   let closed: Promise<void> | undefined;
   const close = () => (closed ??= queue.close());
   onTestFinished(close);
-  return { queue, metrics, close };
+  return { queue, metrics, close, logged: () => lines };
 }
 
 /** Everything that is there to read now. */

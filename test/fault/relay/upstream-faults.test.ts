@@ -10,7 +10,7 @@ import { streamTraces } from '../../e2e/support/sender.ts';
 import { skipWithout } from '../../e2e/support/skip.ts';
 import { useSharedStack } from '../../e2e/support/stack.ts';
 import type { Stack } from '../../e2e/support/stack.ts';
-import { makeTrace } from '../../e2e/support/traces.ts';
+import { makeTrace, requestOf } from '../../e2e/support/traces.ts';
 import type { TestTrace } from '../../e2e/support/traces.ts';
 import { connectionsTo, residentMemory } from '../support/connections.ts';
 import {
@@ -57,6 +57,11 @@ describe.skipIf(skipWithout('go'))('with a faulty upstream', { timeout: 2 * DRAI
     toxiproxy = await startToxiproxy({ binary, directory });
     whenOver(() => toxiproxy.stop());
     upstream = await startFaultyUpstream({ stack, toxiproxy, timeout: `${TIMEOUT_S * 1000}ms` }, whenOver);
+    // So that it knows its experiment, and a fault meets traces.
+    const first = makeTrace();
+    await upstream.relay.sender.send(requestOf(first.spans));
+    acknowledged.push(first);
+    await drained(upstream.relay);
   });
   afterAll(async () => {
     for (const cleanUp of cleanUps.toReversed()) await cleanUp();

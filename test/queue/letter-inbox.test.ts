@@ -1,7 +1,8 @@
 import { readFile, readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { realFileSystem } from '../../src/queue/filesystem.ts';
+import type { FileSystem } from '../../src/queue/filesystem.ts';
 import { inboxDirectory, inboxFiles, putFile } from '../../src/queue/letter-inbox.ts';
 import type { LetterAnswer, LetterRequest } from '../../src/queue/letter-requests.ts';
 import { waitFor } from '../stack/processes.ts';
@@ -28,9 +29,9 @@ function answerTo(inbox: string, id: string): Promise<LetterAnswer> {
 }
 
 /** Open, and past what was there before. */
-async function openTidied(directory: string, inbox: string) {
+async function openTidied(directory: string, inbox: string, fs: FileSystem = realFileSystem) {
   await writeFile(join(inbox, 'old.answer'), '{}');
-  const opened = await open(directory);
+  const opened = await open(directory, { fs });
   await untilGone(inbox, 'old.answer');
   return opened;
 }
@@ -89,6 +90,31 @@ test('what is asked of a queue that is open is done, answered and logged', async
   await untilGone(inbox, 'new.json', 'new.begun');
   expect((await lettersIn(directory)).map(({ text }) => text)).toEqual(['b']);
   expect(logged()).toMatchObject([{ ...done, msg: 'discarded dead letters, as a command has asked' }]);
+});
+
+test('what is under way cannot be taken back', async () => {
+  const { directory, inbox } = await setUp();
+  const gate = Promise.withResolvers<void>();
+  const begun = Promise.withResolvers<void>();
+  onTestFinished(() => gate.resolve());
+  const fs: FileSystem = {
+    ...realFileSystem,
+    async rename(from, to) {
+      if (from.endsWith('.segment.new')) {
+        begun.resolve();
+        await gate.promise;
+      }
+      await realFileSystem.rename(from, to);
+    },
+  };
+  await openTidied(directory, inbox, fs);
+  const [first] = await lettersIn(directory);
+  const request: LetterRequest = { action: 'discard', segment: first!.segment, ids: [first!.meta.id] };
+  await putFile(realFileSystem, inboxFiles(inbox, 'new').request, request);
+  await begun.promise;
+  expect(await readdir(inbox)).toEqual(['new.begun']);
+  gate.resolve();
+  expect(await answerTo(inbox, 'new')).toMatchObject({ letters: 1 });
 });
 
 test.each([

@@ -96,7 +96,6 @@ test('what is under way cannot be taken back', async () => {
   const { directory, inbox } = await setUp();
   const gate = Promise.withResolvers<void>();
   const begun = Promise.withResolvers<void>();
-  onTestFinished(() => gate.resolve());
   const fs: FileSystem = {
     ...realFileSystem,
     async rename(from, to) {
@@ -108,6 +107,7 @@ test('what is under way cannot be taken back', async () => {
     },
   };
   await openTidied(directory, inbox, fs);
+  onTestFinished(() => gate.resolve()); // before it is closed
   const [first] = await lettersIn(directory);
   const request: LetterRequest = { action: 'discard', segment: first!.segment, ids: [first!.meta.id] };
   await putFile(realFileSystem, inboxFiles(inbox, 'new').request, request);

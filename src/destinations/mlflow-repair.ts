@@ -203,7 +203,8 @@ function toJson(value: PlainValue): string {
 /** In code points. Above `enough` it is not counted on. */
 function lengthOf(text: string, enough = Infinity): number {
   let length = 0;
-  for (let at = 0; at < text.length && length <= enough; length++) at += text.codePointAt(at)! > 0xffff ? 2 : 1;
+  for (let at = 0; at < text.length && length <= enough; length++)
+    at += text.codePointAt(at)! > 0xffff ? 2 : 1;
   return length;
 }
 

@@ -57,13 +57,19 @@ async function setUp({ lifetime, apart }: { lifetime: number; apart: number }) {
   ends.push(() => upstream.stop());
 
   const { log, lines } = memoryLog();
+  const metrics = createMetrics();
+  let fetchesBegun = 0;
   const tokens = createClientCredentials(
     {
       destination: 'mlflow',
       issuer: issuer.url,
       discoveryUrl: undefined,
       clientId: 'relay',
-      clientSecret: () => Promise.resolve('secret'),
+      // Read first thing in each fetch.
+      clientSecret: async () => {
+        fetchesBegun++;
+        return 'secret';
+      },
       scope: undefined,
       audience: undefined,
       resource: undefined,
@@ -71,7 +77,7 @@ async function setUp({ lifetime, apart }: { lifetime: number; apart: number }) {
       allowHttp: false,
       timeoutMs: 10_000,
     },
-    { log, metrics: createMetrics() },
+    { log, metrics },
   );
   ends.push(() => tokens.close());
   const mlflow = createMlflowDestination(
@@ -104,7 +110,16 @@ async function setUp({ lifetime, apart }: { lifetime: number; apart: number }) {
     return sent;
   }
   /** What is fetched in the background is there. */
-  const settled = () => vi.waitFor(async () => void (await tokens.token()), { timeout: 10_000 });
+  async function settled(): Promise<void> {
+    await tokens.token();
+    await vi.waitFor(
+      async () => {
+        const { values } = await metrics.tokenRequests.get();
+        expect(values.reduce((sum, { value }) => sum + value, 0)).toBe(fetchesBegun);
+      },
+      { timeout: 10_000 },
+    );
+  }
 
   return { send, clocks, lines, answers, tokenRequests: () => issuer.asked.token };
 }

@@ -59,7 +59,9 @@ test('lifetime and secret can be changed while it runs, and requests are counted
 test('stopped it refuses connections, and started again it has the same address and keys', async () => {
   const keys = async () =>
     (await fetch(`${provider.issuer}/jwks`, { headers: { connection: 'close' } })).json();
+  const asked = provider.keyRequests();
   const before = await keys();
+  expect(provider.keyRequests()).toBe(asked + 1);
   await provider.stop();
   await expect(keys()).rejects.toMatchObject({ cause: { code: 'ECONNREFUSED' } });
   await provider.start();

@@ -45,6 +45,8 @@ export type OidcProvider = {
   readonly port: number;
   /** Answers of the token endpoint so far. */
   tokenRequests(): number;
+  /** How often its keys were asked for so far. */
+  keyRequests(): number;
   /** Of the access tokens given from now on, in seconds. */
   setTokenLifetime(seconds: number): void;
   /** By how many seconds its clock is ahead of that of this machine, as the tokens show that it gives from now on. */
@@ -68,6 +70,7 @@ export async function startOidcProvider(options: OidcProviderOptions): Promise<O
   let lifetime = options.tokenLifetime ?? 300;
   let clockAhead = 0;
   let tokenRequests = 0;
+  let keyRequests = 0;
 
   // What outlives a signing key.
   const cookieKey = randomBytes(32).toString('base64url');
@@ -152,6 +155,7 @@ export async function startOidcProvider(options: OidcProviderOptions): Promise<O
       return;
     }
     if (request.method === 'POST' && request.url === '/token') tokenRequests += 1;
+    if (request.url === '/jwks') keyRequests += 1;
     answer(request, response);
   }
   server.on('request', handle);
@@ -161,6 +165,7 @@ export async function startOidcProvider(options: OidcProviderOptions): Promise<O
     discoveryUrl: `${issuer}/.well-known/openid-configuration`,
     port,
     tokenRequests: () => tokenRequests,
+    keyRequests: () => keyRequests,
     setTokenLifetime: (seconds) => {
       lifetime = seconds;
     },

@@ -125,6 +125,7 @@ export async function waitFor<T>(
     try {
       const answer = await attempt();
       if (answer !== undefined) return answer;
+      reason = '';
     } catch (error) {
       if (error instanceof StackError) throw error;
       reason = `: ${error instanceof Error ? error.message : String(error)}`;

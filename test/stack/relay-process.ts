@@ -45,7 +45,7 @@ export type RelayProcess = Service & {
 
 /**
  * Writes a configuration and starts the built relay with it, as an operator would.
- * @throws StackError with the end of its log when it does not get ready
+ * @throws StackError with the end of its log when it does not start
  */
 export async function startRelayProcess(options: RelayOptions): Promise<RelayProcess> {
   if (!existsSync(MAIN)) throw new StackError('the relay is not built: npm run build');
@@ -72,7 +72,7 @@ export async function startRelayProcess(options: RelayOptions): Promise<RelayPro
         logFile,
       }),
     logFile,
-    healthUrl: `${adminUrl}/readyz`,
+    healthUrl: () => hasStarted(adminUrl),
     readyDeadlineMs: 30_000,
     stopDeadlineMs: 40_000,
     signal: options.signal,
@@ -89,6 +89,13 @@ export async function startRelayProcess(options: RelayOptions): Promise<RelayPro
     metrics: async () => parseMetrics(await (await fetch(`${adminUrl}/metrics`)).text()),
     status: async () => (await (await fetch(`${adminUrl}/status`)).json()) as Record<string, unknown>,
   };
+}
+
+/** Ready, or kept from it by its disk alone. */
+async function hasStarted(adminUrl: string): Promise<boolean> {
+  const response = await fetch(`${adminUrl}/readyz`, { signal: AbortSignal.timeout(5_000) });
+  const { queue } = (await response.json()) as { queue: { can_append: boolean } };
+  return response.ok || !queue.can_append;
 }
 
 function configuration(

@@ -61,13 +61,15 @@ export function createService(options: ServiceOptions): Service {
           }
           if (typeof healthUrl !== 'string') return (await healthUrl()) ? true : undefined;
           const response = await fetch(healthUrl, { signal: AbortSignal.timeout(5_000) });
-          return response.ok ? true : undefined;
+          if (!response.ok) throw new Error(`${response.status} ${(await response.text()).slice(0, 1000)}`);
+          return true;
         },
         { signal },
       );
     } catch (error) {
+      const end = started.hasExited() ? '' : `\nthe end of ${logFile}:\n${started.tail(12)}`;
       await stop();
-      throw error;
+      throw error instanceof StackError ? new StackError(error.message + end) : error;
     }
     watch(started).catch(failure.reject);
   }

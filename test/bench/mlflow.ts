@@ -52,12 +52,15 @@ async function main(options: Options, signal: AbortSignal): Promise<void> {
       );
       return;
     }
-    const results = await measureAll(setting, routes, { ...options, ...place });
+    const warmUp = { setting, scenario: SCENARIOS[0], round: 0, ...place };
+    await step('a first load, not measured', () => measure({ name: 'ideal, 4 at once', atOnce: 4 }, warmUp));
+    // Before the loads, which leave work to PostgreSQL.
     const lone = routes.some(({ name }) => name === RELAY)
       ? loneReport(
           await step('lone traces', () => measureLoneTraces(setting, join(directory, 'lone'), signal)),
         )
       : '';
+    const results = await measureAll(setting, routes, { ...options, ...place });
     const versions = await setting.versions();
     process.stdout.write(
       `\n${machineLine()}; Collector ${COLLECTOR_VERSION}; ${versions}\n\n${report(results)}\n${lone}\n`,
@@ -120,8 +123,6 @@ async function measureAll(
   const { rounds, directory, signal } = options;
   const scenarios: readonly Scenario[] = SCENARIOS.filter(({ name }) => name === (options.scenario ?? name));
   const results: Result[] = [];
-  const first = { setting, directory, scenario: SCENARIOS[0], round: 0, signal };
-  await step('a first load, not measured', () => measure({ name: 'ideal, 4 at once', atOnce: 4 }, first));
   for (let round = 1; round <= rounds; round++) {
     for (const scenario of scenarios) {
       for (const [place, route] of turned(routes, round - 1).entries()) {

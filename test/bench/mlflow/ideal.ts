@@ -1,5 +1,9 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { Pool } from 'undici';
 import { StackError } from '../../stack/processes.ts';
+
+/** A request, and from when on it can be sent; a time of Unix. */
+export type IdealRequest = { readonly at: number; readonly body: Buffer };
 
 export type IdealTarget = { mlflowUrl: string; experimentId: string; token: string };
 
@@ -8,7 +12,7 @@ export type IdealTarget = { mlflowUrl: string; experimentId: string; token: stri
  * MLflow can take of requests that could not be made better.
  */
 export async function postIdeally(
-  bodies: readonly Buffer[],
+  requests: readonly IdealRequest[],
   atOnce: number,
   { mlflowUrl, experimentId, token }: IdealTarget,
   signal: AbortSignal,
@@ -17,7 +21,9 @@ export async function postIdeally(
   let next = 0;
 
   async function connection(): Promise<void> {
-    for (let body = bodies[next++]; body !== undefined; body = bodies[next++]) {
+    for (let request = requests[next++]; request !== undefined; request = requests[next++]) {
+      const { at, body } = request;
+      await pause(Math.max(0, at - Date.now()), undefined, { signal });
       const answer = await pool.request({
         method: 'POST',
         path: '/v1/traces',

@@ -8,7 +8,7 @@ import type { Forwarder } from './forwarders.ts';
 import { postIdeally } from './ideal.ts';
 import { RELAY } from './report.ts';
 import type { COLLECTOR, Limits, Measurement } from './report.ts';
-import { planExports, planSpans, spanCount } from './scenario.ts';
+import { planExports, planIdeally, planSpans, spanCount } from './scenario.ts';
 import type { Scenario } from './scenario.ts';
 import { sendExports } from './senders.ts';
 import type { TimedExport } from './senders.ts';
@@ -127,20 +127,23 @@ async function untilDone(forwarder: Forwarder, spans: number, signal: AbortSigna
   while (Date.now() < end && !(await forwarder.isDone(spans))) await pause(100, undefined, { signal });
 }
 
-/** All spans as soon as they can be taken, whole traces together. */
+/** Whole traces together, as soon as the services have sent them and they can be taken. */
 async function sendIdeally(
   atOnce: number,
   experimentId: string,
   { setting, scenario, signal }: Order,
 ): Promise<Sending> {
+  const spans = planSpans(scenario);
+  const exports = planExports(spans);
   const encode = createEncoder(scenario, randomBytes(8).toString('hex'), Date.now());
-  const traces = [...Map.groupBy(planSpans(scenario), ({ trace }) => trace).values()];
-  const bodies: Buffer[] = [];
-  for (let at = 0; at < traces.length; at += IDEAL_TRACES) {
-    bodies.push(encode(traces.slice(at, at + IDEAL_TRACES).flat()));
-  }
+  const batches = planIdeally(exports, IDEAL_TRACES).map(({ atMs, spans: own }) => ({
+    atMs,
+    body: encode(own),
+  }));
   const target = { mlflowUrl: setting.mlflowUrl, experimentId, token: await setting.token() };
+  const firstMs = exports[0]?.atMs ?? 0;
   const beganAt = Date.now();
+  const bodies = batches.map(({ atMs, body }) => ({ at: beganAt + atMs - firstMs, body }));
   const deadline = AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)]);
   await postIdeally(bodies, atOnce, target, deadline);
   return { beganAt, forwarderCpu: Number.NaN, isInTime: false, limits: undefined };

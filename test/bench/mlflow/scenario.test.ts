@@ -1,7 +1,15 @@
 import { describe, expect, test } from 'vitest';
 import { ExportTraceServiceRequest } from '../../../src/otlp/schema.ts';
 import { createEncoder } from './encode.ts';
-import { BATCH_PROCESSOR, SCENARIOS, SERVICES, planExports, planSpans, spanCount } from './scenario.ts';
+import {
+  BATCH_PROCESSOR,
+  SCENARIOS,
+  SERVICES,
+  planExports,
+  planIdeally,
+  planSpans,
+  spanCount,
+} from './scenario.ts';
 
 describe.each(SCENARIOS)('the load of the scenario $name', (scenario) => {
   const spans = planSpans(scenario);
@@ -34,6 +42,17 @@ describe.each(SCENARIOS)('the load of the scenario $name', (scenario) => {
       expect(new Set(batch.spans.map((span) => span.service))).toEqual(new Set([batch.service]));
       expect(batch.spans.length).toBeLessThanOrEqual(BATCH_PROCESSOR.maxSpans);
       expect(batch.atMs).toBeGreaterThanOrEqual(batch.spans.at(-1)?.endMs ?? Infinity);
+    }
+  });
+
+  test('has ideal requests of whole traces, none before all its spans are exported, and all of them once', () => {
+    const exportedAt = new Map(exports.flatMap(({ atMs, spans: own }) => own.map((span) => [span, atMs])));
+    const ideal = planIdeally(exports, 50);
+    expect(ideal.flatMap((request) => request.spans).toSorted(byEnd)).toEqual(spans);
+    for (const request of ideal) {
+      expect(new Set(request.spans.map(({ trace }) => trace)).size).toBe(50);
+      expect(request.spans).toHaveLength(1000);
+      expect(request.atMs).toBe(Math.max(...request.spans.map((span) => exportedAt.get(span) ?? Infinity)));
     }
   });
 });

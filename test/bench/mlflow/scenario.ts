@@ -95,3 +95,24 @@ export function planExports(spans: readonly PlannedSpan[]): PlannedExport[] {
   }
   return exports.toSorted((a, b) => a.atMs - b.atMs);
 }
+
+/** Whole traces by so many, each when the last span of the last of them has been exported. */
+export function planIdeally(
+  exports: readonly PlannedExport[],
+  tracesEach: number,
+): { readonly atMs: number; readonly spans: readonly PlannedSpan[] }[] {
+  const traces = new Map<number, { atMs: number; spans: PlannedSpan[] }>();
+  for (const { atMs, spans } of exports.toSorted((a, b) => a.atMs - b.atMs)) {
+    for (const span of spans) {
+      const trace = traces.get(span.trace) ?? { atMs, spans: [] };
+      trace.atMs = atMs;
+      trace.spans.push(span);
+      traces.set(span.trace, trace);
+    }
+  }
+  const complete = [...traces.values()].toSorted((a, b) => a.atMs - b.atMs);
+  return Array.from({ length: Math.ceil(complete.length / tracesEach) }, (_, place) => {
+    const together = complete.slice(place * tracesEach, (place + 1) * tracesEach);
+    return { atMs: together.at(-1)?.atMs ?? 0, spans: together.flatMap(({ spans }) => spans) };
+  });
+}

@@ -9,22 +9,20 @@ export type Ended = { code: number | null; stdout: string; stderr: string };
 
 /** Runs the built command to its end; kills it after a minute. */
 export function runCommand(...args: readonly string[]): Promise<Ended> {
-  return runCommandWith({}, ...args);
+  return runCommandWith({ env: {} }, ...args);
 }
 
-/** With more variables, and something on its standard input. */
+/** With more variables. */
 export async function runCommandWith(
-  { env = {}, input = '' }: { env?: Record<string, string>; input?: string },
+  { env }: { env: Record<string, string> },
   ...args: readonly string[]
 ): Promise<Ended> {
   const child = spawn(process.execPath, [MAIN, ...args], {
-    stdio: ['pipe', 'pipe', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...env },
     timeout: 60_000,
     killSignal: 'SIGKILL',
   });
-  child.stdin.on('error', () => {}); // it may not want all of it
-  child.stdin.end(input);
   const [stdout, stderr, [code]] = await Promise.all([
     text(child.stdout),
     text(child.stderr),

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
-import { runCommandWith } from './support/command.ts';
+import { startCommand } from './support/command.ts';
 import { startTestRelay } from './support/relay.ts';
 import { useSharedStack } from './support/stack.ts';
 import { makeTrace, requestOf } from './support/traces.ts';
@@ -24,14 +24,14 @@ test('the token that is printed serves the MLflow command line and SDK, as varia
   await stack.mlflow.waitForTraces(experiment, 1);
 
   // As a shell has it: export $(mlflow-trace-relay token --config relay.yaml --format env)
-  const { stdout, stderr } = await runCommandWith(
-    { env: { XDG_CACHE_HOME: relay.directory } },
+  const { stdout, stderr } = await startCommand(
+    { XDG_CACHE_HOME: relay.directory },
     'token',
-    '--config',
+    '-c',
     relay.configFile,
     '--format',
     'env',
-  );
+  ).ended;
   expect(stderr).toBe('');
   const variables = stdout
     .trim()

@@ -128,7 +128,12 @@ export function createKeycloakAdmin(
         standardFlowEnabled: false,
         directAccessGrantsEnabled: true,
         attributes: { 'oauth2.device.authorization.grant.enabled': 'true' },
-        protocolMappers: mappers.map((mapper) => ({ ...mapper, id: undefined })),
+        protocolMappers: mappers.map(({ name, protocol, protocolMapper, config }) => ({
+          name,
+          protocol,
+          protocolMapper,
+          config,
+        })),
       });
     },
     async createUser({ username, email, password, groups }) {

@@ -4,6 +4,7 @@ import { configCommand } from './commands/config.ts';
 import { deadLettersCommand } from './commands/dead-letters.ts';
 import { queueCommand } from './commands/queue.ts';
 import { runCommand } from './commands/run.ts';
+import { tokenCommand } from './commands/token.ts';
 import { RelayError } from './errors.ts';
 import type { ErrorCode } from './errors.ts';
 
@@ -18,6 +19,7 @@ const CONFIGURATION_ERRORS: ReadonlySet<ErrorCode> = new Set([
   'DESTINATION_IN_USE',
   'DESTINATION_UNKNOWN',
   'DEAD_LETTER_UNKNOWN',
+  'USAGE',
 ]);
 
 /** Runs the command line; sets the exit code of the process and never rejects. */
@@ -42,6 +44,8 @@ function program(): Command {
     .version(version)
     // Inherited by commands that are made with it; those made elsewhere copy it in `addCommand` below.
     .exitOverride()
+    // Commands have flags that their own commands have as well.
+    .enablePositionalOptions()
     .addHelpText(
       'after',
       `
@@ -50,7 +54,13 @@ Exit codes:
   1  failed while running; a second signal while stopping; Node too old
   2  wrong usage or configuration`,
     );
-  for (const command of [runCommand(), configCommand(), queueCommand(), deadLettersCommand()]) {
+  for (const command of [
+    runCommand(),
+    configCommand(),
+    queueCommand(),
+    deadLettersCommand(),
+    tokenCommand(),
+  ]) {
     root.addCommand(command);
     for (const each of [command, ...command.commands]) each.copyInheritedSettings(root);
   }

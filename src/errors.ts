@@ -10,7 +10,9 @@ export type ErrorCode =
   | 'DESTINATION_IN_USE'
   | 'DESTINATION_UNKNOWN'
   | 'DEAD_LETTER_UNKNOWN'
-  | 'DEAD_LETTERS_LEFT';
+  | 'DEAD_LETTERS_LEFT'
+  | 'USAGE'
+  | 'NO_TOKEN';
 
 /**
  * A condition that stops the relay or a command: what happened, where, and what to do, in one message.

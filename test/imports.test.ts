@@ -48,6 +48,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'config',
     'relay.ts',
     'network-words.ts',
+    'auth',
+    'destinations/token-words.ts',
     'otlp/traces-json.ts',
     'queue/forget.ts',
     'queue/stored-letters.ts',

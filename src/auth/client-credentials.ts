@@ -2,6 +2,7 @@ import type { ServerMetadata } from 'openid-client';
 import { messageOf } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { byClientCredentials } from './grants.ts';
 import { createIssuerClient } from './issuer-client.ts';
 import type { IssuerOptions } from './issuer-client.ts';
 import { IssuerProblem } from './issuer-words.ts';
@@ -101,7 +102,8 @@ export function createClientCredentials(
     try {
       secret = await readSecret();
       metadata ??= { value: await issuer.discover(closing.signal), foundAt: clock() };
-      const grant = await issuer.grant(metadata.value, secret, closing.signal);
+      const asking = { metadata: metadata.value, secret, signal: closing.signal };
+      const grant = await byClientCredentials(issuer, asking);
       const answeredAt = clock();
       if (answeredAt - metadata.foundAt > DISCOVERY_AGE_MS) metadata = undefined;
       const lifetime = lifetimeOf(grant.expiresIn);

@@ -5,7 +5,7 @@ import { parseCertificates } from '../certificates.ts';
 import { messageOf } from '../errors.ts';
 import { isLoopback } from '../loopback.ts';
 import { IssuerProblem, explainDiscovery, explainGrant } from './issuer-words.ts';
-import type { IssuerAnswer } from './issuer-words.ts';
+import type { GrantWords, IssuerAnswer } from './issuer-words.ts';
 import { bareUrl, networkWords, quote } from '../network-words.ts';
 
 /** More than any issuer has to say. */
@@ -28,16 +28,25 @@ export type IssuerOptions = {
   readonly timeoutMs: number;
 };
 
-/** Talks to one issuer on behalf of one client; keeps nothing, so that a changed CA file counts at once. */
-export type IssuerClient = {
-  /** OpenID Connect Discovery 1.0 section 4, or RFC 8414 by `discoveryUrl`. Throws IssuerProblem. */
-  discover(signal: AbortSignal): Promise<oauth.ServerMetadata>;
-  /** RFC 6749 section 4.4. Throws IssuerProblem. */
-  grant(metadata: oauth.ServerMetadata, secret: string, signal: AbortSignal): Promise<Grant>;
+/** Whom a client asks; one without a secret is a public client (RFC 6749 section 2.1). */
+export type Asking = {
+  readonly metadata: oauth.ServerMetadata;
+  readonly secret: string | undefined;
+  readonly signal: AbortSignal;
 };
 
-/** `expiresIn` as the issuer wrote it. */
-export type Grant = { readonly value: string; readonly expiresIn: unknown };
+/** Talks to one issuer on behalf of one client; keeps nothing, so that a changed CA file counts at once. */
+export type IssuerClient = {
+  /** What is configured of `scope`, `audience` and `resource`, as parameters of a request. */
+  readonly parameters: Readonly<Record<string, string>>;
+  /** OpenID Connect Discovery 1.0 section 4, or RFC 8414 by `discoveryUrl`. Throws IssuerProblem. */
+  discover(signal: AbortSignal): Promise<oauth.ServerMetadata>;
+  /**
+   * Does a step of openid-client as this client. Throws IssuerProblem.
+   * @param words about the grant, where it fails; what is hidden there is in no message
+   */
+  run<T>(asking: Asking, words: GrantWords, step: (config: oauth.Configuration) => Promise<T>): Promise<T>;
+};
 
 export function createIssuerClient(options: IssuerOptions): IssuerClient {
   async function discover(signal: AbortSignal): Promise<oauth.ServerMetadata> {
@@ -60,25 +69,26 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
     return metadata;
   }
 
-  async function grant(metadata: oauth.ServerMetadata, secret: string, signal: AbortSignal): Promise<Grant> {
-    const authentication = clientAuthentication(metadata, secret);
-    const answer = await ask(
+  async function run<T>(
+    { metadata, secret, signal }: Asking,
+    words: GrantWords,
+    step: (config: oauth.Configuration) => Promise<T>,
+  ): Promise<T> {
+    const authentication = secret === undefined ? oauth.None() : clientAuthentication(metadata, secret);
+    const hidden = [...words.hidden, ...(secret === undefined ? [] : [secret])];
+    return await ask(
       signal,
-      async (fetch) => {
+      (fetch) => {
         const config = new oauth.Configuration(metadata, options.clientId, undefined, authentication);
         config[oauth.customFetch] = fetch;
         oauth.allowInsecureRequests(config);
-        return await oauth.clientCredentialsGrant(config, parametersOf(options));
+        return step(config);
       },
-      (given, error) => explainGrant(given, error, options.clientId, secret),
+      (given, error) => explainGrant(given, error, options.clientId, { ...words, hidden }),
     );
-    if (answer.token_type !== 'bearer') {
-      throw new IssuerProblem('refusal', `the issuer gives ${quote(answer.token_type)} tokens, not bearer`);
-    }
-    return { value: answer.access_token, expiresIn: answer.expires_in };
   }
 
-  /** One request of openid-client, over undici; its failure in words. */
+  /** A step of openid-client, its requests over undici; its failure in words. */
   async function ask<T>(
     signal: AbortSignal,
     step: (fetch: oauth.CustomFetch) => Promise<T>,
@@ -89,7 +99,6 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
       maxResponseSize: LONGEST_ANSWER,
       allowH2: false,
     });
-    const deadline = AbortSignal.any([signal, AbortSignal.timeout(options.timeoutMs)]);
     let problem: IssuerProblem | undefined;
     let answer: IssuerAnswer | undefined;
 
@@ -109,7 +118,7 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
           headers: { ...init.headers, 'accept-encoding': 'identity' },
           body: init.body instanceof URLSearchParams ? init.body.toString() : null,
           dispatcher: agent,
-          signal: deadline,
+          signal: AbortSignal.any([signal, AbortSignal.timeout(options.timeoutMs)]),
         });
         answer = {
           url,
@@ -134,7 +143,7 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
     }
   }
 
-  return { discover, grant };
+  return { parameters: parametersOf(options), discover, run };
 }
 
 function metadataUrl({ issuer, discoveryUrl }: IssuerOptions): URL {

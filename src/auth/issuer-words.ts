@@ -45,12 +45,22 @@ export function explainDiscovery(answer: IssuerAnswer, error: unknown, configure
   );
 }
 
-/** `error` is what openid-client made of the answer. The secret is known here to keep it out of the words. */
+/** Ways to a token. */
+export type GrantKind = 'client_credentials' | 'refresh_token' | 'password' | 'device_code';
+
+/** For words about a grant that failed. */
+export type GrantWords = {
+  readonly grant: GrantKind;
+  /** What must not be in them: passwords, tokens. */
+  readonly hidden: readonly string[];
+};
+
+/** `error` is what openid-client made of the answer. */
 export function explainGrant(
   answer: IssuerAnswer,
   error: unknown,
   clientId: string,
-  secret: string,
+  { grant, hidden }: GrantWords,
 ): IssuerProblem {
   const at = bareUrl(answer.url);
   const passing = explainStatus(answer);
@@ -61,10 +71,10 @@ export function explainGrant(
   if (answer.status >= 400 && typeof code === 'string') {
     const description = json?.['error_description'];
     const said = typeof description === 'string' ? `${code}: ${description}` : code;
-    const words = quote(said.replaceAll(secret, '[secret]'));
+    const words = quote(hidden.reduce((text, secret) => text.replaceAll(secret, '[secret]'), said));
     return PASSING_CODES.has(code)
       ? new IssuerProblem('away', `${at} answers ${words}`)
-      : refusal(`${at} refuses the client ${quote(clientId)} (${words}); ${remedyFor(code, said)}`);
+      : refusal(`${at} refuses the client ${quote(clientId)} (${words}); ${remedyFor(code, said, grant)}`);
   }
   return refusal(
     answer.status === 200
@@ -86,8 +96,16 @@ function explainStatus({ url, status, location }: IssuerAnswer): IssuerProblem |
   );
 }
 
-/** RFC 6749 section 5.2, RFC 8707 section 2. */
-function remedyFor(code: string, said: string): string {
+/** What Keycloak calls it in the settings of a client. */
+const ALLOWED_AS: Readonly<Record<GrantKind, string>> = {
+  client_credentials: 'service accounts',
+  refresh_token: 'use refresh tokens',
+  password: 'direct access grants',
+  device_code: 'OAuth 2.0 device authorization grant',
+};
+
+/** RFC 6749 section 5.2, RFC 8628 section 3.5, RFC 8707 section 2. */
+function remedyFor(code: string, said: string, grant: GrantKind): string {
   // Keycloak calls a client with a wrong secret unauthorized, and says "Invalid client credentials".
   if (
     code === 'invalid_client' ||
@@ -98,7 +116,15 @@ function remedyFor(code: string, said: string): string {
   switch (code) {
     case 'unauthorized_client':
     case 'unsupported_grant_type':
-      return 'allow it the client_credentials grant at the issuer (Keycloak: service accounts)';
+      return `allow it the ${grant} grant at the issuer (Keycloak: ${ALLOWED_AS[grant]})`;
+    case 'invalid_grant':
+      return grant === 'password'
+        ? 'check user name and password, and that the account is enabled'
+        : 'it has ended or was used up: log in again';
+    case 'access_denied':
+      return 'whoever was asked has not allowed it';
+    case 'expired_token':
+      return 'nobody has allowed it in time: run the command again';
     case 'invalid_scope':
       return 'check scope, and the scopes that the client has at the issuer';
     case 'invalid_target':

@@ -22,6 +22,7 @@ export function readClaims(token: string): TokenClaims | undefined {
     // RFC 9068 section 2.2; OpenID Connect Core section 2, as Keycloak has it.
     client: textIn(client) ?? textIn(azp),
     ...(begins.length > 0 && { validFrom: Math.max(...begins) }),
+    ...(typeof json['exp'] === 'number' && { expiresAt: json['exp'] }),
     audience: textsIn(aud) ?? [],
     groups: textsIn(groups),
     username: textIn(email) ?? textIn(preferred),

@@ -8,6 +8,8 @@ export type TokenClaims = {
   readonly client: string | undefined;
   /** From when on it is valid by the issuer's clock (`iat` and `nbf`), in seconds since the epoch. */
   readonly validFrom?: number;
+  /** Until when (`exp`), as those. */
+  readonly expiresAt?: number;
   /** Empty without one. */
   readonly audience: readonly string[];
   /** Undefined where there is no such claim. */

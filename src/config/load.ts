@@ -6,7 +6,7 @@ import { closest } from './closest.ts';
 import { SECRET_KEYS } from './destination-schema.ts';
 import { invalid } from './problems.ts';
 import type { Path, Problem } from './problems.ts';
-import { configSchema } from './schema.ts';
+import { configSchema, destinationsSchema } from './schema.ts';
 import type { Config } from './schema.ts';
 import { checkSecretFile } from './secret.ts';
 import { readSource } from './source.ts';
@@ -20,8 +20,29 @@ import type { Source } from './source.ts';
  * `relay.yaml:12:5 receiver.max_request_body_size: expected a size such as 64MiB, got "64 potatoes"`.
  */
 export function loadConfig(file: string, env: NodeJS.ProcessEnv): Config {
+  return load(file, readSource(file, env), configSchema) as Config;
+}
+
+/**
+ * The destinations of a configuration, for commands that have to do with upstreams only: nothing else in the file is
+ * looked at, and nothing else needs to be there.
+ *
+ * @throws RelayError as `loadConfig`
+ */
+export function loadDestinations(file: string, env: NodeJS.ProcessEnv): Config['destinations'] {
   const source = readSource(file, env);
-  const result = configSchema.safeParse(source.data, { error: wording });
+  const problems = source.problems.filter(({ path: [section] }) => section === 'destinations');
+  const { destinations } = load(
+    file,
+    { ...source, problems },
+    z.object({ destinations: destinationsSchema }),
+  );
+  return destinations as Config['destinations'];
+}
+
+/** What the schema makes of the file, with absolute paths. */
+function load<T extends object>(file: string, source: Source, schema: z.ZodType<T>): T {
+  const result = schema.safeParse(source.data, { error: wording });
   // What was not substituted is wrong for that reason alone.
   const reported = new Set(source.problems.map(({ path }) => JSON.stringify(path)));
   const problems = [
@@ -37,7 +58,7 @@ export function loadConfig(file: string, env: NodeJS.ProcessEnv): Config {
     problems.push({ ...source.locate(path), path, message });
   });
   if (problems.length > 0) throw invalid(file, problems);
-  return config as Config;
+  return config as T;
 }
 
 /** Words for what the fields leave to it; several unknown keys get a line each. */

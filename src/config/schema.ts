@@ -83,7 +83,7 @@ const queue = section(
 /** Each has a window in memory, and connections of its own. */
 const MAX_DESTINATIONS = 16;
 
-const destinations = z
+export const destinationsSchema = z
   .record(
     z.string().regex(/^[a-z0-9][a-z0-9_-]{0,62}$/, {
       error:
@@ -124,7 +124,7 @@ const configKeys = section(
   {
     receiver: receiver.describe('Where traces come in.'),
     queue: queue.describe('Where traces wait on disk. A client is answered 200 once they are there.'),
-    destinations: destinations.describe(
+    destinations: destinationsSchema.describe(
       'Where traces go, by name: metrics and logs carry the name. Each gets every trace, at its own pace; a new one those that come from then on. What waits for one that is renamed or taken out stays on disk until it is named again, or given up by the command queue forget (1 to 16).',
     ),
     routes: z

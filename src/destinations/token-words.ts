@@ -42,7 +42,7 @@ export function accountWords(claims: TokenClaims | undefined): string {
 }
 
 /** What mlflow-oidc-auth will not do without, by the names that its settings have unless changed. */
-function lacksOf({ audience, groups, username }: TokenClaims): string[] {
+export function lacksOf({ audience, groups, username }: TokenClaims): string[] {
   const lacks: string[] = [];
   if (audience.length === 0) {
     lacks.push('it has no aud claim: add an audience mapper, for what mlflow-oidc-auth has as OIDC_AUDIENCE');

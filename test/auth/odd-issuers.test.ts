@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createClientCredentials } from '../../src/auth/client-credentials.ts';
 import type { ClientCredentialsOptions } from '../../src/auth/client-credentials.ts';
+import { byClientCredentials } from '../../src/auth/grants.ts';
 import { createIssuerClient } from '../../src/auth/issuer-client.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
 import { createCertificateAuthority } from '../stack/certificates.ts';
@@ -139,7 +140,13 @@ describe('discovery', () => {
       timeoutMs: 10_000,
     });
     const found = { issuer: 'https://issuer.example', token_endpoint: 'http://issuer.example/token' };
-    await expect(client.grant(found, 's3cret', new AbortController().signal)).rejects.toMatchObject({
+    await expect(
+      byClientCredentials(client, {
+        metadata: found,
+        secret: 's3cret',
+        signal: new AbortController().signal,
+      }),
+    ).rejects.toMatchObject({
       kind: 'refusal',
       message: expect.stringContaining('http://issuer.example/token, to which nothing goes unencrypted'),
     });

@@ -8,18 +8,18 @@ vi.setConfig({ testTimeout: 60_000 });
 
 export const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
+export type ChildOptions = { cwd?: string; env?: NodeJS.ProcessEnv; input?: string };
+
 /** A Node process with this script; ended after the test if it has not by then. */
-export function start(
-  script: string,
-  args: readonly string[] = [],
-  options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
-) {
+export function start(script: string, args: readonly string[] = [], options: ChildOptions = {}) {
   const child = spawn(process.execPath, [script, ...args], {
     cwd: options.cwd,
     env: { ...process.env, NODE_NO_WARNINGS: '1', ...options.env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe'],
   });
   onTestFinished(() => void child.kill('SIGKILL'));
+  child.stdin.on('error', () => {}); // it may not want all of it
+  child.stdin.end(options.input ?? '');
   let stdout = '';
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
@@ -51,6 +51,6 @@ export function start(
 }
 
 /** Runs the command line to its end. */
-export function relay(args: readonly string[], options?: { cwd?: string; env?: NodeJS.ProcessEnv }) {
+export function relay(args: readonly string[], options?: ChildOptions) {
   return start(MAIN, args, options).ended();
 }

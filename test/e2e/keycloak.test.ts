@@ -1,9 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { stringify } from 'yaml';
 import { REALM_FILE } from '../stack/keycloak.ts';
 import { waitFor } from '../stack/processes.ts';
 import { postedForm, startBrowser } from './support/browser.ts';
+import type { Page } from './support/browser.ts';
+import { startCommand } from './support/command.ts';
 import { expectStored } from './support/compare.ts';
 import { RELAY_CLIENT, startKeycloakStack } from './support/keycloak.ts';
 import type { KeycloakStack } from './support/keycloak.ts';
@@ -15,6 +19,7 @@ import {
   isReady,
   metric,
   startTestRelay,
+  temporaryFolder,
   waitForDestination,
   waitUntilDelivered,
 } from './support/relay.ts';
@@ -126,11 +131,90 @@ describe.skipIf(skipWithout('java', 'maven'))('Keycloak with the realm for impor
     const browser = startBrowser();
     const form = await browser.open(stack.mlflowUrl);
     expect(form.url).toMatch(stack.issuer);
-    const action = /<form[^>]* action="([^"]+)"/.exec(form.body)?.[1]?.replaceAll('&amp;', '&') ?? '';
-    const back = await browser.open(action, postedForm(person));
+    const back = await browser.open(formAction(form), postedForm(person));
     expect(new URL(back.url).origin).toBe(stack.mlflowUrl);
     const who = await browser.open(`${stack.mlflowUrl}/api/2.0/mlflow/users/current`);
     expect(JSON.parse(who.body)).toMatchObject({ username: email, is_admin: true });
+  });
+
+  describe('the command token, for people', () => {
+    const PUBLIC = 'mlflow-cli';
+    const person = { username: 'cli-person', password: randomBytes(24).toString('base64url') };
+    const email = 'cli-person@e2e.example';
+    beforeAll(async () => {
+      const { admin } = stack.keycloak;
+      await admin.createPublicClient(PUBLIC, RELAY_CLIENT);
+      await admin.createUser({ ...person, email, groups: ['mlflow'] });
+    });
+
+    test('by a password, refreshed without it, and revoked', async () => {
+      await stack.keycloak.admin.updateRealm({ accessTokenLifespan: SHORT_LIFETIME });
+      const { command, folder } = await tokenCommand(stack);
+      const passwordFile = join(folder, 'password');
+      await writeFile(passwordFile, person.password, { mode: 0o600 });
+      const flags = ['--client-id', PUBLIC, '--grant', 'password', '--username', person.username];
+      const asPerson = [...flags, '--password-file', passwordFile];
+      const first = await command('token', ...asPerson).ended;
+      expect(first).toMatchObject({
+        code: 0,
+        stderr: expect.stringContaining('for users of tests') as string,
+      });
+      expect(await userOf(stack, first.stdout.trim())).toBe(email);
+
+      await rm(passwordFile);
+      await waitFor('the token was not replaced', DEADLINE_MS, async () => {
+        const { code, stdout } = await command('token', ...asPerson).ended;
+        expect(code).toBe(0);
+        return stdout === first.stdout ? undefined : true;
+      });
+
+      const [cacheFile = ''] = await readdir(join(folder, 'mlflow-trace-relay/tokens'));
+      const kept = await readFile(join(folder, 'mlflow-trace-relay/tokens', cacheFile), 'utf8');
+      const { refreshToken } = JSON.parse(kept) as { refreshToken: string };
+      const refreshFile = join(folder, 'refresh-token');
+      await writeFile(refreshFile, refreshToken, { mode: 0o600 });
+      const byRefreshToken = ['--grant', 'refresh_token', '--refresh-token-file', refreshFile, '--no-cache'];
+      const refresh = () => command('token', '--client-id', PUBLIC, ...byRefreshToken).ended;
+      const again = await refresh();
+      expect(again).toMatchObject({ code: 0, stderr: '' });
+      expect(await userOf(stack, again.stdout.trim())).toBe(email);
+
+      expect(await command('token', 'revoke', ...asPerson).ended).toMatchObject({ code: 0, stderr: '' });
+      expect(await readdir(join(folder, 'mlflow-trace-relay/tokens'))).toEqual([]);
+      const ended = await refresh();
+      expect(ended.code).toBe(1);
+      expect(ended.stderr).toMatch(/invalid_grant.*log in again\ncode: NO_TOKEN\n$/);
+      expect(ended.stderr).not.toContain(refreshToken);
+    });
+
+    test('by a wrong password: it says what to check, and not the password', async () => {
+      const { command, folder } = await tokenCommand(stack);
+      const passwordFile = join(folder, 'password');
+      await writeFile(passwordFile, 'guessed-password', { mode: 0o600 });
+      const flags = ['--grant', 'password', '--username', person.username, '--password-file', passwordFile];
+      const { code, stderr } = await command('token', '--client-id', PUBLIC, ...flags).ended;
+      expect(code).toBe(1);
+      expect(stderr).toContain('check user name and password');
+      expect(stderr).not.toContain('guessed-password');
+    });
+
+    test('by a browser on any device', async () => {
+      const { command } = await tokenCommand(stack);
+      const asking = command('token', '--client-id', PUBLIC, '--grant', 'device_code');
+      const [, url = '', code = ''] = await asking.says(/Open (\S+) in a browser and enter the code (\S+);/);
+      expect(url).toContain(code);
+      await allowDevice(url, person);
+      const { code: exit, stdout } = await asking.ended;
+      expect(exit).toBe(0);
+      expect(await userOf(stack, stdout.trim())).toBe(email);
+    });
+
+    test('not at all where the client may not', async () => {
+      const { command } = await tokenCommand(stack);
+      const { code, stderr } = await command('token', '--grant', 'device_code').ended;
+      expect(code).toBe(1);
+      expect(stderr).toMatch(/refuses the client otel-relay .*device authorization grant/);
+    });
   });
 
   test('tokens of 5 seconds are fetched once a lifetime, and none is refused again and again', async () => {
@@ -227,6 +311,46 @@ describe.skipIf(skipWithout('java', 'maven'))('Keycloak with the realm for impor
     expectBalanced(account);
   }
 });
+
+/** The command with a configuration of this stack and a cache of its own. */
+async function tokenCommand({ client, issuer, mlflowUrl }: KeycloakStack) {
+  const folder = await temporaryFolder();
+  const config = join(folder, 'relay.yaml');
+  const auth = {
+    kind: 'client_credentials',
+    issuer,
+    client_id: client.clientId,
+    client_secret_file: join(folder, 'secret'),
+  };
+  await writeFile(join(folder, 'secret'), client.secret, { mode: 0o600 });
+  const mlflow = { kind: 'mlflow', url: mlflowUrl, experiment: { id: '0' }, auth };
+  await writeFile(config, stringify({ destinations: { mlflow } }));
+  const command = (...args: string[]) => startCommand({ XDG_CACHE_HOME: folder }, ...args, '-c', config);
+  return { folder, command };
+}
+
+/** Whom MLflow takes the bearer for. */
+async function userOf({ mlflowUrl }: KeycloakStack, token: string): Promise<unknown> {
+  const answer = await fetch(`${mlflowUrl}/api/2.0/mlflow/users/current`, {
+    headers: { authorization: `Bearer ${token}`, connection: 'close' },
+  });
+  return ((await answer.json()) as { username: unknown }).username;
+}
+
+/** What a person does in the browser: logs in, and allows it. */
+async function allowDevice(url: string, person: { username: string; password: string }): Promise<void> {
+  const browser = startBrowser();
+  const login = await browser.open(url);
+  const consent = await browser.open(formAction(login), postedForm(person));
+  const action = new URL(formAction(consent), consent.url).href;
+  const hidden = /name="code" value="([^"]+)"/.exec(consent.body)?.[1] ?? '';
+  const done = await browser.open(action, postedForm({ code: hidden, accept: 'Yes' }));
+  expect(done.status).toBe(200);
+}
+
+function formAction({ body }: Page): string {
+  return /<form[^>]* action="([^"]+)"/.exec(body)?.[1]?.replaceAll('&amp;', '&') ?? '';
+}
 
 /** Milliseconds since the epoch. */
 async function endOfToken(relay: TestRelay): Promise<number> {

@@ -15,6 +15,8 @@ export type KeycloakAdmin = {
   addMapper(clientId: string, mapper: Mapper): Promise<void>;
   /** A new RS256 key signs from now on; the one before is not even published any more. */
   rotateSigningKey(): Promise<void>;
+  /** A public client for people, with the mappers of another one, the password and device grants, and refresh tokens. */
+  createPublicClient(clientId: string, mappersOf: string): Promise<void>;
   /** A person with a password, in these groups. */
   createUser(user: { username: string; email: string; password: string; groups: string[] }): Promise<void>;
   /** Imports a realm as the console and kcadm.sh do, and removes it again. @returns what `look` made of it */
@@ -117,6 +119,22 @@ export function createKeycloakAdmin(
         const config = { ...key.config, enabled: ['false'], active: ['false'] };
         await call('PUT', `/${realm}/components/${key.id}`, { ...key, config });
       }
+    },
+    async createPublicClient(clientId, other) {
+      const { mappers } = await mappersOf(other);
+      await call('POST', `/${realm}/clients`, {
+        clientId,
+        publicClient: true,
+        standardFlowEnabled: false,
+        directAccessGrantsEnabled: true,
+        attributes: { 'oauth2.device.authorization.grant.enabled': 'true' },
+        protocolMappers: mappers.map(({ name, protocol, protocolMapper, config }) => ({
+          name,
+          protocol,
+          protocolMapper,
+          config,
+        })),
+      });
     },
     async createUser({ username, email, password, groups }) {
       await call('POST', `/${realm}/users`, {

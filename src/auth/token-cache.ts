@@ -1,0 +1,88 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { chmod, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+
+/** A token as it is kept between two commands. Times in ms since the epoch. */
+export type KeptToken = {
+  readonly accessToken: string;
+  readonly obtainedAt: number;
+  readonly expiresAt: number;
+  readonly refreshToken?: string;
+};
+
+export type TokenCache = {
+  /** Undefined where there is none, or none that this user alone could have written and read. */
+  read(): Promise<KeptToken | undefined>;
+  /** Rejects with the error of the file system. */
+  write(token: KeptToken): Promise<void>;
+  remove(): Promise<void>;
+};
+
+/** More than any token has. */
+const MOST_BYTES = 1024 * 1024;
+
+/** Below `$XDG_CACHE_HOME`, or else `~/.cache` (XDG Base Directory Specification). */
+export function tokenDirectory(env: NodeJS.ProcessEnv): string {
+  const base = env['XDG_CACHE_HOME'];
+  return join(
+    base === undefined || base === '' ? join(homedir(), '.cache') : base,
+    'mlflow-trace-relay',
+    'tokens',
+  );
+}
+
+/**
+ * A file of mode 0600 in a folder of mode 0700, for each token of its own.
+ * @param identity all that makes the token another one: issuer, client, grant, account, scope and more
+ */
+export function createTokenCache(
+  directory: string,
+  identity: Readonly<Record<string, string | undefined>>,
+): TokenCache {
+  const sorted = Object.entries(identity).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const name = createHash('sha256').update(JSON.stringify(sorted)).digest('hex');
+  const file = join(directory, `${name}.json`);
+
+  return {
+    async read() {
+      try {
+        const { mode, uid, size } = await stat(file);
+        const isOurs = (mode & 0o077) === 0 && uid === (process.geteuid?.() ?? uid);
+        if (!isOurs || size > MOST_BYTES) return undefined;
+        const token: unknown = JSON.parse(await readFile(file, 'utf8'));
+        return isKeptToken(token) ? token : undefined;
+      } catch {
+        return undefined; // what cannot be read is fetched again
+      }
+    },
+    async write(token) {
+      await mkdir(directory, { recursive: true, mode: 0o700 });
+      await chmod(directory, 0o700);
+      const partial = `${file}.${randomBytes(6).toString('hex')}`;
+      try {
+        const handle = await open(partial, 'wx', 0o600);
+        try {
+          await handle.writeFile(JSON.stringify(token));
+        } finally {
+          await handle.close();
+        }
+        await rename(partial, file);
+      } catch (error) {
+        await rm(partial, { force: true });
+        throw error;
+      }
+    },
+    remove: () => rm(file, { force: true }),
+  };
+}
+
+function isKeptToken(value: unknown): value is KeptToken {
+  const { accessToken, obtainedAt, expiresAt, refreshToken } = (value ?? {}) as Partial<KeptToken>;
+  return (
+    typeof accessToken === 'string' &&
+    typeof obtainedAt === 'number' &&
+    typeof expiresAt === 'number' &&
+    (refreshToken === undefined || typeof refreshToken === 'string')
+  );
+}

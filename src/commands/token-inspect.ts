@@ -1,0 +1,67 @@
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { readClaims } from '../auth/token-claims.ts';
+import type { TokenClaims } from '../auth/token-source.ts';
+import { lacksOf } from '../destinations/token-words.ts';
+import { RelayError } from '../errors.ts';
+import { quote } from '../network-words.ts';
+import { withDestination } from './destination-option.ts';
+import { print } from './print.ts';
+import { tokenWish, withTokenOptions } from './token-options.ts';
+import type { TokenFlags } from './token-options.ts';
+import { wantedToken } from './wanted-token.ts';
+
+/** What a token says of itself, and what MLflow will make of it. Never the token. */
+export function tokenInspectCommand(): Command {
+  const command = new Command('inspect').description(
+    'show what an access token says: claims, expiry, audience, groups, and the user name that MLflow will take; its signature is not checked',
+  );
+  withTokenOptions(command)
+    .option('--stdin', 'a token from standard input in place of one for the destination')
+    .option('--json', 'one JSON object');
+  return withDestination(command, async (chosen) => {
+    const flags = command.opts<TokenFlags & { stdin?: boolean; json?: boolean }>();
+    const token =
+      flags.stdin === true
+        ? readFileSync(0, 'utf8').trim()
+        : (await wantedToken(tokenWish(chosen, flags))).accessToken;
+    const claims = readClaims(token);
+    if (claims === undefined) {
+      throw new RelayError(
+        'NO_TOKEN',
+        'this is no signed JWT (RFC 7515): an opaque token tells nothing, and mlflow-oidc-auth takes none',
+      );
+    }
+    const shown = { ...claims, lacks: lacksOf(claims) };
+    await print(flags.json === true ? `${JSON.stringify(shown)}\n` : inWords(shown, Date.now()));
+  }).addHelpText(
+    'after',
+    `
+Examples:
+  mlflow-trace-relay token inspect --config relay.yaml
+  echo "$MLFLOW_TRACKING_TOKEN" | mlflow-trace-relay token inspect --config relay.yaml --stdin`,
+  );
+}
+
+function inWords(claims: TokenClaims & { readonly lacks: readonly string[] }, now: number): string {
+  const { issuer, client, username, audience, groups, validFrom, expiresAt, lacks } = claims;
+  const lines: [string, string | undefined][] = [
+    ['user name for MLflow', username],
+    ['client', client],
+    ['issuer', issuer],
+    ['audience', audience.join(', ')],
+    ['groups', groups?.join(', ')],
+    ['valid from', validFrom === undefined ? undefined : inTime(validFrom * 1000, now)],
+    ['expires', expiresAt === undefined ? undefined : inTime(expiresAt * 1000, now)],
+  ];
+  const width = Math.max(...lines.map(([name]) => name.length));
+  const shown = lines.map(
+    ([name, value]) => `${name.padEnd(width)}  ${value === undefined || value === '' ? '-' : quote(value)}`,
+  );
+  return [...shown, ...lacks.map((lack) => `missing: ${lack}`)].map((line) => `${line}\n`).join('');
+}
+
+function inTime(at: number, now: number): string {
+  const seconds = Math.round(Math.abs(at - now) / 1000);
+  return `${new Date(at).toISOString()} (${at > now ? `in ${seconds} s` : `${seconds} s ago`})`;
+}

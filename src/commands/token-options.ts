@@ -1,0 +1,134 @@
+import { readFileSync } from 'node:fs';
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import type { GrantKind } from '../auth/issuer-words.ts';
+import type { IssuerOptions } from '../auth/issuer-client.ts';
+import type { GrantRequest, ObtainOptions } from '../auth/obtain-token.ts';
+import { createTokenCache, tokenDirectory } from '../auth/token-cache.ts';
+import type { TokenCache } from '../auth/token-cache.ts';
+import { secretReader } from '../config/secret.ts';
+import { RelayError, messageOf } from '../errors.ts';
+import type { ChosenDestination } from './destination-option.ts';
+
+/** Ways to a token that a person can choose. */
+const GRANTS = [
+  'client_credentials',
+  'device_code',
+  'password',
+  'refresh_token',
+] as const satisfies GrantKind[];
+
+export type TokenFlags = {
+  readonly grant: GrantKind;
+  readonly clientId?: string;
+  readonly clientSecretFile?: string;
+  readonly scope?: string;
+  readonly username?: string;
+  readonly passwordFile?: string;
+  readonly refreshTokenFile?: string;
+  readonly cache: boolean;
+};
+
+/** Gives a command the flags that say whose token is meant. */
+export function withTokenOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option(
+        '--grant <kind>',
+        'how to come to a token: as the configured client, as a person by a browser on any device, as a user of tests, or by a refresh token',
+      )
+        .choices(GRANTS)
+        .default('client_credentials'),
+    )
+    .option('--client-id <id>', 'another client than the configured one; a public one unless it has a secret')
+    .option('--client-secret-file <file>', 'its secret')
+    .option('--scope <scopes>', 'scopes in place of the configured ones, separated by spaces')
+    .option('--username <name>', 'whose token, for --grant password')
+    .option('--password-file <file>', 'the password for it, - for standard input')
+    .option('--refresh-token-file <file>', 'for --grant refresh_token, - for standard input')
+    .option('--no-cache', 'use no kept token, and keep none');
+}
+
+/** What the flags and the configuration make together. */
+export type TokenWish = ObtainOptions & { readonly cache: TokenCache | undefined };
+
+/** @throws RelayError USAGE, or what a secret file throws when it is read */
+export function tokenWish({ name, config, file }: ChosenDestination, flags: TokenFlags): TokenWish {
+  const { auth } = config;
+  if (auth.kind === 'none') {
+    throw new RelayError(
+      'USAGE',
+      `${file}: destination ${name} needs no token (auth is {kind: none}): there is none to be had`,
+    );
+  }
+  const grant = grantOf(flags);
+  const issuer: IssuerOptions = {
+    issuer: auth.issuer,
+    discoveryUrl: auth.discovery_url,
+    clientId: flags.clientId ?? auth.client_id,
+    scope: flags.scope ?? auth.scope,
+    audience: auth.audience,
+    resource: auth.resource,
+    caFile: auth.ca_file,
+    allowHttp: auth.allow_http,
+    timeoutMs: auth.timeout,
+  };
+  return {
+    issuer,
+    secret: secretOf(auth, flags),
+    grant,
+    cache: flags.cache
+      ? createTokenCache(tokenDirectory(process.env), {
+          issuer: issuer.issuer ?? issuer.discoveryUrl,
+          client: issuer.clientId,
+          grant: flags.grant,
+          scope: issuer.scope,
+          audience: issuer.audience,
+          resource: issuer.resource,
+          username: flags.username,
+        })
+      : undefined,
+  };
+}
+
+function grantOf(flags: TokenFlags): () => GrantRequest {
+  const { grant, username, passwordFile, refreshTokenFile } = flags;
+  const need = (flag: string) =>
+    new RelayError('USAGE', `--grant ${grant} needs ${flag}; see mlflow-trace-relay token --help`);
+  switch (grant) {
+    case 'client_credentials':
+    case 'device_code':
+      return () => ({ kind: grant });
+    case 'password':
+      if (username === undefined) throw need('--username');
+      if (passwordFile === undefined) throw need('--password-file');
+      return () => ({ kind: grant, username, password: readSecret(passwordFile) });
+    case 'refresh_token':
+      if (refreshTokenFile === undefined) throw need('--refresh-token-file');
+      return () => ({ kind: grant, refreshToken: readSecret(refreshTokenFile) });
+  }
+}
+
+function secretOf(
+  auth: { client_secret_file?: string | undefined; client_secret?: string | undefined },
+  { clientId, clientSecretFile }: TokenFlags,
+): (() => Promise<string>) | undefined {
+  if (clientSecretFile !== undefined) return secretReader({ file: clientSecretFile });
+  if (clientId !== undefined) return undefined;
+  return secretReader(
+    auth.client_secret_file === undefined
+      ? { value: auth.client_secret ?? '' }
+      : { file: auth.client_secret_file },
+  );
+}
+
+function readSecret(file: string): string {
+  let text: string;
+  try {
+    text = readFileSync(file === '-' ? 0 : file, 'utf8').replace(/\r?\n$/, '');
+  } catch (error) {
+    throw new RelayError('CONFIG_UNREADABLE', `cannot read ${file}: ${messageOf(error)}`);
+  }
+  if (text === '') throw new RelayError('CONFIG_UNREADABLE', `${file} is empty`);
+  return text;
+}

@@ -1,7 +1,7 @@
 import { createClientCredentials } from './auth/client-credentials.ts';
 import type { TokenSource } from './auth/token-source.ts';
+import { clientSecretOf, issuerOptionsOf } from './config/client-credentials.ts';
 import type { Config } from './config/schema.ts';
-import { secretReader } from './config/secret.ts';
 import { startDelivery } from './delivery/dispatcher.ts';
 import type { Destination } from './destinations/destination.ts';
 import { createMlflowDestination } from './destinations/mlflow.ts';
@@ -160,23 +160,7 @@ function createTokens(
 ): TokenSource | undefined {
   if (auth.kind === 'none') return undefined;
   return createClientCredentials(
-    {
-      destination,
-      issuer: auth.issuer,
-      discoveryUrl: auth.discovery_url,
-      clientId: auth.client_id,
-      clientSecret: secretReader(
-        auth.client_secret_file === undefined
-          ? { value: auth.client_secret ?? '' }
-          : { file: auth.client_secret_file },
-      ),
-      scope: auth.scope,
-      audience: auth.audience,
-      resource: auth.resource,
-      caFile: auth.ca_file,
-      allowHttp: auth.allow_http,
-      timeoutMs: auth.timeout,
-    },
+    { destination, ...issuerOptionsOf(auth), clientSecret: clientSecretOf(auth) },
     deps,
   );
 }

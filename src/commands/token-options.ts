@@ -2,10 +2,11 @@ import { readFileSync } from 'node:fs';
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import type { GrantKind } from '../auth/issuer-words.ts';
-import type { IssuerOptions } from '../auth/issuer-client.ts';
 import type { GrantRequest, ObtainOptions } from '../auth/obtain-token.ts';
 import { createTokenCache, tokenDirectory } from '../auth/token-cache.ts';
 import type { TokenCache } from '../auth/token-cache.ts';
+import { clientSecretOf, issuerOptionsOf } from '../config/client-credentials.ts';
+import type { ClientCredentialsConfig } from '../config/client-credentials.ts';
 import { secretReader } from '../config/secret.ts';
 import { RelayError, messageOf } from '../errors.ts';
 import type { ChosenDestination } from './destination-option.ts';
@@ -62,16 +63,11 @@ export function tokenWish({ name, config, file }: ChosenDestination, flags: Toke
     );
   }
   const grant = grantOf(flags);
-  const issuer: IssuerOptions = {
-    issuer: auth.issuer,
-    discoveryUrl: auth.discovery_url,
-    clientId: flags.clientId ?? auth.client_id,
-    scope: flags.scope ?? auth.scope,
-    audience: auth.audience,
-    resource: auth.resource,
-    caFile: auth.ca_file,
-    allowHttp: auth.allow_http,
-    timeoutMs: auth.timeout,
+  const configured = issuerOptionsOf(auth);
+  const issuer = {
+    ...configured,
+    clientId: flags.clientId ?? configured.clientId,
+    scope: flags.scope ?? configured.scope,
   };
   return {
     issuer,
@@ -110,16 +106,11 @@ function grantOf(flags: TokenFlags): () => GrantRequest {
 }
 
 function secretOf(
-  auth: { client_secret_file?: string | undefined; client_secret?: string | undefined },
+  auth: ClientCredentialsConfig,
   { clientId, clientSecretFile }: TokenFlags,
 ): (() => Promise<string>) | undefined {
   if (clientSecretFile !== undefined) return secretReader({ file: clientSecretFile });
-  if (clientId !== undefined) return undefined;
-  return secretReader(
-    auth.client_secret_file === undefined
-      ? { value: auth.client_secret ?? '' }
-      : { file: auth.client_secret_file },
-  );
+  return clientId === undefined ? clientSecretOf(auth) : undefined;
 }
 
 function readSecret(file: string): string {

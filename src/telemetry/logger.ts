@@ -1,5 +1,5 @@
 import { pino } from 'pino';
-import type { Logger } from 'pino';
+import type { Logger, LoggerOptions } from 'pino';
 
 export type { Logger } from 'pino';
 
@@ -7,11 +7,11 @@ export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace'] a
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /**
- * JSON lines on standard output, one event a line, times in ISO 8601.
+ * JSON lines on standard output (or standard error, file descriptor 2), one event a line, times in ISO 8601.
  * What could carry a secret is cut out by name, whoever logs it.
  */
-export function createLogger(level: LogLevel): Logger {
-  return pino({
+export function createLogger(level: LogLevel, descriptor: 1 | 2 = 1): Logger {
+  const options: LoggerOptions = {
     level,
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
@@ -29,5 +29,6 @@ export function createLogger(level: LogLevel): Logger {
       ],
       censor: '[redacted]',
     },
-  });
+  };
+  return descriptor === 1 ? pino(options) : pino(options, pino.destination({ fd: descriptor, sync: true }));
 }

@@ -1,0 +1,137 @@
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:os';
+import { Command, InvalidArgumentError } from 'commander';
+import { createClientCredentials } from '../auth/client-credentials.ts';
+import type { TokenSource } from '../auth/token-source.ts';
+import { clientSecretOf, issuerOptionsOf } from '../config/client-credentials.ts';
+import { RelayError, messageOf } from '../errors.ts';
+import { startProxy } from '../proxy/proxy-server.ts';
+import { createLogger } from '../telemetry/logger.ts';
+import { createMetrics } from '../telemetry/metrics.ts';
+import { withDestination } from './destination-option.ts';
+import type { ChosenDestination } from './destination-option.ts';
+import { print } from './print.ts';
+import { untilStopped } from './until-stopped.ts';
+
+const DEFAULT_PORT = 5001;
+const STOP_WITHIN_MS = 5_000;
+const USERNAME = 'relay';
+/** As a shell has it (POSIX 2.8.2). */
+const EXIT = { notFound: 127, cannotRun: 126, bySignal: 128 };
+
+/** A door on loopback to MLflow, behind which requests have a fresh token. */
+export function proxyCommand(): Command {
+  const command = new Command('proxy')
+    .description(
+      'open a door on loopback to MLflow that adds a fresh token to all that goes through it, for clients that outlive a token; with a command, run that with the variables set, and end with it',
+    )
+    // The flags behind the command are its own, with or without --.
+    .passThroughOptions()
+    .argument('[command...]', 'program and arguments, behind --')
+    .option(
+      '-p, --port <port>',
+      `port on 127.0.0.1 (default: ${DEFAULT_PORT}, or a free one for a command)`,
+      toPort,
+    )
+    .addHelpText(
+      'after',
+      `
+Examples:
+  mlflow-trace-relay proxy --config relay.yaml -- python train.py
+  mlflow-trace-relay proxy --config relay.yaml          # prints the variables, until it is stopped
+
+The door asks for a user name and password, made for this run, which the command gets as MLFLOW_TRACKING_USERNAME and
+MLFLOW_TRACKING_PASSWORD, beside MLFLOW_TRACKING_URI. It exits as its command does; 126 and 127 as a shell would.`,
+    );
+  return withDestination(command, async (chosen) => {
+    const [program, ...args] = command.args;
+    const port = command.opts<{ port?: number }>().port ?? (program === undefined ? DEFAULT_PORT : 0);
+    const log = createLogger('warn', 2);
+    const start = async () => {
+      const tokens = tokensOf(chosen, log);
+      const door = { username: USERNAME, password: randomBytes(24).toString('base64url') };
+      const { url, tls } = chosen.config;
+      const files = {
+        ...(tls?.ca_file !== undefined && { caFile: tls.ca_file }),
+        ...(tls?.cert_file !== undefined && { certFile: tls.cert_file }),
+        ...(tls?.key_file !== undefined && { keyFile: tls.key_file }),
+      };
+      const proxy = await startProxy({ upstream: new URL(url), tls: files, port, door }, tokens);
+      const variables = {
+        MLFLOW_TRACKING_URI: proxy.url,
+        MLFLOW_TRACKING_USERNAME: door.username,
+        MLFLOW_TRACKING_PASSWORD: door.password,
+      };
+      const stop = async () => {
+        await proxy.stop();
+        await tokens.close();
+      };
+      return { variables, stop };
+    };
+    if (program === undefined) {
+      await untilStopped(
+        async () => {
+          const { variables, stop } = await start();
+          await print(
+            Object.entries(variables)
+              .map(([name, value]) => `${name}=${value}\n`)
+              .join(''),
+          );
+          return { stop };
+        },
+        STOP_WITHIN_MS,
+        log,
+      );
+      return;
+    }
+    const { variables, stop } = await start();
+    try {
+      process.exitCode = await runWith(program, args, variables);
+    } finally {
+      await stop();
+    }
+  });
+}
+
+function tokensOf(
+  { name, config, file }: ChosenDestination,
+  log: ReturnType<typeof createLogger>,
+): TokenSource {
+  const { auth } = config;
+  if (auth.kind === 'none') {
+    throw new RelayError(
+      'USAGE',
+      `${file}: destination ${name} needs no token (auth is {kind: none}): use ${config.url} as it is`,
+    );
+  }
+  const options = { destination: name, ...issuerOptionsOf(auth), clientSecret: clientSecretOf(auth) };
+  return createClientCredentials(options, { log, metrics: createMetrics() });
+}
+
+/** Signals go to it, and its end is this one's. @returns the exit code */
+function runWith(
+  program: string,
+  args: readonly string[],
+  variables: Record<string, string>,
+): Promise<number> {
+  // MLflow's clients would take these in place of the user name.
+  const { MLFLOW_TRACKING_TOKEN: _token, MLFLOW_TRACKING_AUTH: _auth, ...env } = process.env;
+  const child = spawn(program, args, { stdio: 'inherit', env: { ...env, ...variables } });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
+  return new Promise((resolve) => {
+    child.once('error', (error: NodeJS.ErrnoException) => {
+      process.stderr.write(`error: cannot run ${program}: ${messageOf(error)}\n`);
+      resolve(error.code === 'ENOENT' ? EXIT.notFound : EXIT.cannotRun);
+    });
+    child.once('exit', (code, signal) => {
+      resolve(code ?? EXIT.bySignal + (signal === null ? 0 : constants.signals[signal]));
+    });
+  });
+}
+
+function toPort(text: string): number {
+  const port = Number(text);
+  if (!/^\d{1,5}$/.test(text) || port > 65_535) throw new InvalidArgumentError('expected a port, 0 to 65535');
+  return port;
+}

@@ -1,0 +1,155 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import basicAuth from '@fastify/basic-auth';
+import replyFrom from '@fastify/reply-from';
+import Fastify from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { TokenSource } from '../auth/token-source.ts';
+import { listenFailed, messageOf } from '../errors.ts';
+import { bareUrl, quote } from '../network-words.ts';
+
+export type ProxyOptions = {
+  /** Of MLflow; a base path is kept. */
+  readonly upstream: URL;
+  /** PEM; the CA takes the place of those that Node trusts. */
+  readonly tls: { readonly caFile?: string; readonly certFile?: string; readonly keyFile?: string };
+  /** On the loopback interface; 0 takes a free one. */
+  readonly port: number;
+  /** Whoever knows them may use the account of the tokens. */
+  readonly door: { readonly username: string; readonly password: string };
+};
+
+export type Proxy = { readonly url: string; stop(): Promise<void> };
+
+const HOST = '127.0.0.1';
+/** Larger ones, such as artifacts, are passed on as they come, and so cannot be sent again with another token. */
+const MOST_KEPT = 1024 * 1024;
+/** MLflow takes its time for some requests. */
+const TIMEOUT_MS = 600_000;
+
+/**
+ * Passes on what comes to MLflow, with a fresh token in place of the user name and password that it asks for. A request
+ * whose token MLflow does not take goes again with another one, once.
+ * @throws RelayError LISTEN_FAILED
+ */
+export async function startProxy(options: ProxyOptions, tokens: TokenSource): Promise<Proxy> {
+  const { upstream, tls, port, door } = options;
+  const basePath = upstream.pathname.replace(/\/+$/, '');
+  const app = Fastify({ forceCloseConnections: true, bodyLimit: MOST_KEPT, exposeHeadRoutes: false });
+
+  await app.register(basicAuth, {
+    authenticate: { realm: 'mlflow-trace-relay proxy' },
+    async validate(username, password) {
+      // Both, always: neither tells by its time how much of it is right.
+      const isUser = isEqual(username, door.username);
+      const isPassword = isEqual(password, door.password);
+      if (!isUser || !isPassword)
+        throw new Error('user name and password are those that the proxy was given');
+    },
+  });
+  await app.register(replyFrom, {
+    base: upstream.origin,
+    disableRequestLogging: true,
+    disableCache: true,
+    undici: {
+      headersTimeout: TIMEOUT_MS,
+      bodyTimeout: TIMEOUT_MS,
+      connect: { ca: read(tls.caFile), cert: read(tls.certFile), key: read(tls.keyFile) },
+    },
+  });
+  app.addHook('onRequest', app.basicAuth);
+
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', (request, payload, done) => {
+    const length = Number(request.headers['content-length'] ?? Number.NaN);
+    if (!(length <= MOST_KEPT)) {
+      done(null, payload);
+      return;
+    }
+    const chunks: Buffer[] = [];
+    payload.on('data', (chunk: Buffer) => chunks.push(chunk));
+    payload.once('end', () => done(null, Buffer.concat(chunks)));
+    payload.once('error', done);
+  });
+
+  async function pass(request: FastifyRequest, reply: FastifyReply, isAgain: boolean): Promise<FastifyReply> {
+    const token = await tokens.token();
+    if (token.kind !== 'token') return refuse(reply, 503, token.reason);
+    const { body } = request;
+    const canGoAgain = !isAgain && (body === undefined || body === null || Buffer.isBuffer(body));
+    return reply.from(basePath + (request.raw.url ?? '/').replace(/\?.*$/s, ''), {
+      ...(Buffer.isBuffer(body) &&
+        body.length > 0 && {
+          body,
+          contentType: request.headers['content-type'] ?? 'application/octet-stream',
+        }),
+      rewriteRequestHeaders: (_, headers) => ({ ...headers, authorization: `Bearer ${token.value}` }),
+      rewriteHeaders: (headers) => withOwnLocation(headers, upstream, basePath, urlOf()),
+      onResponse(_, __, response) {
+        const { statusCode, stream, headers } = response as unknown as UpstreamResponse;
+        if (statusCode === 401) tokens.drop(token.value);
+        if (statusCode !== 401 || !canGoAgain) {
+          void reply.send(stream);
+          return;
+        }
+        stream.resume();
+        for (const name of Object.keys(headers)) reply.removeHeader(name);
+        void pass(request, reply, true);
+      },
+      onError: (_, { error }) => {
+        const cause = error.cause instanceof Error ? error.cause : error;
+        void refuse(reply, 502, `${bareUrl(upstream)} did not answer: ${quote(messageOf(cause))}`);
+      },
+    });
+  }
+
+  app.all('/*', (request, reply) => pass(request, reply, false));
+
+  const urlOf = () => `http://${HOST}:${(app.server.address() as AddressInfo).port}`;
+  try {
+    await app.listen({ host: HOST, port });
+  } catch (error) {
+    await app.close();
+    throw listenFailed(HOST, port, '--port', error);
+  }
+  return { url: urlOf(), stop: () => app.close() };
+}
+
+type UpstreamResponse = {
+  readonly statusCode: number;
+  readonly stream: NodeJS.ReadableStream;
+  readonly headers: Record<string, unknown>;
+};
+
+/** In the form that MLflow's clients show (mlflow/utils/rest_utils.py). */
+function refuse(reply: FastifyReply, status: number, message: string): FastifyReply {
+  return reply.code(status).send({ error_code: 'TEMPORARILY_UNAVAILABLE', message });
+}
+
+/** A redirect of MLflow to itself leads back through the proxy. */
+function withOwnLocation<T extends { location?: unknown }>(
+  headers: T,
+  upstream: URL,
+  basePath: string,
+  own: string,
+): T {
+  const { location } = headers;
+  if (typeof location !== 'string' || !URL.canParse(location)) return headers;
+  const to = new URL(location);
+  if (to.origin !== upstream.origin || !to.pathname.startsWith(`${basePath}/`)) return headers;
+  return { ...headers, location: own + to.pathname.slice(basePath.length) + to.search + to.hash };
+}
+
+/** Without telling by the time it takes how much is equal. */
+function isEqual(a: string, b: string): boolean {
+  return timingSafeEqual(digestOf(a), digestOf(b));
+}
+
+function digestOf(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
+}
+
+function read(file: string | undefined): Buffer | undefined {
+  return file === undefined ? undefined : readFileSync(file);
+}

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { configCommand } from './commands/config.ts';
 import { deadLettersCommand } from './commands/dead-letters.ts';
+import { doctorCommand } from './commands/doctor.ts';
 import { queueCommand } from './commands/queue.ts';
 import { runCommand } from './commands/run.ts';
 import { RelayError } from './errors.ts';
@@ -50,7 +51,13 @@ Exit codes:
   1  failed while running; a second signal while stopping; Node too old
   2  wrong usage or configuration`,
     );
-  for (const command of [runCommand(), configCommand(), queueCommand(), deadLettersCommand()]) {
+  for (const command of [
+    runCommand(),
+    configCommand(),
+    doctorCommand(),
+    queueCommand(),
+    deadLettersCommand(),
+  ]) {
     root.addCommand(command);
     for (const each of [command, ...command.commands]) each.copyInheritedSettings(root);
   }

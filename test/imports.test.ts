@@ -46,6 +46,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 
   commands: [
     'config',
+    'doctor',
     'relay.ts',
     'network-words.ts',
     'otlp/traces-json.ts',
@@ -53,6 +54,17 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'queue/stored-letters.ts',
     'queue/letter-requests.ts',
     'queue/letter-work.ts',
+  ],
+  // It diagnoses by the code of the relay itself.
+  doctor: [
+    'config',
+    'certificates.ts',
+    'network-words.ts',
+    'loopback.ts',
+    'receiver/tls.ts',
+    'queue',
+    'destinations',
+    'auth',
   ],
   config: ['loopback.ts'],
   telemetry: [],

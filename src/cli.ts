@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { configCommand } from './commands/config.ts';
 import { deadLettersCommand } from './commands/dead-letters.ts';
+import { doctorCommand } from './commands/doctor.ts';
 import { proxyCommand } from './commands/proxy.ts';
 import { queueCommand } from './commands/queue.ts';
 import { runCommand } from './commands/run.ts';
@@ -58,6 +59,7 @@ Exit codes:
   for (const command of [
     runCommand(),
     configCommand(),
+    doctorCommand(),
     queueCommand(),
     deadLettersCommand(),
     tokenCommand(),

@@ -46,6 +46,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 
   commands: [
     'config',
+    'doctor',
     'relay.ts',
     'network-words.ts',
     'auth',
@@ -58,6 +59,17 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'queue/letter-work.ts',
   ],
   proxy: ['network-words.ts', 'auth/token-source.ts'],
+  // It diagnoses by the code of the relay itself.
+  doctor: [
+    'config',
+    'certificates.ts',
+    'network-words.ts',
+    'loopback.ts',
+    'receiver/tls.ts',
+    'queue',
+    'destinations',
+    'auth',
+  ],
   config: ['loopback.ts'],
   telemetry: [],
   otlp: [],

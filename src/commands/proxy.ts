@@ -2,13 +2,10 @@ import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:os';
 import { Command, InvalidArgumentError } from 'commander';
-import { createClientCredentials } from '../auth/client-credentials.ts';
 import type { TokenSource } from '../auth/token-source.ts';
 import { clientSecretOf, issuerOptionsOf } from '../config/client-credentials.ts';
 import { RelayError, messageOf } from '../errors.ts';
-import { startProxy } from '../proxy/proxy-server.ts';
 import { createLogger } from '../telemetry/logger.ts';
-import { createMetrics } from '../telemetry/metrics.ts';
 import { withDestination } from './destination-option.ts';
 import type { ChosenDestination } from './destination-option.ts';
 import { print } from './print.ts';
@@ -49,7 +46,8 @@ MLFLOW_TRACKING_PASSWORD, beside MLFLOW_TRACKING_URI. It exits as its command do
     const port = command.opts<{ port?: number }>().port ?? (program === undefined ? DEFAULT_PORT : 0);
     const log = createLogger('warn', 2);
     const start = async () => {
-      const tokens = tokensOf(chosen, log);
+      const tokens = await tokensOf(chosen, log);
+      const { startProxy } = await import('../proxy/proxy-server.ts');
       const door = { username: USERNAME, password: randomBytes(24).toString('base64url') };
       const { url, tls } = chosen.config;
       const files = {
@@ -94,10 +92,11 @@ MLFLOW_TRACKING_PASSWORD, beside MLFLOW_TRACKING_URI. It exits as its command do
   });
 }
 
-function tokensOf(
+/** Only this command pays for loading what asks issuers. */
+async function tokensOf(
   { name, config, file }: ChosenDestination,
   log: ReturnType<typeof createLogger>,
-): TokenSource {
+): Promise<TokenSource> {
   const { auth } = config;
   if (auth.kind === 'none') {
     throw new RelayError(
@@ -105,6 +104,8 @@ function tokensOf(
       `${file}: destination ${name} needs no token (auth is {kind: none}): use ${config.url} as it is`,
     );
   }
+  const { createClientCredentials } = await import('../auth/client-credentials.ts');
+  const { createMetrics } = await import('../telemetry/metrics.ts');
   const options = { destination: name, ...issuerOptionsOf(auth), clientSecret: clientSecretOf(auth) };
   return createClientCredentials(options, { log, metrics: createMetrics() });
 }

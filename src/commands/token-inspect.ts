@@ -8,8 +8,7 @@ import { quote } from '../network-words.ts';
 import { withDestination } from './destination-option.ts';
 import { print } from './print.ts';
 import { tokenWish, withTokenOptions } from './token-options.ts';
-import type { TokenFlags } from './token-options.ts';
-import { wantedToken } from './wanted-token.ts';
+import type { TokenFlags, TokenWish } from './token-options.ts';
 
 /** What a token says of itself, and what MLflow will make of it. Never the token. */
 export function tokenInspectCommand(): Command {
@@ -22,9 +21,7 @@ export function tokenInspectCommand(): Command {
   return withDestination(command, async (chosen) => {
     const flags = command.opts<TokenFlags & { stdin?: boolean; json?: boolean }>();
     const token =
-      flags.stdin === true
-        ? readFileSync(0, 'utf8').trim()
-        : (await wantedToken(tokenWish(chosen, flags))).accessToken;
+      flags.stdin === true ? readFileSync(0, 'utf8').trim() : await tokenOf(tokenWish(chosen, flags));
     const claims = readClaims(token);
     if (claims === undefined) {
       throw new RelayError(
@@ -32,7 +29,10 @@ export function tokenInspectCommand(): Command {
         'this is no signed JWT (RFC 7515): an opaque token tells nothing, and mlflow-oidc-auth takes none',
       );
     }
-    const shown = { ...claims, lacks: lacksOf(claims) };
+    const shown = {
+      ...claims,
+      lacks: Object.values(lacksOf(claims)).map(({ what, remedy }) => `${what}: ${remedy}`),
+    };
     await print(flags.json === true ? `${JSON.stringify(shown)}\n` : inWords(shown, Date.now()));
   }).addHelpText(
     'after',
@@ -41,6 +41,11 @@ Examples:
   mlflow-trace-relay token inspect --config relay.yaml
   echo "$MLFLOW_TRACKING_TOKEN" | mlflow-trace-relay token inspect --config relay.yaml --stdin`,
   );
+}
+
+async function tokenOf(wish: TokenWish): Promise<string> {
+  const { wantedToken } = await import('./wanted-token.ts');
+  return (await wantedToken(wish)).accessToken;
 }
 
 function inWords(claims: TokenClaims & { readonly lacks: readonly string[] }, now: number): string {

@@ -1,11 +1,8 @@
 import { Command } from 'commander';
-import { revoke } from '../auth/grants.ts';
-import { createIssuerClient } from '../auth/issuer-client.ts';
 import { withDestination } from './destination-option.ts';
 import { print } from './print.ts';
 import { tokenWish, withTokenOptions } from './token-options.ts';
 import type { TokenFlags } from './token-options.ts';
-import { asNoToken } from './wanted-token.ts';
 
 /** Ends what is kept, here and at the issuer. */
 export function tokenRevokeCommand(): Command {
@@ -19,6 +16,9 @@ export function tokenRevokeCommand(): Command {
       await print('no token is kept: nothing to revoke\n');
       return;
     }
+    const { revoke } = await import('../auth/grants.ts');
+    const { createIssuerClient } = await import('../auth/issuer-client.ts');
+    const { asNoToken } = await import('./wanted-token.ts');
     try {
       const client = createIssuerClient(wish.issuer);
       const { signal } = new AbortController();

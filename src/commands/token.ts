@@ -7,7 +7,6 @@ import { tokenInspectCommand } from './token-inspect.ts';
 import { tokenWish, withTokenOptions } from './token-options.ts';
 import type { TokenFlags } from './token-options.ts';
 import { tokenRevokeCommand } from './token-revoke.ts';
-import { wantedToken } from './wanted-token.ts';
 import type { KeptToken } from '../auth/token-cache.ts';
 
 const FORMATS = ['token', 'header', 'env', 'json'] as const;
@@ -30,6 +29,8 @@ export function tokenCommand(): Command {
         'warning: the password grant is for users of tests; for people there is --grant device_code\n',
       );
     }
+    // Only these commands pay for loading what asks issuers.
+    const { wantedToken } = await import('./wanted-token.ts');
     const token = await wantedToken(tokenWish(chosen, flags));
     await print(`${formatted(flags.format, token, chosen)}\n`);
   })

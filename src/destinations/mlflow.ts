@@ -16,7 +16,7 @@ import { accountWords, refusalWords } from './token-words.ts';
 const REFUSALS_TO_BLOCK = 3;
 
 /** An ExportTraceServiceRequest with one empty ResourceSpans: MLflow answers 200, where it would store, and stores nothing. */
-const NOTHING = [Uint8Array.of(0x0a, 0x00)];
+export const NOTHING = [Uint8Array.of(0x0a, 0x00)];
 /** Who takes longer to say nothing is not back yet; in a backlog's way for no longer than this. */
 const PROBE_TIMEOUT_MS = 2_000;
 

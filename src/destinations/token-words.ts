@@ -21,7 +21,7 @@ export function refusalWords(claims: TokenClaims | undefined): string {
     return `compare the issuer and audience that MLflow expects with those of the token. ${OTHER_CAUSES}`;
   }
   const { client, issuer, audience, groups, username } = claims;
-  const lacks = lacksOf(claims);
+  const lacks = Object.values(lacksOf(claims)).map(({ what, remedy }) => `${what}: ${remedy}`);
   const has = [
     ...(audience.length === 0 ? [] : [`aud ${list(audience)} (OIDC_AUDIENCE)`]),
     ...(groups === undefined || groups.length === 0 ? [] : [`groups ${list(groups)} (OIDC_GROUP_NAME)`]),
@@ -41,34 +41,53 @@ export function accountWords(claims: TokenClaims | undefined): string {
   return claims?.username === undefined ? "the relay's account" : `the service account ${claims.username}`;
 }
 
+/** What is wrong with a claim, and what to do. */
+export type Lack = { readonly what: string; readonly remedy: string };
+
 /** What mlflow-oidc-auth will not do without, by the names that its settings have unless changed. */
-export function lacksOf({ audience, groups, username }: TokenClaims): string[] {
-  const lacks: string[] = [];
-  if (audience.length === 0) {
-    lacks.push('it has no aud claim: add an audience mapper, for what mlflow-oidc-auth has as OIDC_AUDIENCE');
-  }
-  if (username === undefined) {
-    lacks.push(
-      'it has neither an email nor a preferred_username claim (OIDC_USERNAME_FIELD), by which mlflow-oidc-auth knows an account: ' +
-        'add a mapper for the user name (Keycloak: the client scope profile has one)',
-    );
-  }
+export function lacksOf({ audience, groups, username }: TokenClaims): {
+  readonly audience?: Lack;
+  readonly username?: Lack;
+  readonly groups?: Lack;
+} {
+  const groupsLack = lackOfGroups(groups);
+  return {
+    ...(audience.length === 0 && {
+      audience: {
+        what: 'it has no aud claim',
+        remedy: 'add an audience mapper, for what mlflow-oidc-auth has as OIDC_AUDIENCE',
+      },
+    }),
+    ...(username === undefined && {
+      username: {
+        what: 'it has neither an email nor a preferred_username claim (OIDC_USERNAME_FIELD), by which mlflow-oidc-auth knows an account',
+        remedy: 'add a mapper for the user name (Keycloak: the client scope profile has one)',
+      },
+    }),
+    ...(groupsLack && { groups: groupsLack }),
+  };
+}
+
+function lackOfGroups(groups: TokenClaims['groups']): Lack | undefined {
   if (groups === undefined) {
-    lacks.push(
-      'it has no groups claim (OIDC_GROUPS_ATTRIBUTE), without which mlflow-oidc-auth lets no new account in: add a group mapper',
-    );
-  } else if (groups.length === 0) {
-    lacks.push(
-      'its groups claim is empty, and mlflow-oidc-auth lets no new account in without a group: ' +
-        'put the service account into one that OIDC_GROUP_NAME names',
-    );
-  } else if (groups.every((group) => group.startsWith('/'))) {
-    lacks.push(
-      `its groups claim has full paths (${list(groups)}), which are other names to mlflow-oidc-auth: ` +
-        'turn "Full group path" off in the group mapper',
-    );
+    return {
+      what: 'it has no groups claim (OIDC_GROUPS_ATTRIBUTE), without which mlflow-oidc-auth lets no new account in',
+      remedy: 'add a group mapper',
+    };
   }
-  return lacks;
+  if (groups.length === 0) {
+    return {
+      what: 'its groups claim is empty, and mlflow-oidc-auth lets no new account in without a group',
+      remedy: 'put the service account into one that OIDC_GROUP_NAME names',
+    };
+  }
+  if (groups.every((group) => group.startsWith('/'))) {
+    return {
+      what: `its groups claim has full paths (${list(groups)}), which are other names to mlflow-oidc-auth`,
+      remedy: 'turn "Full group path" off in the group mapper',
+    };
+  }
+  return undefined;
 }
 
 function list(texts: readonly string[]): string {

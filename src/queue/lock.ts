@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { RelayError, messageOf } from '../errors.ts';
@@ -19,7 +19,7 @@ export function lockDirectory(directory: string): () => void {
   const database = openDatabase();
   function openDatabase() {
     try {
-      return new DatabaseSync(join(directory, 'lock.sqlite'), { timeout: 0 });
+      return new DatabaseSync(lockPath(directory), { timeout: 0 });
     } catch (error) {
       throw new RelayError(
         'QUEUE_UNUSABLE',
@@ -69,6 +69,30 @@ export function isLocked(directory: string): boolean {
   }
 }
 
+/**
+ * Who has the lock now, in words; undefined: nobody. Writes nothing, so that who only looks is not taken for a relay.
+ * @throws Error where this user may not read it
+ */
+export function holderOf(directory: string): string | undefined {
+  try {
+    accessSync(lockPath(directory), constants.R_OK);
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
+    throw error;
+  }
+  const { DatabaseSync } = loadSqlite();
+  const database = new DatabaseSync(lockPath(directory), { readOnly: true, timeout: 0 });
+  try {
+    database.exec('SELECT count(*) FROM sqlite_schema');
+    return undefined;
+  } catch (error) {
+    if ((error as { errcode?: number }).errcode === SQLITE_BUSY) return lockHolder(directory);
+    throw error;
+  } finally {
+    database.close();
+  }
+}
+
 /** Who has, or had, the lock, in words. */
 export function lockHolder(directory: string): string {
   try {
@@ -76,6 +100,10 @@ export function lockHolder(directory: string): string {
   } catch {
     return 'its process is not known';
   }
+}
+
+function lockPath(directory: string): string {
+  return join(directory, 'lock.sqlite');
 }
 
 function holderPath(directory: string): string {

@@ -1,0 +1,187 @@
+import { readFileSync } from 'node:fs';
+import { createIssuerClient } from '../auth/issuer-client.ts';
+import { parseCertificates } from '../certificates.ts';
+import { clientSecretOf, issuerOptionsOf } from '../config/client-credentials.ts';
+import type { ClientCredentialsConfig } from '../config/client-credentials.ts';
+import type { Config } from '../config/schema.ts';
+import { createHttpClient } from '../destinations/http-client.ts';
+import type { TlsFiles } from '../destinations/http-client.ts';
+import { accountWords } from '../destinations/token-words.ts';
+import { createLogger } from '../telemetry/logger.ts';
+import { checkTimes, checkUsage } from './certificates.ts';
+import { ok } from './checkup.ts';
+import type { Checkup, Done } from './checkup.ts';
+import { checkClaim } from './claims.ts';
+import { checkClock, checkTokenTimes } from './clocks.ts';
+import { checkExperiment, checkPermission } from './experiment.ts';
+import { checkClosedFile, checkSecret } from './files.ts';
+import { checkClient, checkDiscovery, checkLifetime, metadataUrlOf, readIssuerClock } from './issuer.ts';
+import type { Granted } from './issuer.ts';
+import {
+  checkConnection,
+  checkHealth,
+  checkOpenness,
+  checkRoute,
+  checkStore,
+  checkToken,
+  checkVersion,
+} from './mlflow.ts';
+import type { Answered, Upstream } from './upstream.ts';
+import { checkAddress } from './way.ts';
+
+type DestinationConfig = Config['destinations'][string];
+
+/** What the report says, the relay's own code need not say as well. */
+const LOG = createLogger('fatal');
+
+/** The way to one MLflow: its issuer first, then MLflow as a client with that token. */
+export async function examineDestination(
+  checkup: Checkup,
+  name: string,
+  config: DestinationConfig,
+): Promise<void> {
+  const { auth } = config;
+  const granted = auth.kind === 'none' ? undefined : await examineIssuer(checkup, name, auth);
+  await examineMlflow(checkup, name, config, granted);
+}
+
+async function examineIssuer(
+  checkup: Checkup,
+  name: string,
+  auth: ClientCredentialsConfig,
+): Promise<Done<Granted>> {
+  const keys = `destinations.${name}.auth`;
+  const options = issuerOptionsOf(auth);
+  const client = createIssuerClient(options);
+  const { client_secret_file: secretFile } = auth;
+
+  await checkup.check('client secret', [], () => checkSecret(secretFile));
+  const address = await checkup.check('issuer address', [], () =>
+    checkAddress(
+      metadataUrlOf(options),
+      `${keys}.${options.issuer === undefined ? 'discovery_url' : 'issuer'}`,
+      auth.timeout,
+    ),
+  );
+  const discovery = await checkup.check('issuer discovery', [address], () =>
+    checkDiscovery(client, options, keys),
+  );
+  const granted = await checkup.check('client authentication', [discovery], async (metadata) => {
+    return checkClient(client, metadata, await clientSecretOf(auth)(), options, keys);
+  });
+  await checkup.check('token lifetime', [granted], (token) => checkLifetime(token, auth.timeout));
+  await checkup.check('issuer clock', [granted], async ({ issuedAt }) =>
+    checkClock('the issuer', {
+      'its token': issuedAt,
+      'its answer': await readIssuerClock(options, name, LOG),
+    }),
+  );
+  return granted;
+}
+
+/** @param granted undefined: no token is configured */
+async function examineMlflow(
+  checkup: Checkup,
+  name: string,
+  config: DestinationConfig,
+  granted: Done<Granted> | undefined,
+): Promise<void> {
+  const { url, timeout, workspace, repair } = config;
+  const token = granted?.found?.value;
+  const tls = tlsFilesOf(config.tls);
+  const common = { name, tls, timeoutMs: timeout, maxResponseSize: config.max_response_size };
+  const base = new URL(url.endsWith('/') ? url : `${url}/`);
+  const keys = keysOf(name);
+
+  const upstream = await checkup.check('TLS files', [], () =>
+    ok(tls.caFile === undefined ? 'the CAs that Node trusts are trusted' : `${tls.caFile} can be used`, {
+      base,
+      http: createHttpClient(common, LOG),
+      token: token?.value,
+      workspace,
+      experiment: config.experiment,
+      account: accountWords(token?.claims),
+      keys,
+    } satisfies Upstream),
+  );
+  await examineClientCertificate(checkup, tls, upstream);
+  const address = await checkup.check('MLflow address', [], () => checkAddress(base, keys.url, timeout));
+  const connection = await checkup.check('MLflow connection', [upstream, address], (to) =>
+    checkConnection(to, granted !== undefined && token === undefined),
+  );
+  await checkup.check('MLflow clock', [connection], ({ clock }) =>
+    checkClock('MLflow', { 'its answer': clock }),
+  );
+  await checkup.check('MLflow health', [upstream, connection], checkHealth);
+  // Without its token all that is asked with one would only be refused.
+  const needed = granted === undefined ? [connection] : [connection, granted];
+  await checkup.check('MLflow version', [upstream, ...needed], checkVersion);
+  await checkup.check('MLflow store', [upstream, ...needed], checkStore);
+  const openness = await checkup.check('requests without a token', [upstream, connection], (to) =>
+    checkOpenness(to, granted !== undefined),
+  );
+  const route = await checkup.check('OTLP route', [upstream, ...needed], checkRoute);
+  const taken =
+    granted === undefined ? openness : await examineToken(checkup, granted, upstream, connection, route);
+  const id = await checkup.check('experiment', [upstream, route, taken], (to) => checkExperiment(to, LOG));
+  await checkup.check('permission', [upstream, id], (to, experimentId) =>
+    checkPermission(to, experimentId, { ...common, url: new URL(url), workspace, repair }, token, LOG),
+  );
+  await upstream.found?.value.http.close();
+}
+
+async function examineToken(
+  checkup: Checkup,
+  granted: Done<Granted>,
+  upstream: Done<Upstream>,
+  connection: Done<Answered>,
+  route: Done<Answered>,
+): Promise<Done<undefined>> {
+  await checkup.check('token times', [connection, granted], ({ clock }, { issuedAt, lifetimeMs }) =>
+    checkTokenTimes(issuedAt, clock, lifetimeMs),
+  );
+  const taken = await checkup.check('token', [upstream, route, granted], checkToken);
+  const isTaken = route.found === undefined ? undefined : taken.found !== undefined;
+  for (const [name, claim] of [
+    ['token audience', 'audience'],
+    ['token user name', 'username'],
+    ['token groups', 'groups'],
+  ] as const) {
+    await checkup.check(name, [granted], ({ claims }) => checkClaim(claim, claims, isTaken));
+  }
+  return taken;
+}
+
+async function examineClientCertificate(
+  checkup: Checkup,
+  { certFile, keyFile }: TlsFiles,
+  usable: Done<unknown>,
+): Promise<void> {
+  if (certFile === undefined || keyFile === undefined) return;
+  await checkup.check('client key file', [], () => checkClosedFile(keyFile));
+  const chain = await checkup.check('client certificate', [usable], () => {
+    const certificates = parseCertificates(readFileSync(certFile, 'latin1'));
+    const usage = checkUsage(certificates[0]!, 'clientAuth', certFile);
+    return usage.state === 'failed' ? usage : ok(usage.words, certificates);
+  });
+  await checkup.check('client certificate time', [chain], (certificates) =>
+    checkTimes(certificates, Date.now(), certFile),
+  );
+}
+
+function keysOf(name: string): Upstream['keys'] {
+  const destination = `destinations.${name}`;
+  return {
+    url: `${destination}.url`,
+    caFile: `${destination}.tls.ca_file`,
+    certFile: `${destination}.tls.cert_file`,
+  };
+}
+
+function tlsFilesOf(tls: DestinationConfig['tls']): TlsFiles {
+  return {
+    ...(tls?.ca_file !== undefined && { caFile: tls.ca_file }),
+    ...(tls?.cert_file !== undefined && { certFile: tls.cert_file }),
+    ...(tls?.key_file !== undefined && { keyFile: tls.key_file }),
+  };
+}

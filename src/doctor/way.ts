@@ -1,0 +1,59 @@
+import { lookup } from 'node:dns/promises';
+import { isIP } from 'node:net';
+import { networkWords } from '../network-words.ts';
+import { failed, ok } from './checkup.ts';
+import type { Verdict } from './checkup.ts';
+
+/* The way to another machine. */
+
+/** Which keys of the configuration lead there. */
+export type Keys = { readonly url: string; readonly caFile: string; readonly certFile?: string };
+
+/** Looks its name up as every connection does. */
+export async function checkAddress(url: URL, key: string, timeoutMs: number): Promise<Verdict<URL>> {
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  if (isIP(host) !== 0) return ok(`${host} is an address`, url);
+  try {
+    const addresses = await Promise.race([lookup(host, { all: true }), late(timeoutMs)]);
+    return ok(`${host} is ${addresses.map(({ address }) => address).join(', ')}`, url);
+  } catch (error) {
+    return failed(
+      networkWords(error, url, timeoutMs),
+      `correct ${key}, or the DNS of this machine (/etc/resolv.conf; in Kubernetes: the name with its namespace, and a network policy that lets DNS out)`,
+    );
+  }
+}
+
+/**
+ * What to do where there was no answer.
+ * @param reason of `networkWords`
+ */
+export function wayFix(reason: string, url: URL, keys: Keys): string {
+  const { host, hostname } = url;
+  if (/not signed by a CA that is trusted/.test(reason)) {
+    return `set ${keys.caFile} to a file with the certificate of the CA that issued it`;
+  }
+  if (/is not valid now/.test(reason))
+    return `renew the certificate of ${host}, or set the clock of this machine`;
+  if (/is for other names/.test(reason)) {
+    return `give ${keys.url} a name of that certificate, or have one issued for ${hostname}`;
+  }
+  if (/does not speak TLS/.test(reason))
+    return `correct the scheme or port of ${keys.url}, or set up TLS at ${host}`;
+  if (/refused the TLS handshake/.test(reason) && keys.certFile !== undefined) {
+    return `set ${keys.certFile} and its key_file to a certificate that ${host} takes`;
+  }
+  if (/in time|within|no route/.test(reason)) {
+    return `let connections from here to ${host} through (firewalls, network policies), see that it is not overloaded, or correct ${keys.url}`;
+  }
+  return `see that it runs at ${host} and speaks ${url.protocol === 'https:' ? 'HTTPS' : 'HTTP'} there, or correct ${keys.url}`;
+}
+
+function late(timeoutMs: number): Promise<never> {
+  return new Promise((_, reject) => {
+    setTimeout(
+      () => reject(Object.assign(new Error('the DNS server is slow'), { code: 'EAI_AGAIN' })),
+      timeoutMs,
+    ).unref();
+  });
+}

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { configCommand } from './commands/config.ts';
 import { deadLettersCommand } from './commands/dead-letters.ts';
+import { injectCommand } from './commands/inject.ts';
 import { queueCommand } from './commands/queue.ts';
 import { runCommand } from './commands/run.ts';
 import { tokenCommand } from './commands/token.ts';
@@ -60,6 +61,7 @@ Exit codes:
     queueCommand(),
     deadLettersCommand(),
     tokenCommand(),
+    injectCommand(),
   ]) {
     root.addCommand(command);
     for (const each of [command, ...command.commands]) each.copyInheritedSettings(root);

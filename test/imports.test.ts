@@ -20,6 +20,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'main.ts': ['node-version.ts', 'cli.ts'],
   'node-version.ts': [],
   'cli.ts': ['commands'],
+  // The library of the package.
+  'testing.ts': ['commands/destination-option.ts', 'config', 'inject'],
   'errors.ts': [],
   'network-words.ts': [],
   'loopback.ts': [],
@@ -35,8 +37,10 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'auth',
     'telemetry',
     'config',
+    'destination-tokens.ts',
     'relay-status.ts',
   ],
+  'destination-tokens.ts': ['auth', 'config'],
   'relay-status.ts': [
     'queue/queue.ts',
     'delivery/dispatcher.ts',
@@ -47,6 +51,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   commands: [
     'config',
     'relay.ts',
+    'inject',
     'network-words.ts',
     'auth',
     'destinations/token-words.ts',
@@ -56,6 +61,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'queue/letter-requests.ts',
     'queue/letter-work.ts',
   ],
+  inject: ['config', 'destination-tokens.ts', 'auth', 'destinations', 'otlp', 'network-words.ts'],
   config: ['loopback.ts'],
   telemetry: [],
   otlp: [],

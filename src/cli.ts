@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { configCommand } from './commands/config.ts';
 import { deadLettersCommand } from './commands/dead-letters.ts';
 import { doctorCommand } from './commands/doctor.ts';
+import { injectCommand } from './commands/inject.ts';
 import { proxyCommand } from './commands/proxy.ts';
 import { queueCommand } from './commands/queue.ts';
 import { runCommand } from './commands/run.ts';
@@ -64,6 +65,7 @@ Exit codes:
     deadLettersCommand(),
     tokenCommand(),
     proxyCommand(),
+    injectCommand(),
   ]) {
     root.addCommand(command);
     for (const each of [command, ...command.commands]) each.copyInheritedSettings(root);

@@ -1,8 +1,6 @@
-import { createClientCredentials } from './auth/client-credentials.ts';
-import type { TokenSource } from './auth/token-source.ts';
-import { clientSecretOf, issuerOptionsOf } from './config/client-credentials.ts';
 import type { Config } from './config/schema.ts';
 import { startDelivery } from './delivery/dispatcher.ts';
+import { createTokens } from './destination-tokens.ts';
 import type { Destination } from './destinations/destination.ts';
 import { createMlflowDestination } from './destinations/mlflow.ts';
 import { messageOf } from './errors.ts';
@@ -151,18 +149,6 @@ function startUpstream(
       { reader: queue.reader(name), destination, deadLetters: queue.deadLetters, metrics, log },
     ),
   };
-}
-
-function createTokens(
-  destination: string,
-  { auth }: DestinationConfig,
-  deps: { metrics: Metrics; log: Logger },
-): TokenSource | undefined {
-  if (auth.kind === 'none') return undefined;
-  return createClientCredentials(
-    { destination, ...issuerOptionsOf(auth), clientSecret: clientSecretOf(auth) },
-    deps,
-  );
 }
 
 /** From the front to the back; in front, requests in hand on both sides of the queue share the deadline. */

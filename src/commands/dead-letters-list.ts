@@ -3,8 +3,9 @@ import { loadConfig } from '../config/load.ts';
 import { storedLetters, storedSegments } from '../queue/stored-letters.ts';
 import { withConfigFile } from './config-option.ts';
 import { filterOf, isMeant, withFilter } from './letter-filter.ts';
-import { LetterSums, letterToJson, letterToLine, safeJson, unknownDestination } from './letter-words.ts';
+import { LetterSums, letterToJson, letterToLine, unknownDestination } from './letter-words.ts';
 import { print } from './print.ts';
+import { safeJson } from './safe-json.ts';
 
 /** Which dead letters there are. */
 export function deadLettersListCommand(): Command {

@@ -6,8 +6,9 @@ import { quote } from '../network-words.ts';
 import { storedLetters, storedSegments } from '../queue/stored-letters.ts';
 import type { ReadLetter } from '../queue/stored-letters.ts';
 import { withConfigFile } from './config-option.ts';
-import { letterToJson, safeJson, unknownLetters } from './letter-words.ts';
+import { letterToJson, unknownLetters } from './letter-words.ts';
 import { print } from './print.ts';
+import { safeJson } from './safe-json.ts';
 
 /** One dead letter, with its spans. */
 export function deadLettersShowCommand(): Command {

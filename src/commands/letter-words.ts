@@ -46,18 +46,6 @@ export function letterToLine(letter: LetterMeta, columns: number | undefined): s
   return columns === undefined ? line : cut(line, columns);
 }
 
-/** JSON that a terminal shows as it is: what would control it is escaped. */
-export function safeJson(value: unknown, indent?: number): string {
-  return JSON.stringify(value, undefined, indent).replaceAll(
-    /[\u007f-\u009f\p{Cf}\p{Zl}\p{Zp}]/gu,
-    (character) =>
-      Array.from(
-        { length: character.length },
-        (_, at) => `\\u${character.charCodeAt(at).toString(16).padStart(4, '0')}`,
-      ).join(''),
-  );
-}
-
 /** How many letters, spans and bytes there are, by destination. */
 export class LetterSums {
   readonly #sums = new Map<string, { letters: number; spans: number; bytes: number }>();

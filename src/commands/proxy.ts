@@ -3,9 +3,9 @@ import { randomBytes } from 'node:crypto';
 import { constants } from 'node:os';
 import { Command, InvalidArgumentError } from 'commander';
 import type { TokenSource } from '../auth/token-source.ts';
-import { clientSecretOf, issuerOptionsOf } from '../config/client-credentials.ts';
 import { RelayError, messageOf } from '../errors.ts';
 import { createLogger } from '../telemetry/logger.ts';
+import type { Logger } from '../telemetry/logger.ts';
 import { withDestination } from './destination-option.ts';
 import type { ChosenDestination } from './destination-option.ts';
 import { print } from './print.ts';
@@ -93,21 +93,15 @@ MLFLOW_TRACKING_PASSWORD, beside MLFLOW_TRACKING_URI. It exits as its command do
 }
 
 /** Only this command pays for loading what asks issuers. */
-async function tokensOf(
-  { name, config, file }: ChosenDestination,
-  log: ReturnType<typeof createLogger>,
-): Promise<TokenSource> {
-  const { auth } = config;
-  if (auth.kind === 'none') {
-    throw new RelayError(
-      'USAGE',
-      `${file}: destination ${name} needs no token (auth is {kind: none}): use ${config.url} as it is`,
-    );
-  }
-  const { createClientCredentials } = await import('../auth/client-credentials.ts');
+async function tokensOf({ name, config, file }: ChosenDestination, log: Logger): Promise<TokenSource> {
+  const { createTokens } = await import('../destination-tokens.ts');
   const { createMetrics } = await import('../telemetry/metrics.ts');
-  const options = { destination: name, ...issuerOptionsOf(auth), clientSecret: clientSecretOf(auth) };
-  return createClientCredentials(options, { log, metrics: createMetrics() });
+  const tokens = createTokens(name, config, { log, metrics: createMetrics() });
+  if (tokens !== undefined) return tokens;
+  throw new RelayError(
+    'USAGE',
+    `${file}: destination ${name} needs no token (auth is {kind: none}): use ${config.url} as it is`,
+  );
 }
 
 /** Signals go to it, and its end is this one's. @returns the exit code */

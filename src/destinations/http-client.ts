@@ -20,6 +20,8 @@ const CONNECT_SHARE = 0.8;
 export type HttpClientOptions = {
   /** Of the destination, below which the keys of its TLS files stand. */
   readonly name: string;
+  /** What stands before them in messages, where they are no keys of the configuration. */
+  readonly tlsKeys?: string;
   readonly tls: TlsFiles;
   /** For a whole request, from connecting to the last byte of the answer. */
   readonly timeoutMs: number;
@@ -195,19 +197,19 @@ async function decode(
   }
 }
 
-function readTls({ name, tls }: HttpClientOptions): { ca?: Buffer; cert?: Buffer; key?: Buffer } {
-  const keys = `destinations.${name}.tls`;
-  const ca = readPem(`${keys}.ca_file`, tls.caFile);
-  const cert = readPem(`${keys}.cert_file`, tls.certFile);
-  const key = readPem(`${keys}.key_file`, tls.keyFile);
+function readTls({ name, tls, tlsKeys }: HttpClientOptions): { ca?: Buffer; cert?: Buffer; key?: Buffer } {
+  const keys = tlsKeys ?? `destinations.${name}.tls.`;
+  const ca = readPem(`${keys}ca_file`, tls.caFile);
+  const cert = readPem(`${keys}cert_file`, tls.certFile);
+  const key = readPem(`${keys}key_file`, tls.keyFile);
   if (ca !== undefined) {
-    attempt(() => parseCertificates(ca.toString('latin1')), `${keys}.ca_file: ${tls.caFile}`);
+    attempt(() => parseCertificates(ca.toString('latin1')), `${keys}ca_file: ${tls.caFile}`);
   }
   const material = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
   // Says at once what connections would say one by one: no PEM, or a key of another certificate.
   attempt(
     () => createSecureContext(material),
-    `${keys}.cert_file and key_file: ${tls.certFile} and ${tls.keyFile} cannot be used:`,
+    `${keys}cert_file and key_file: ${tls.certFile} and ${tls.keyFile} cannot be used:`,
   );
   return material;
 }

@@ -179,7 +179,7 @@ export function createMlflowDestination(
  * in its future. 0 where that is not the reason, or the clocks make no sense.
  * @param date of the answer, by the upstream's clock
  */
-function earlyBy({ claims }: Token, date: string | undefined): number {
+export function earlyBy({ claims }: Token, date: string | undefined): number {
   const early = (claims?.validFrom ?? Number.NaN) * 1000 - Date.parse(date ?? '');
   return early > 0 && early <= MOST_EARLY_MS ? early : 0;
 }

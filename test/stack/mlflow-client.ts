@@ -1,37 +1,14 @@
-import { parseExactly } from './exact-json.ts';
+import { parseExactly } from '../../src/inject/exact-json.ts';
+import { readStoredTrace } from '../../src/inject/stored-trace.ts';
+import type { StoredTrace } from '../../src/inject/stored-trace.ts';
 import { waitFor } from './processes.ts';
 
-/** A value of an attribute as MLflow gives it back; integers that a double cannot hold are bigints. */
-export type StoredValue =
-  string | number | bigint | boolean | null | StoredValue[] | { [key: string]: StoredValue };
-export type StoredAttributes = Record<string, StoredValue>;
-
-/** A span read back; ids in lower-case hex, times in nanoseconds since the epoch. A root has the parent ''. */
-export type StoredSpan = {
-  traceId: string;
-  spanId: string;
-  parentSpanId: string;
-  name: string;
-  start: bigint;
-  end: bigint;
-  attributes: StoredAttributes;
-  events: { name: string; time: bigint; attributes: StoredAttributes }[];
-  links: { traceId: string; spanId: string; attributes: StoredAttributes }[];
-  /** As in STATUS_CODE_ERROR. */
-  status: { code: string; message: string };
-};
-
-export type StoredTrace = {
-  traceId: string;
-  experimentId: string;
-  /** IN_PROGRESS until the root is there; then OK or ERROR. */
-  state: string;
-  /** Tags of the trace, and with them the resource attributes. */
-  tags: Record<string, string>;
-  /** What MLflow has found out about it, as in mlflow.trace.session and mlflow.trace.tokenUsage. */
-  metadata: Record<string, string>;
-  spans: StoredSpan[];
-};
+export type {
+  StoredAttributes,
+  StoredSpan,
+  StoredTrace,
+  StoredValue,
+} from '../../src/inject/stored-trace.ts';
 
 export type Permission = 'READ' | 'EDIT' | 'MANAGE' | 'NO_PERMISSIONS';
 
@@ -79,7 +56,7 @@ export function createMlflowClient(url: string, token: () => Promise<string>): M
     });
     const text = await response.text();
     try {
-      return { status: response.status, body: parseJson(text) };
+      return { status: response.status, body: parseExactly(text) as Json };
     } catch {
       throw new Error(`${method} ${path}: ${response.status} ${text.slice(0, 200)}`);
     }
@@ -117,7 +94,7 @@ export function createMlflowClient(url: string, token: () => Promise<string>): M
     // Of a trace that is not there nobody can have a permission.
     if (status === 404 || status === 403) return undefined;
     if (status !== 200) throw new Error(`trace ${traceId}: ${status} ${JSON.stringify(body).slice(0, 300)}`);
-    return toTrace(traceId, body.trace);
+    return readStoredTrace(traceId, body);
   }
 
   return {
@@ -161,53 +138,3 @@ export function createMlflowClient(url: string, token: () => Promise<string>): M
 
 // oxlint-disable-next-line typescript/no-explicit-any -- answers of a foreign program, looked at field by field
 type Json = any;
-
-/** Times and integers of OTLP do not fit a double, and MLflow writes them as JSON numbers. */
-function parseJson(text: string): Json {
-  return parseExactly(text);
-}
-
-function toTrace(traceId: string, { trace_info: info, spans = [] }: Json): StoredTrace {
-  return {
-    traceId,
-    experimentId: info.trace_location.mlflow_experiment.experiment_id,
-    state: info.state,
-    tags: info.tags ?? {},
-    metadata: info.trace_metadata ?? {},
-    spans: spans.map((span: Json) => ({
-      traceId: toHex(span.trace_id),
-      spanId: toHex(span.span_id),
-      parentSpanId: toHex(span.parent_span_id),
-      name: span.name,
-      start: BigInt(span.start_time_unix_nano ?? 0),
-      end: BigInt(span.end_time_unix_nano ?? 0),
-      attributes: toAttributes(span.attributes),
-      events: (span.events ?? []).map((event: Json) => ({
-        name: event.name,
-        time: BigInt(event.time_unix_nano ?? 0),
-        attributes: toAttributes(event.attributes),
-      })),
-      links: (span.links ?? []).map((link: Json) => ({
-        traceId: toHex(link.trace_id),
-        spanId: toHex(link.span_id),
-        attributes: toAttributes(link.attributes),
-      })),
-      status: { code: span.status?.code ?? 'STATUS_CODE_UNSET', message: span.status?.message ?? '' },
-    })),
-  };
-}
-
-function toHex(base64: string | undefined): string {
-  return Buffer.from(base64 ?? '', 'base64').toString('hex');
-}
-
-function toAttributes(pairs: Json): StoredAttributes {
-  return Object.fromEntries((pairs ?? []).map(({ key, value }: Json) => [key, toValue(value ?? {})]));
-}
-
-function toValue(value: Json): StoredValue {
-  if ('array_value' in value) return (value.array_value.values ?? []).map(toValue);
-  if ('kvlist_value' in value) return toAttributes(value.kvlist_value.values);
-  const [plain] = Object.values(value);
-  return (plain ?? null) as StoredValue;
-}

@@ -3,8 +3,8 @@ import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { RelayError, messageOf } from '../../src/errors.ts';
+import { DEFAULT_SERVICE, agentTrace } from '../../src/inject/agent-trace.ts';
 import { lockDirectory } from '../../src/queue/lock.ts';
-import { agentTrace } from './agent-trace.ts';
 import { writeDevelopmentCertificates } from './certificates.ts';
 import type { DevelopmentCertificates } from './certificates.ts';
 import { createMlflowClient } from './mlflow-client.ts';
@@ -121,9 +121,9 @@ async function main(options: Options, signal: AbortSignal): Promise<void> {
     );
     undo.push(() => relay.stop());
 
-    const sent = agentTrace();
+    const sent = agentTrace(DEFAULT_SERVICE, {}, Date.now());
     await step('a trace over mutual TLS, kept on disk by the relay', () =>
-      send(relay.url, certificates, sent.body),
+      send(relay.url, certificates, sent.payload),
     );
     const client = createMlflowClient(mlflow.url, () => oidc.token(RELAY_CLIENT));
     const trace = await step('the same trace, read back from MLflow', () =>
@@ -202,9 +202,10 @@ function randomSecret(): string {
   return randomBytes(24).toString('base64url');
 }
 
-async function send(url: string, files: DevelopmentCertificates, body: string): Promise<void> {
+async function send(url: string, files: DevelopmentCertificates, payload: Uint8Array): Promise<void> {
   const { caFile, clientCertFile, clientKeyFile } = files;
-  const answer = await postTraces(url, { caFile, certFile: clientCertFile, keyFile: clientKeyFile }, body);
+  const client = { caFile, certFile: clientCertFile, keyFile: clientKeyFile };
+  const answer = await postTraces(url, client, payload, { 'content-type': 'application/x-protobuf' });
   if (answer.status !== 200) {
     throw new StackError(
       `the relay answered ${answer.status}: ${answer.body.toString('utf8').slice(0, 300)}`,

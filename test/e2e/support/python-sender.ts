@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { parseExactly } from '../../stack/exact-json.ts';
+import { parseExactly } from '../../../src/inject/exact-json.ts';
 import type { StoredSpan } from '../../stack/mlflow-client.ts';
 import { sdkEnvironment, withBigTimes } from './sdk-run.ts';
 

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { parseExactly } from '../../stack/exact-json.ts';
+import { parseExactly } from '../../../src/inject/exact-json.ts';
 import type { StoredSpan } from '../../stack/mlflow-client.ts';
 import type { Program } from '../../stack/sdks.ts';
 import type { Stack } from './stack.ts';

@@ -1,0 +1,94 @@
+import { readFileSync, statSync } from 'node:fs';
+import { Command } from 'commander';
+import { RelayError, messageOf } from '../errors.ts';
+import type { InjectedTrace, Load } from '../inject/inject.ts';
+import { withDestination } from './destination-option.ts';
+import { withInjectOptions } from './inject-options.ts';
+import type { InjectFlags } from './inject-options.ts';
+import { EXIT_CODE_HELP, exitCodeOf, summaryOf, traceToJson, traceToText } from './inject-words.ts';
+import { print } from './print.ts';
+import { Progress } from './progress.ts';
+
+const LARGEST_FILE = 256 * 1024 * 1024;
+const MOST_PROGRESS_LINES = 100;
+
+const EXAMPLES = `
+Examples:
+  mlflow-trace-relay inject --config relay.yaml --endpoint https://localhost:4318 \\
+    --ca-file ca.crt --cert-file client.crt --key-file client.key --wait 30s
+  mlflow-trace-relay inject --config relay.yaml --count 100 --rate 10 --wait 1m --json
+  mlflow-trace-relay inject --config relay.yaml --file traces.json --wait 30s`;
+
+/** Sends traces as a client of the relay does, and looks whether MLflow has them. */
+export function injectCommand(): Command {
+  const command = new Command('inject')
+    .description(
+      'send a trace to the relay, as an agent does that asks a model and calls a tool; with --wait read it back from MLflow, with the token of the destination, and compare it',
+    )
+    .addHelpText('after', `${EXAMPLES}\n${EXIT_CODE_HELP}`);
+  return withDestination(withInjectOptions(command), async (destination) => {
+    const flags = command.opts<InjectFlags>();
+    // Only this command pays for loading the SDK.
+    const { inject } = await import('../inject/inject.ts');
+    const { relayEndpoint } = await import('../inject/relay-endpoint.ts');
+    const { experimentOf } = await import('../inject/experiment-choice.ts');
+
+    const endpoint = relayEndpoint(flags, process.env);
+    const load = await loadOf(flags);
+    const total = load.kind === 'agent' ? load.count : undefined;
+    const progress =
+      total === undefined || total === 1
+        ? undefined
+        : new Progress(total, (done) => `${done} of ${total} traces`);
+    const step = Math.ceil((total ?? 1) / MOST_PROGRESS_LINES);
+    let known = 0;
+    let printed = Promise.resolve();
+    /** One after the other, as lines and progress share a terminal. */
+    const show = async (before: Promise<void>, result: InjectedTrace) => {
+      await before;
+      progress?.end();
+      await print(`${flags.json ? traceToJson(result) : traceToText(result)}\n`);
+      if (++known % step === 0) progress?.add(step);
+    };
+    const onResult = (result: InjectedTrace) => {
+      printed = show(printed, result);
+    };
+
+    const results = await inject({
+      endpoint,
+      destination,
+      load,
+      rate: flags.rate,
+      waitMs: flags.wait,
+      experiment: flags.experiment === undefined ? undefined : experimentOf(flags.experiment),
+      onResult,
+    });
+    await printed;
+    progress?.end();
+    if (results.length > 1 && flags.json === undefined) await print(`${summaryOf(results)}\n`);
+    process.exitCode = exitCodeOf(results);
+  });
+}
+
+/** @throws RelayError USAGE */
+async function loadOf({ file, count = 1, service, attribute = {} }: InjectFlags): Promise<Load> {
+  if (file === undefined) {
+    const { DEFAULT_SERVICE } = await import('../inject/agent-trace.ts');
+    return { kind: 'agent', count, service: service ?? DEFAULT_SERVICE, attributes: attribute };
+  }
+  const { readTraceFile } = await import('../inject/trace-file.ts');
+  const read = await readTraceFile(readTraces(file));
+  if (!read.ok) throw new RelayError('USAGE', `${file} ${read.problem}`);
+  return { kind: 'requests', requests: read.requests };
+}
+
+function readTraces(file: string): Buffer {
+  let size: number;
+  try {
+    ({ size } = statSync(file));
+    if (size <= LARGEST_FILE) return readFileSync(file);
+  } catch (cause) {
+    throw new RelayError('USAGE', `${file} cannot be read: ${messageOf(cause)}`, { cause });
+  }
+  throw new RelayError('USAGE', `${file} has ${size} bytes, more than ${LARGEST_FILE}: send it in parts`);
+}

@@ -1,0 +1,6 @@
+import type { ExperimentChoice } from '../destinations/experiment.ts';
+
+/** Digits are the id of an experiment, anything else is its name. */
+export function experimentOf(text: string): ExperimentChoice {
+  return /^[0-9]+$/.test(text) ? { id: text } : { name: text };
+}

@@ -1,0 +1,205 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { pino } from 'pino';
+import type { Config } from '../config/schema.ts';
+import { createTokens } from '../destination-tokens.ts';
+import type { ExperimentChoice } from '../destinations/experiment.ts';
+import { createHttpClient } from '../destinations/http-client.ts';
+import { createMetrics } from '../telemetry/metrics.ts';
+import { agentTrace } from './agent-trace.ts';
+import { createStoredWaiter } from './await-stored.ts';
+import type { Pending, StoredOutcome } from './await-stored.ts';
+import type { Difference } from './compare.ts';
+import { createMlflowReader } from './mlflow-reader.ts';
+import type { MlflowReader } from './mlflow-reader.ts';
+import type { RelayEndpoint } from './relay-endpoint.ts';
+import { createSender } from './sender.ts';
+import { sentTraces } from './sent-spans.ts';
+import type { StoredTrace } from './stored-trace.ts';
+
+/** What became of one trace. */
+export type InjectedTrace = {
+  /** In hex, 32 digits; MLflow calls it `tr-…`. */
+  readonly traceId: string;
+  /**
+   * - `stored`: MLflow has it, and shows what was sent.
+   * - `sent`: the relay has taken it; it was not waited for.
+   * - `refused`: the relay did not take it.
+   * - `not stored`: MLflow did not have all of it in time.
+   * - `differs`: MLflow has it, and shows something else.
+   * - `not readable`: the account of the relay may not read it, or MLflow cannot be asked as the configuration says.
+   */
+  readonly outcome: 'stored' | 'sent' | 'refused' | 'not stored' | 'differs' | 'not readable';
+  /** Spans sent. */
+  readonly spans: number;
+  /** Of `refused`, `not stored` and `not readable`: why, in words for a person. */
+  readonly reason?: string;
+  /** Of `differs`; else empty. */
+  readonly differences: readonly Difference[];
+  /** Of what was read back: milliseconds from the begin of sending until it was found in MLflow. */
+  readonly storedAfterMs?: number;
+  /** Its page in MLflow's UI, where the experiment is known. */
+  readonly link?: string;
+  /** What MLflow gave back. */
+  readonly trace?: StoredTrace;
+};
+
+/** What is sent: agent traces that are made up, or requests (ExportTraceServiceRequest, protobuf) as they are. */
+export type Load =
+  | {
+      readonly kind: 'agent';
+      readonly count: number;
+      readonly service: string;
+      readonly attributes: Readonly<Record<string, string>>;
+    }
+  | { readonly kind: 'requests'; readonly requests: readonly Uint8Array[] };
+
+export type Injection = {
+  readonly endpoint: RelayEndpoint;
+  readonly destination: { readonly name: string; readonly config: Config['destinations'][string] };
+  readonly load: Load;
+  /** Requests a second, each with one trace where they are made up; undefined: as fast as the relay answers. */
+  readonly rate: number | undefined;
+  /** Milliseconds for each trace, from the begin of its last request; undefined: it is not read back. */
+  readonly waitMs: number | undefined;
+  /** In place of that of the destination. */
+  readonly experiment: ExperimentChoice | undefined;
+  /** As soon as each is known. */
+  readonly onResult?: ((result: InjectedTrace) => void) | undefined;
+};
+
+/** Requests that have to be sent before their traces are looked for. */
+type Batch = () => readonly Uint8Array[];
+
+/** Of a trace that MLflow gives back: far above what its pages can show. */
+const LARGEST_TRACE = 64 * 1024 * 1024;
+
+/**
+ * Sends traces to the relay, one request after the other, and reads them back while it sends. In the order of sending.
+ * @throws RelayError CERTIFICATE_INVALID
+ */
+export async function inject(injection: Injection): Promise<InjectedTrace[]> {
+  const { endpoint, destination, load, rate, waitMs, onResult } = injection;
+  const { name, config } = destination;
+  const log = pino({ level: 'silent' });
+  const closing = new AbortController();
+  const closers: (() => Promise<void>)[] = [];
+  try {
+    const http = createHttpClient(
+      { name, tls: tlsOf(config), timeoutMs: config.timeout, maxResponseSize: LARGEST_TRACE },
+      log,
+    );
+    closers.push(() => http.close());
+    const sender = createSender(endpoint, log, closing.signal);
+    closers.push(() => sender.close());
+    const tokens = createTokens(name, config, { log, metrics: createMetrics() });
+    if (tokens !== undefined) closers.push(() => tokens.close());
+    const experiment = injection.experiment ?? config.experiment;
+    const reader = createMlflowReader(
+      { url: new URL(config.url), experiment, workspace: config.workspace },
+      { http, tokens },
+      closing.signal,
+    );
+    const awaitStored = createStoredWaiter(reader);
+    const linkTo = createLinks(config.url, reader, experiment);
+    const pace = createPace(rate);
+
+    /** Resolves when all are sent, to a promise for each trace in them. */
+    const send = async (payloads: readonly Uint8Array[]): Promise<Promise<InjectedTrace>[]> => {
+      const sentAt = performance.now();
+      let deadline = sentAt;
+      const refusals = new Map<string, string>();
+      for (const payload of payloads) {
+        await pace();
+        deadline = performance.now() + (waitMs ?? 0);
+        const result = await sender.send(payload, deadline);
+        if (result.kind === 'taken') continue;
+        for (const traceId of sentTraces([payload]).keys()) refusals.set(traceId, result.reason);
+      }
+      return [...sentTraces(payloads)].map(([traceId, spans]) =>
+        follow({ traceId, spans, sentAt, deadline, isNew: load.kind === 'agent' }, refusals.get(traceId)),
+      );
+    };
+
+    const follow = async (sent: Pending, refusal: string | undefined): Promise<InjectedTrace> => {
+      const known: Known = { traceId: sent.traceId, spans: sent.spans.length, differences: [] };
+      if (refusal !== undefined) return { ...known, outcome: 'refused', reason: refusal };
+      if (waitMs === undefined) return { ...known, outcome: 'sent', ...linkTo(sent.traceId) };
+      const outcome = await awaitStored(sent);
+      return { ...known, ...ofOutcome(outcome), ...linkTo(sent.traceId) };
+    };
+
+    const results: Promise<InjectedTrace>[] = [];
+    for (const batch of batchesOf(load)) {
+      for (const result of await send(batch())) {
+        results.push(
+          result.then((known) => {
+            onResult?.(known);
+            return known;
+          }),
+        );
+      }
+    }
+    return await Promise.all(results);
+  } finally {
+    closing.abort();
+    await Promise.all(closers.map((close) => close()));
+  }
+}
+
+type Known = Pick<InjectedTrace, 'traceId' | 'spans' | 'differences'>;
+
+function* batchesOf(load: Load): Generator<Batch> {
+  if (load.kind === 'requests') yield () => load.requests;
+  else {
+    for (let index = 0; index < load.count; index++) {
+      // At the moment of sending, so that it has ended just now.
+      yield () => [agentTrace(load.service, load.attributes, Date.now()).payload];
+    }
+  }
+}
+
+function ofOutcome(found: StoredOutcome): Omit<InjectedTrace, keyof Known> & Partial<Known> {
+  if ('reason' in found) {
+    return { outcome: found.kind, reason: found.reason };
+  }
+  const { kind: outcome, afterMs: storedAfterMs, trace } = found;
+  return {
+    outcome,
+    storedAfterMs,
+    trace,
+    ...(found.kind === 'differs' && { differences: found.differences }),
+  };
+}
+
+/** Resolves when the next request may go. */
+function createPace(rate: number | undefined): () => Promise<void> {
+  const start = performance.now();
+  let count = 0;
+  return async () => {
+    if (rate === undefined) return;
+    const wait = start + (count++ * 1_000) / rate - performance.now();
+    if (wait > 0) await pause(wait);
+  };
+}
+
+function createLinks(
+  url: string,
+  reader: MlflowReader,
+  experiment: ExperimentChoice,
+): (traceId: string) => { link?: string } {
+  return (traceId) => {
+    const id = reader.experimentId() ?? ('id' in experiment ? experiment.id : undefined);
+    const page = new URL(url);
+    page.hash = `/experiments/${id}/traces?selectedEvaluationId=tr-${traceId}`;
+    if (!page.pathname.endsWith('/')) page.pathname += '/';
+    return id === undefined ? {} : { link: page.href };
+  };
+}
+
+function tlsOf({ tls }: Config['destinations'][string]) {
+  return {
+    ...(tls?.ca_file !== undefined && { caFile: tls.ca_file }),
+    ...(tls?.cert_file !== undefined && { certFile: tls.cert_file }),
+    ...(tls?.key_file !== undefined && { keyFile: tls.key_file }),
+  };
+}

@@ -1,0 +1,337 @@
+import { execFile } from 'node:child_process';
+import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { parse, stringify } from 'yaml';
+import { injectTrace, injectTraces } from '../../src/testing.ts';
+import { startCommand } from './support/command.ts';
+import type { Ended } from './support/command.ts';
+import { clientFiles, startTestRelay, temporaryFolder } from './support/relay.ts';
+import type { TestRelay } from './support/relay.ts';
+import { useSharedStack } from './support/stack.ts';
+import type { Stack } from './support/stack.ts';
+import { makeTrace, requestOf, toProtobuf } from './support/traces.ts';
+import type { TestTrace } from './support/traces.ts';
+
+const EXAMPLES = join(import.meta.dirname, '../examples');
+const PROJECT = join(import.meta.dirname, '../..');
+const WAIT = ['--wait', '30s'];
+
+const cleanUps: (() => Promise<void>)[] = [];
+let stack: Stack;
+let relay: TestRelay;
+let experiment: string;
+beforeAll(async () => {
+  stack = await useSharedStack();
+  experiment = stack.experimentName();
+  relay = await startTestRelay(stack, { experiment: { name: experiment } }, (finish) =>
+    cleanUps.push(finish),
+  );
+});
+afterAll(async () => {
+  for (const cleanUp of cleanUps.toReversed()) await cleanUp();
+  await stack?.stop();
+});
+
+/** Tests that run at the same time cannot tell which of them is over. */
+const whenAllIsOver = (finish: () => Promise<void>) => void cleanUps.push(finish);
+
+/** As an exporter is told where the relay is. */
+function variables() {
+  const { caFile, certFile, keyFile } = clientFiles(stack);
+  return {
+    OTEL_EXPORTER_OTLP_ENDPOINT: relay.url,
+    OTEL_EXPORTER_OTLP_CERTIFICATE: caFile,
+    OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE: certFile,
+    OTEL_EXPORTER_OTLP_CLIENT_KEY: keyFile,
+  };
+}
+
+function run(...args: readonly string[]): Promise<Ended> {
+  return startCommand(variables(), 'inject', '--config', relay.configFile, ...args).ended;
+}
+
+type Line = {
+  trace_id: string;
+  outcome: string;
+  reason?: string;
+  link?: string;
+  stored_after_seconds?: number;
+  experiment_id?: string;
+  differences?: { span: string; what: string; sent: string; stored: string }[];
+};
+
+async function runJson(
+  ...args: readonly string[]
+): Promise<{ code: number | null; stderr: string; lines: Line[] }> {
+  const { code, stdout, stderr } = await run('--json', ...args);
+  const lines = stdout
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Line);
+  return { code, stderr, lines };
+}
+
+/** A configuration like that of the relay, for the account of another client. */
+async function configOf(client: { clientId: string; secret: string }): Promise<string> {
+  const folder = await temporaryFolder(whenAllIsOver);
+  const config = parse(await readFile(relay.configFile, 'utf8')) as {
+    destinations: { mlflow: { auth: object } };
+  };
+  const { mlflow } = config.destinations;
+  mlflow.auth = { ...mlflow.auth, client_id: client.clientId, client_secret_file: 'secret' };
+  await writeFile(join(folder, 'secret'), client.secret, { mode: 0o600 });
+  await writeFile(join(folder, 'relay.yaml'), stringify({ destinations: config.destinations }));
+  return join(folder, 'relay.yaml');
+}
+
+describe.concurrent('ends with', () => {
+  test('0: stored, and equal', async () => {
+    const { caFile, certFile, keyFile } = clientFiles(stack);
+    const flags = [
+      '--endpoint',
+      relay.url,
+      '--ca-file',
+      caFile,
+      '--cert-file',
+      certFile,
+      '--key-file',
+      keyFile,
+    ];
+    const args = ['inject', '--config', relay.configFile, ...flags, ...WAIT];
+    const { code, stdout, stderr } = await startCommand({}, ...args, '--service', 'my-agent').ended;
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const [, traceId = '', link] =
+      /^([0-9a-f]{32}) {2}stored and equal {2}5 spans {2}after \d+\.\d\d s {2}(http\S+)\n$/.exec(stdout) ??
+      [];
+    const id = await stack.mlflow.findExperiment(experiment);
+    expect(link).toBe(`${stack.mlflowUrl}/#/experiments/${id}/traces?selectedEvaluationId=tr-${traceId}`);
+    expect(await stack.mlflow.getTrace(traceId)).toMatchObject({
+      experimentId: id,
+      state: 'OK',
+      tags: { 'service.name': 'my-agent' },
+    });
+  });
+
+  test('0: taken by the relay, where it is not waited for', async () => {
+    const { code, lines } = await runJson();
+    expect({ code, lines }).toEqual({
+      code: 0,
+      lines: [{ trace_id: expect.any(String) as string, outcome: 'sent', spans: 5 }],
+    });
+    await stack.mlflow.waitForTrace(lines[0]!.trace_id, { spans: 5 });
+  });
+
+  test('3: refused by the relay', async () => {
+    const { code, lines } = await runJson('--endpoint', `${relay.url}/elsewhere`, ...WAIT);
+    expect(code).toBe(3);
+    expect(lines).toMatchObject([
+      { outcome: 'refused', reason: expect.stringContaining('/elsewhere/v1/traces answers 404: ') as string },
+    ]);
+  });
+
+  test('3: no client certificate', async () => {
+    const { OTEL_EXPORTER_OTLP_CERTIFICATE: ca } = variables();
+    const env = { OTEL_EXPORTER_OTLP_ENDPOINT: relay.url, OTEL_EXPORTER_OTLP_CERTIFICATE: ca };
+    const { code, stdout } = await startCommand(env, 'inject', '--config', relay.configFile).ended;
+    expect(code).toBe(3);
+    expect(stdout).toMatch(/refused by the relay {2}5 spans\n {2}.*client certificate/);
+  });
+
+  test('4: not in MLflow in time', async () => {
+    const { code, lines } = await runJson('--wait', '2s', '--experiment', 'nobody has made this');
+    expect(code).toBe(4);
+    expect(lines).toMatchObject([
+      { outcome: 'not stored', reason: 'experiment "nobody has made this" does not exist in MLflow' },
+    ]);
+  });
+
+  test('5: stored, but not as it was sent', async () => {
+    const { code, lines } = await runJson(...WAIT, '--attribute', `session.id=${'x'.repeat(300)}`);
+    expect(code).toBe(5);
+    expect(lines).toMatchObject([{ outcome: 'differs', differences: expect.any(Array) as [] }]);
+    expect(lines[0]!.differences?.map(({ span, what }) => [span, what])).toEqual([
+      ['invoke_agent weather-assistant', 'attribute session.id'],
+      ['invoke_agent weather-assistant', 'attribute relay.repaired'],
+    ]);
+  });
+
+  test('5: in another experiment than it is read from', async () => {
+    const other = await stack.mlflow.ensureExperiment(stack.experimentName());
+    const { code, lines } = await runJson(...WAIT, '--experiment', other);
+    expect(code).toBe(5);
+    const id = await stack.mlflow.findExperiment(experiment);
+    expect(lines[0]!.differences).toMatchObject([{ what: 'experiment', sent: other, stored: id }]);
+  });
+
+  test('6: an account that may not read it', async () => {
+    const config = await configOf(inject('stack').otherClient);
+    const { code, lines } = await runJson(...WAIT, '--config', config);
+    expect(code).toBe(6);
+    expect(lines).toMatchObject([{ outcome: 'not readable' }]);
+    expect(lines[0]!.reason).toContain(`service-account-other needs READ on experiment "${experiment}"`);
+  });
+
+  test('6: a client that the issuer refuses', async () => {
+    const config = await configOf({ clientId: stack.client.clientId, secret: 'outdated' });
+    const { code, lines } = await runJson(...WAIT, '--config', config);
+    expect(code).toBe(6);
+    expect(lines[0]!.reason).toMatch(/^no access token: /);
+    expect(JSON.stringify(lines)).not.toContain('outdated');
+  });
+});
+
+const toJson = ({ spans }: TestTrace) => JSON.stringify(requestOf(spans));
+
+describe.concurrent('a file', () => {
+  const ATTRIBUTES = {
+    text: 'ä "quoted"\n',
+    json: '{"a":[1,"two"]}',
+    whole: 7,
+    large: 2n ** 62n + 1n,
+    part: 0.25,
+    no: false,
+    list: ['a', 'b'],
+    map: { inner: [1, { deep: null }] },
+  };
+  const traceOf = (): TestTrace =>
+    makeTrace(3, {
+      attributes: ATTRIBUTES,
+      events: [{ name: 'event', time: 1_700_000_000_000_000_009n, attributes: { n: 1 } }],
+      status: { code: 'STATUS_CODE_ERROR', message: 'broken' },
+    });
+
+  test.each([
+    ['JSON lines', (traces: readonly TestTrace[]) => traces.map(toJson).join('\n')],
+    [
+      'protobuf',
+      (traces: readonly TestTrace[]) => toProtobuf(requestOf(traces.flatMap(({ spans }) => spans))),
+    ],
+  ])('of %s is sent as it is, ids and all', async (_, encode) => {
+    const traces = [traceOf(), traceOf()];
+    const file = join(await temporaryFolder(whenAllIsOver), 'traces');
+    await writeFile(file, encode(traces));
+    const { code, stderr, lines } = await runJson(...WAIT, '--file', file);
+    expect({ code, stderr, outcomes: lines.map(({ outcome }) => outcome) }).toEqual({
+      code: 0,
+      stderr: '',
+      outcomes: ['stored', 'stored'],
+    });
+    expect(lines.map(({ trace_id }) => trace_id).toSorted()).toEqual(
+      traces.map(({ traceId }) => traceId).toSorted(),
+    );
+  });
+
+  test('that is sent again with something changed is waited for until MLflow shows the change', async () => {
+    const trace = traceOf();
+    const file = join(await temporaryFolder(whenAllIsOver), 'traces.json');
+    await writeFile(file, toJson(trace));
+    expect((await runJson(...WAIT, '--file', file)).code).toBe(0);
+    const spans = trace.spans.map((span) => ({ ...span, name: `${span.name} again` }));
+    await writeFile(file, toJson({ ...trace, spans }));
+    expect((await runJson(...WAIT, '--file', file)).code).toBe(0);
+  });
+});
+
+test('many traces, with how far it is and what became of all', async () => {
+  const { code, stdout, stderr } = await run(...WAIT, '--count', '20', '--rate', '100');
+  expect(code).toBe(0);
+  const lines = stdout.trimEnd().split('\n');
+  expect(lines).toHaveLength(21);
+  expect(lines.at(-1)).toMatch(/^20 traces: 20 stored and equal, after \d+\.\d\d to \d+\.\d\d s$/);
+  const ids = lines.slice(0, 20).map((line) => line.split('  ')[0]);
+  expect(new Set(ids).size).toBe(20);
+  const id = await stack.mlflow.findExperiment(experiment);
+  expect(await stack.mlflow.searchTraces(id!)).toEqual(expect.arrayContaining(ids));
+  expect(stderr.split('\n').slice(0, 2)).toEqual(['1 of 20 traces', '2 of 20 traces']);
+});
+
+function libraryOptions() {
+  return { config: relay.configFile, endpoint: relay.url, ...clientFiles(stack) };
+}
+
+describe('as a library', () => {
+  test('gives what MLflow has of the trace', async () => {
+    const result = await injectTrace({ ...libraryOptions(), attributes: { 'user.id': 'me' } });
+    expect(result).toMatchObject({ outcome: 'stored', differences: [], trace: { state: 'OK' } });
+    expect(result.trace?.metadata['mlflow.trace.user']).toBe('me');
+    expect(JSON.parse(result.trace?.metadata['mlflow.trace.tokenUsage'] ?? '{}')).toMatchObject({
+      input_tokens: 412 + 468,
+      output_tokens: 23 + 57,
+    });
+  });
+
+  test('sends several, and need not wait', async () => {
+    const results = await injectTraces({ ...libraryOptions(), count: 3, wait: false });
+    expect(results.map(({ outcome }) => outcome)).toEqual(['sent', 'sent', 'sent']);
+    for (const { traceId } of results) await stack.mlflow.waitForTrace(traceId, { spans: 5 });
+    await expect(injectTraces({ ...libraryOptions(), count: 0 })).rejects.toThrow(
+      'count: expected 1 to 10000',
+    );
+    await expect(injectTraces({ ...libraryOptions(), count: 1, rate: 0 })).rejects.toThrow(
+      'rate: expected above 0',
+    );
+  });
+});
+
+/** As a person runs them. */
+function exampleOptions() {
+  return {
+    cwd: EXAMPLES,
+    env: {
+      ...process.env,
+      ...variables(),
+      NO_COLOR: '1',
+      RELAY_CONFIG: relay.configFile,
+      MLFLOW_TRACE_RELAY: `${process.execPath} ${join(PROJECT, 'dist/main.js')}`,
+    },
+    timeout: 120_000,
+  };
+}
+
+describe('the example', () => {
+  test('for vitest passes', async () => {
+    const vitest = join(PROJECT, 'node_modules/vitest/vitest.mjs');
+    const { stdout } = await promisify(execFile)(process.execPath, [vitest, 'run'], exampleOptions());
+    expect(stdout).toMatch(/Tests\D+1 passed/);
+  });
+
+  test('for Python passes', async () => {
+    const args = ['-B', '-m', 'unittest', 'test_inject'];
+    const { stderr } = await promisify(execFile)(stack.python, args, exampleOptions());
+    expect(stderr).toMatch(/Ran 2 tests in .*\n\nOK\n$/);
+  });
+
+  test('has the types of the package', async () => {
+    const folder = await temporaryFolder(whenAllIsOver);
+    await mkdir(join(folder, 'node_modules'));
+    for (const name of ['mlflow-trace-relay', 'vitest']) {
+      const target = name === 'vitest' ? join(PROJECT, 'node_modules/vitest') : PROJECT;
+      await symlink(target, join(folder, 'node_modules', name));
+    }
+    await cp(join(EXAMPLES, 'inject.example.ts'), join(folder, 'right.ts'));
+    await writeFile(
+      join(folder, 'wrong.ts'),
+      "import { injectTrace } from 'mlflow-trace-relay/testing';\nawait injectTrace({ confg: 'relay.yaml' });\n",
+    );
+    const compile = (name: string) => {
+      const options = [
+        '--noEmit',
+        '--strict',
+        '--module',
+        'nodenext',
+        '--target',
+        'es2024',
+        '--skipLibCheck',
+      ];
+      const args = [join(PROJECT, 'node_modules/typescript/bin/tsc'), ...options, '--types', '', name];
+      return promisify(execFile)(process.execPath, args, { cwd: folder });
+    };
+    await writeFile(join(folder, 'package.json'), '{"type":"module"}');
+    await expect(compile('wrong.ts')).rejects.toMatchObject({
+      stdout: expect.stringContaining("'confg' does not exist in type 'InjectOptions'") as string,
+    });
+    await compile('right.ts');
+  });
+});

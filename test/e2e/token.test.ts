@@ -1,9 +1,10 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startCommand } from './support/command.ts';
 import { startTestRelay } from './support/relay.ts';
 import { useSharedStack } from './support/stack.ts';
+import type { Stack } from './support/stack.ts';
 import { makeTrace, requestOf } from './support/traces.ts';
 
 const SCRIPT = `
@@ -15,8 +16,13 @@ print(mlflow.get_run(run.info.run_id).data.params["by"])
 print([t.info.trace_id for t in mlflow.search_traces(locations=[sys.argv[1]], return_type="list")])
 `;
 
+let stack: Stack;
+beforeAll(async () => {
+  stack = await useSharedStack();
+});
+afterAll(() => stack?.stop());
+
 test('the token that is printed serves the MLflow command line and SDK, as variables', async () => {
-  const stack = await useSharedStack();
   const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
   const relay = await startTestRelay(stack, { experiment: { id: experiment } });
   const trace = makeTrace();
@@ -46,5 +52,4 @@ test('the token that is printed serves the MLflow command line and SDK, as varia
   expect(sdk.stdout).toContain('token\n');
   expect(sdk.stdout).toContain(trace.traceId);
   expect(cli.stdout).toContain(trace.traceId);
-  await stack.stop();
 });

@@ -1,4 +1,5 @@
 import type { Config } from './config/schema.ts';
+import { tlsFilesOf } from './config/tls-files.ts';
 import { startDelivery } from './delivery/dispatcher.ts';
 import { createTokens } from './destination-tokens.ts';
 import type { Destination } from './destinations/destination.ts';
@@ -122,11 +123,7 @@ function startUpstream(
       url: new URL(url),
       experiment,
       workspace,
-      tls: {
-        ...(tls?.ca_file !== undefined && { caFile: tls.ca_file }),
-        ...(tls?.cert_file !== undefined && { certFile: tls.cert_file }),
-        ...(tls?.key_file !== undefined && { keyFile: tls.key_file }),
-      },
+      tls: tlsFilesOf(tls),
       timeoutMs: timeout,
       maxResponseSize: max_response_size,
       repair,

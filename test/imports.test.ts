@@ -64,7 +64,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'queue/letter-requests.ts',
     'queue/letter-work.ts',
   ],
-  proxy: ['network-words.ts', 'auth/token-source.ts'],
+  proxy: ['network-words.ts', 'auth/token-source.ts', 'destinations'],
   // It diagnoses by the code of the relay itself.
   doctor: [
     'config',

@@ -69,9 +69,16 @@ export async function byDeviceCode(
     code: login.user_code,
     expiresInSeconds: login.expires_in,
   });
-  return await granted(client, asking, 'device_code', [login.device_code], (config) =>
-    oauth.pollDeviceAuthorizationGrant(config, login, undefined, { signal: asking.signal }),
-  );
+  const over = AbortSignal.timeout(login.expires_in * 1000);
+  const signal = AbortSignal.any([asking.signal, over]);
+  try {
+    return await granted(client, asking, 'device_code', [login.device_code], (config) =>
+      oauth.pollDeviceAuthorizationGrant(config, login, undefined, { signal }),
+    );
+  } catch (error) {
+    if (!over.aborted) throw error;
+    throw new IssuerProblem('refusal', 'nobody has allowed it in time: run the command again');
+  }
 }
 
 /** RFC 7009: of a refresh token the access tokens end with it, where the issuer can. */

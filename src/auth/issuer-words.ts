@@ -118,10 +118,12 @@ function remedyFor(code: string, said: string, grant: GrantKind): string {
     case 'unsupported_grant_type':
       return `allow it the ${grant} grant at the issuer (Keycloak: ${ALLOWED_AS[grant]})`;
     case 'invalid_grant':
+      if (grant === 'client_credentials') break;
       return grant === 'password'
         ? 'check user name and password, and that the account is enabled'
         : 'it has ended or was used up: log in again';
     case 'access_denied':
+      if (grant === 'client_credentials') break;
       return 'whoever was asked has not allowed it';
     case 'expired_token':
       return 'nobody has allowed it in time: run the command again';
@@ -129,9 +131,8 @@ function remedyFor(code: string, said: string, grant: GrantKind): string {
       return 'check scope, and the scopes that the client has at the issuer';
     case 'invalid_target':
       return 'check resource and audience';
-    default:
-      return 'check the client at the issuer, and scope, audience and resource';
   }
+  return 'check the client at the issuer, and scope, audience and resource';
 }
 
 function detailOf({ contentType }: IssuerAnswer, error: unknown): string {

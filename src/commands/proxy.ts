@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { constants } from 'node:os';
 import { Command, InvalidArgumentError } from 'commander';
 import type { TokenSource } from '../auth/token-source.ts';
+import { tlsFilesOf } from '../config/tls-files.ts';
 import { RelayError, messageOf } from '../errors.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -14,6 +15,7 @@ import { untilStopped } from './until-stopped.ts';
 const DEFAULT_PORT = 5001;
 const STOP_WITHIN_MS = 5_000;
 const USERNAME = 'relay';
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 /** As a shell has it (POSIX 2.8.2). */
 const EXIT = { notFound: 127, cannotRun: 126, bySignal: 128 };
 
@@ -50,12 +52,10 @@ MLFLOW_TRACKING_PASSWORD, beside MLFLOW_TRACKING_URI. It exits as its command do
       const { startProxy } = await import('../proxy/proxy-server.ts');
       const door = { username: USERNAME, password: randomBytes(24).toString('base64url') };
       const { url, tls } = chosen.config;
-      const files = {
-        ...(tls?.ca_file !== undefined && { caFile: tls.ca_file }),
-        ...(tls?.cert_file !== undefined && { certFile: tls.cert_file }),
-        ...(tls?.key_file !== undefined && { keyFile: tls.key_file }),
-      };
-      const proxy = await startProxy({ upstream: new URL(url), tls: files, port, door }, tokens);
+      const proxy = await startProxy(
+        { name: chosen.name, upstream: new URL(url), tls: tlsFilesOf(tls), port, door },
+        tokens,
+      );
       const variables = {
         MLFLOW_TRACKING_URI: proxy.url,
         MLFLOW_TRACKING_USERNAME: door.username,
@@ -112,14 +112,28 @@ function runWith(
 ): Promise<number> {
   // MLflow's clients would take these in place of the user name.
   const { MLFLOW_TRACKING_TOKEN: _token, MLFLOW_TRACKING_AUTH: _auth, ...env } = process.env;
-  const child = spawn(program, args, { stdio: 'inherit', env: { ...env, ...variables } });
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
+  // Python's clients send to a proxy of the environment what these do not name, loopback too.
+  const noProxy = [env['no_proxy'] ?? env['NO_PROXY'], '127.0.0.1'].filter(Boolean).join(',');
+  const child = spawn(program, args, {
+    stdio: 'inherit',
+    env: { ...env, ...variables, NO_PROXY: noProxy, no_proxy: noProxy },
+  });
+  const forward = (signal: NodeJS.Signals) => {
+    // A terminal sends it to both.
+    if (signal !== 'SIGINT' || !process.stdin.isTTY) child.kill(signal);
+  };
+  for (const signal of SIGNALS) process.on(signal, forward);
+  const stopForwarding = () => {
+    for (const signal of SIGNALS) process.off(signal, forward);
+  };
   return new Promise((resolve) => {
     child.once('error', (error: NodeJS.ErrnoException) => {
+      stopForwarding();
       process.stderr.write(`error: cannot run ${program}: ${messageOf(error)}\n`);
       resolve(error.code === 'ENOENT' ? EXIT.notFound : EXIT.cannotRun);
     });
     child.once('exit', (code, signal) => {
+      stopForwarding();
       resolve(code ?? EXIT.bySignal + (signal === null ? 0 : constants.signals[signal]));
     });
   });

@@ -73,36 +73,40 @@ export function tokenWish({ name, config, file }: ChosenDestination, flags: Toke
     issuer,
     secret: secretOf(auth, flags),
     grant,
-    cache: flags.cache
-      ? createTokenCache(tokenDirectory(process.env), {
-          issuer: issuer.issuer ?? issuer.discoveryUrl,
-          client: issuer.clientId,
-          grant: flags.grant,
-          scope: issuer.scope,
-          audience: issuer.audience,
-          resource: issuer.resource,
-          username: flags.username,
-        })
-      : undefined,
+    // Whose token a refresh token brings is not known before, so none of it is kept.
+    cache:
+      flags.cache && flags.grant !== 'refresh_token'
+        ? createTokenCache(tokenDirectory(process.env), {
+            issuer: issuer.issuer ?? issuer.discoveryUrl,
+            client: issuer.clientId,
+            grant: flags.grant,
+            scope: issuer.scope,
+            audience: issuer.audience,
+            resource: issuer.resource,
+            username: flags.username,
+          })
+        : undefined,
   };
 }
 
-function grantOf(flags: TokenFlags): () => GrantRequest {
-  const { grant, username, passwordFile, refreshTokenFile } = flags;
+/** What it needs is asked for when it is needed: a token that is kept needs nothing. */
+function grantOf({ grant, username, passwordFile, refreshTokenFile }: TokenFlags): () => GrantRequest {
   const need = (flag: string) =>
     new RelayError('USAGE', `--grant ${grant} needs ${flag}; see mlflow-trace-relay token --help`);
-  switch (grant) {
-    case 'client_credentials':
-    case 'device_code':
-      return () => ({ kind: grant });
-    case 'password':
-      if (username === undefined) throw need('--username');
-      if (passwordFile === undefined) throw need('--password-file');
-      return () => ({ kind: grant, username, password: readSecret(passwordFile) });
-    case 'refresh_token':
-      if (refreshTokenFile === undefined) throw need('--refresh-token-file');
-      return () => ({ kind: grant, refreshToken: readSecret(refreshTokenFile) });
-  }
+  if (grant === 'password' && username === undefined) throw need('--username');
+  if (grant === 'refresh_token' && refreshTokenFile === undefined) throw need('--refresh-token-file');
+  return () => {
+    switch (grant) {
+      case 'client_credentials':
+      case 'device_code':
+        return { kind: grant };
+      case 'password':
+        if (passwordFile === undefined) throw need('--password-file');
+        return { kind: grant, username: username ?? '', password: readSecret(passwordFile) };
+      case 'refresh_token':
+        return { kind: grant, refreshToken: readSecret(refreshTokenFile ?? '') };
+    }
+  };
 }
 
 function secretOf(

@@ -197,7 +197,12 @@ async function decode(
   }
 }
 
-function readTls({ name, tls, tlsKeys }: HttpClientOptions): { ca?: Buffer; cert?: Buffer; key?: Buffer } {
+/** @throws RelayError CERTIFICATE_INVALID */
+export function readTls({ name, tls, tlsKeys }: Pick<HttpClientOptions, 'name' | 'tls' | 'tlsKeys'>): {
+  ca?: Buffer;
+  cert?: Buffer;
+  key?: Buffer;
+} {
   const keys = tlsKeys ?? `destinations.${name}.tls.`;
   const ca = readPem(`${keys}ca_file`, tls.caFile);
   const cert = readPem(`${keys}cert_file`, tls.certFile);

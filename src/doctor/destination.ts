@@ -4,6 +4,7 @@ import { parseCertificates } from '../certificates.ts';
 import { clientSecretOf, issuerOptionsOf } from '../config/client-credentials.ts';
 import type { ClientCredentialsConfig } from '../config/client-credentials.ts';
 import type { Config } from '../config/schema.ts';
+import { tlsFilesOf } from '../config/tls-files.ts';
 import { createHttpClient } from '../destinations/http-client.ts';
 import type { TlsFiles } from '../destinations/http-client.ts';
 import { accountWords } from '../destinations/token-words.ts';
@@ -175,13 +176,5 @@ function keysOf(name: string): Upstream['keys'] {
     url: `${destination}.url`,
     caFile: `${destination}.tls.ca_file`,
     certFile: `${destination}.tls.cert_file`,
-  };
-}
-
-function tlsFilesOf(tls: DestinationConfig['tls']): TlsFiles {
-  return {
-    ...(tls?.ca_file !== undefined && { caFile: tls.ca_file }),
-    ...(tls?.cert_file !== undefined && { certFile: tls.cert_file }),
-    ...(tls?.key_file !== undefined && { keyFile: tls.key_file }),
   };
 }

@@ -59,5 +59,5 @@ export function checkStoreVariables(env: Environment): Verdict<undefined> {
 
 /** Without the user and password. */
 function storeOf(uri: string): string {
-  return quote(uri.replace(/\/\/[^/]*@/, '//').replace(/\?.*$/s, ''));
+  return quote(uri.replace(/\/\/.*@/s, '//').replace(/\?.*$/s, ''));
 }

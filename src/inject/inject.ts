@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { pino } from 'pino';
 import type { Config } from '../config/schema.ts';
+import { tlsFilesOf } from '../config/tls-files.ts';
 import { createTokens } from '../destination-tokens.ts';
 import type { ExperimentChoice } from '../destinations/experiment.ts';
 import { createHttpClient } from '../destinations/http-client.ts';
@@ -85,7 +86,7 @@ export async function inject(injection: Injection): Promise<InjectedTrace[]> {
   const closers: (() => Promise<void>)[] = [];
   try {
     const http = createHttpClient(
-      { name, tls: tlsOf(config), timeoutMs: config.timeout, maxResponseSize: LARGEST_TRACE },
+      { name, tls: tlsFilesOf(config.tls), timeoutMs: config.timeout, maxResponseSize: LARGEST_TRACE },
       log,
     );
     closers.push(() => http.close());
@@ -193,13 +194,5 @@ function createLinks(
     page.hash = `/experiments/${id}/traces?selectedEvaluationId=tr-${traceId}`;
     if (!page.pathname.endsWith('/')) page.pathname += '/';
     return id === undefined ? {} : { link: page.href };
-  };
-}
-
-function tlsOf({ tls }: Config['destinations'][string]) {
-  return {
-    ...(tls?.ca_file !== undefined && { caFile: tls.ca_file }),
-    ...(tls?.cert_file !== undefined && { certFile: tls.cert_file }),
-    ...(tls?.key_file !== undefined && { keyFile: tls.key_file }),
   };
 }

@@ -1,19 +1,23 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import basicAuth from '@fastify/basic-auth';
 import replyFrom from '@fastify/reply-from';
 import Fastify from 'fastify';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { TokenSource } from '../auth/token-source.ts';
+import { readTls } from '../destinations/http-client.ts';
+import type { TlsFiles } from '../destinations/http-client.ts';
+import { earlyBy } from '../destinations/mlflow.ts';
 import { listenFailed, messageOf } from '../errors.ts';
 import { bareUrl, quote } from '../network-words.ts';
 
 export type ProxyOptions = {
+  /** Of the destination, below which the keys of its TLS files stand. */
+  readonly name: string;
   /** Of MLflow; a base path is kept. */
   readonly upstream: URL;
   /** PEM; the CA takes the place of those that Node trusts. */
-  readonly tls: { readonly caFile?: string; readonly certFile?: string; readonly keyFile?: string };
+  readonly tls: TlsFiles;
   /** On the loopback interface; 0 takes a free one. */
   readonly port: number;
   /** Whoever knows them may use the account of the tokens. */
@@ -31,10 +35,10 @@ const TIMEOUT_MS = 600_000;
 /**
  * Passes on what comes to MLflow, with a fresh token in place of the user name and password that it asks for. A request
  * whose token MLflow does not take goes again with another one, once.
- * @throws RelayError LISTEN_FAILED
+ * @throws RelayError LISTEN_FAILED, CERTIFICATE_INVALID
  */
 export async function startProxy(options: ProxyOptions, tokens: TokenSource): Promise<Proxy> {
-  const { upstream, tls, port, door } = options;
+  const { upstream, port, door } = options;
   const basePath = upstream.pathname.replace(/\/+$/, '');
   const app = Fastify({ forceCloseConnections: true, bodyLimit: MOST_KEPT, exposeHeadRoutes: false });
 
@@ -52,11 +56,9 @@ export async function startProxy(options: ProxyOptions, tokens: TokenSource): Pr
     base: upstream.origin,
     disableRequestLogging: true,
     disableCache: true,
-    undici: {
-      headersTimeout: TIMEOUT_MS,
-      bodyTimeout: TIMEOUT_MS,
-      connect: { ca: read(tls.caFile), cert: read(tls.certFile), key: read(tls.keyFile) },
-    },
+    // Else requests under way would keep the process.
+    destroyAgent: true,
+    undici: upstreamOptions(options) as object,
   });
   app.addHook('onRequest', app.basicAuth);
 
@@ -69,26 +71,36 @@ export async function startProxy(options: ProxyOptions, tokens: TokenSource): Pr
     }
     const chunks: Buffer[] = [];
     payload.on('data', (chunk: Buffer) => chunks.push(chunk));
-    payload.once('end', () => done(null, Buffer.concat(chunks)));
+    // An empty one would be sent on as something else.
+    payload.once('end', () => done(null, chunks.length === 0 ? undefined : Buffer.concat(chunks)));
     payload.once('error', done);
   });
 
   async function pass(request: FastifyRequest, reply: FastifyReply, isAgain: boolean): Promise<FastifyReply> {
+    const path = (request.raw.url ?? '/').replace(/\?.*$/s, '');
+    // A URL takes it for a slash, which with dots could lead out of the base path.
+    if (path.includes('\\')) return refuse(reply, 400, 'MLflow has no path with a backslash');
     const token = await tokens.token();
     if (token.kind !== 'token') return refuse(reply, 503, token.reason);
     const { body } = request;
     const canGoAgain = !isAgain && (body === undefined || body === null || Buffer.isBuffer(body));
-    return reply.from(basePath + (request.raw.url ?? '/').replace(/\?.*$/s, ''), {
+    return reply.from(basePath + path, {
       ...(Buffer.isBuffer(body) &&
         body.length > 0 && {
           body,
           contentType: request.headers['content-type'] ?? 'application/octet-stream',
         }),
-      rewriteRequestHeaders: (_, headers) => ({ ...headers, authorization: `Bearer ${token.value}` }),
-      rewriteHeaders: (headers) => withOwnLocation(headers, upstream, basePath, urlOf()),
+      rewriteRequestHeaders: (_, headers) => withToken(headers, token.value),
+      // Who asked decides whether to ask again.
+      retryDelay: () => null,
+      rewriteHeaders: (headers) => withOwnLocation(headers, upstream, basePath, own),
       onResponse(_, __, response) {
         const { statusCode, stream, headers } = response as unknown as UpstreamResponse;
-        if (statusCode === 401) tokens.drop(token.value);
+        if (statusCode === 401) {
+          const early = earlyBy(token, typeof headers['date'] === 'string' ? headers['date'] : undefined);
+          if (early > 0) tokens.postpone(token.value, early);
+          else tokens.drop(token.value);
+        }
         if (statusCode !== 401 || !canGoAgain) {
           void reply.send(stream);
           return;
@@ -106,14 +118,15 @@ export async function startProxy(options: ProxyOptions, tokens: TokenSource): Pr
 
   app.all('/*', (request, reply) => pass(request, reply, false));
 
-  const urlOf = () => `http://${HOST}:${(app.server.address() as AddressInfo).port}`;
+  let own = '';
   try {
     await app.listen({ host: HOST, port });
   } catch (error) {
     await app.close();
     throw listenFailed(HOST, port, '--port', error);
   }
-  return { url: urlOf(), stop: () => app.close() };
+  own = `http://${HOST}:${(app.server.address() as AddressInfo).port}`;
+  return { url: own, stop: () => app.close() };
 }
 
 type UpstreamResponse = {
@@ -121,6 +134,22 @@ type UpstreamResponse = {
   readonly stream: NodeJS.ReadableStream;
   readonly headers: Record<string, unknown>;
 };
+
+/** Unless told in both places, the library does not look at certificates. */
+function upstreamOptions(options: ProxyOptions) {
+  return {
+    headersTimeout: TIMEOUT_MS,
+    bodyTimeout: TIMEOUT_MS,
+    tls: { rejectUnauthorized: true },
+    connect: { ...readTls(options), rejectUnauthorized: true },
+  };
+}
+
+/** Without what undici takes from nobody. */
+function withToken<T extends Record<string, unknown>>(headers: T, token: string): T {
+  const { expect: _expect, 'keep-alive': _keepAlive, upgrade: _upgrade, ...rest } = headers;
+  return { ...rest, authorization: `Bearer ${token}` } as unknown as T;
+}
 
 /** In the form that MLflow's clients show (mlflow/utils/rest_utils.py). */
 function refuse(reply: FastifyReply, status: number, message: string): FastifyReply {
@@ -148,8 +177,4 @@ function isEqual(a: string, b: string): boolean {
 
 function digestOf(text: string): Buffer {
   return createHash('sha256').update(text).digest();
-}
-
-function read(file: string | undefined): Buffer | undefined {
-  return file === undefined ? undefined : readFileSync(file);
 }

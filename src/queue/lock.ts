@@ -62,8 +62,7 @@ export function lockDirectory(directory: string): () => void {
 /** Whether somebody has it now, as far as this can be seen. */
 export function isLocked(directory: string): boolean {
   try {
-    lockDirectory(directory)();
-    return false;
+    return holderOf(directory) !== undefined;
   } catch {
     return true;
   }

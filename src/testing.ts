@@ -4,6 +4,7 @@ import { DEFAULT_SERVICE } from './inject/agent-trace.ts';
 import { inject } from './inject/inject.ts';
 import type { InjectedTrace } from './inject/inject.ts';
 import { relayEndpoint } from './inject/relay-endpoint.ts';
+import { HIGHEST_RATE, MOST_TRACES } from './inject/limits.ts';
 import { experimentOf } from './inject/experiment-choice.ts';
 
 export { RelayError } from './errors.ts';
@@ -47,8 +48,6 @@ export type InjectManyOptions = InjectOptions & {
 };
 
 const DEFAULT_WAIT_MS = 30_000;
-const MOST_TRACES = 10_000;
-const HIGHEST_RATE = 1_000;
 
 /**
  * Sends a made-up agent trace (a root, two calls of a model, a tool that fails and one that does not) to the relay, and

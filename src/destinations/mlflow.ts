@@ -83,12 +83,7 @@ export function createMlflowDestination(
     if (result.status !== 401) {
       refusals = 0;
     } else if (token !== undefined) {
-      const early = earlyBy(token, result.date);
-      if (early > 0) {
-        tokens?.postpone(token.value, early);
-        return result;
-      }
-      tokens?.drop(token.value);
+      if (giveUp(tokens, token, result.date) === 'postponed') return result;
       // Requests that were under way together meet the same refusal: it counts once.
       if (refusals === refusalsBefore) refusals += 1;
     }
@@ -175,16 +170,31 @@ export function createMlflowDestination(
 }
 
 /**
+ * After a 401: the token is not used again, or, if its time has not come for the upstream, only then.
+ * @param date of the answer, by the upstream's clock
+ */
+export function giveUp(
+  tokens: TokenSource | undefined,
+  token: Token,
+  date: string | undefined,
+): 'postponed' | 'dropped' {
+  const early = earlyBy(token, date);
+  if (early > 0) tokens?.postpone(token.value, early);
+  else tokens?.drop(token.value);
+  return early > 0 ? 'postponed' : 'dropped';
+}
+
+/**
  * How long a token that was refused has to wait, in ms: mlflow-oidc-auth gives no leeway, and takes none that was issued
  * in its future. 0 where that is not the reason, or the clocks make no sense.
  * @param date of the answer, by the upstream's clock
  */
-export function earlyBy({ claims }: Token, date: string | undefined): number {
+function earlyBy({ claims }: Token, date: string | undefined): number {
   const early = (claims?.validFrom ?? Number.NaN) * 1000 - Date.parse(date ?? '');
   return early > 0 && early <= MOST_EARLY_MS ? early : 0;
 }
 
-function withTrailingSlash(url: URL): URL {
+export function withTrailingSlash(url: URL): URL {
   const base = new URL(url);
   if (!base.pathname.endsWith('/')) base.pathname += '/';
   return base;

@@ -7,6 +7,7 @@ import type { Config } from '../config/schema.ts';
 import { tlsFilesOf } from '../config/tls-files.ts';
 import { createHttpClient } from '../destinations/http-client.ts';
 import type { TlsFiles } from '../destinations/http-client.ts';
+import { withTrailingSlash } from '../destinations/mlflow.ts';
 import { accountWords } from '../destinations/token-words.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { checkTimes, checkUsage } from './certificates.ts';
@@ -91,7 +92,7 @@ async function examineMlflow(
   const token = granted?.found?.value;
   const tls = tlsFilesOf(config.tls);
   const common = { name, tls, timeoutMs: timeout, maxResponseSize: config.max_response_size };
-  const base = new URL(url.endsWith('/') ? url : `${url}/`);
+  const base = withTrailingSlash(new URL(url));
   const keys = keysOf(name);
 
   const upstream = await checkup.check('TLS files', [], () =>

@@ -5,6 +5,7 @@ import { tlsFilesOf } from '../config/tls-files.ts';
 import { createTokens } from '../destination-tokens.ts';
 import type { ExperimentChoice } from '../destinations/experiment.ts';
 import { createHttpClient } from '../destinations/http-client.ts';
+import { withTrailingSlash } from '../destinations/mlflow.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { agentTrace } from './agent-trace.ts';
 import { createStoredWaiter } from './await-stored.ts';
@@ -190,9 +191,8 @@ function createLinks(
 ): (traceId: string) => { link?: string } {
   return (traceId) => {
     const id = reader.experimentId() ?? ('id' in experiment ? experiment.id : undefined);
-    const page = new URL(url);
+    const page = withTrailingSlash(new URL(url));
     page.hash = `/experiments/${id}/traces?selectedEvaluationId=tr-${traceId}`;
-    if (!page.pathname.endsWith('/')) page.pathname += '/';
     return id === undefined ? {} : { link: page.href };
   };
 }

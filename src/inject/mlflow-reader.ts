@@ -4,7 +4,7 @@ import { experimentWords } from '../destinations/experiment.ts';
 import type { HttpAnswer, HttpClient, HttpResult } from '../destinations/http-client.ts';
 import { readMlflowError, readJsonObject } from '../destinations/mlflow-error.ts';
 import { sentence } from '../destinations/mlflow-answers.ts';
-import { earlyBy } from '../destinations/mlflow.ts';
+import { giveUp, withTrailingSlash } from '../destinations/mlflow.ts';
 import { accountWords, refusalWords } from '../destinations/token-words.ts';
 import { messageOf } from '../errors.ts';
 import { bareUrl } from '../network-words.ts';
@@ -48,8 +48,7 @@ export function createMlflowReader(
 ): MlflowReader {
   const { experiment, workspace } = options;
   const { http, tokens } = deps;
-  const base = new URL(options.url);
-  if (!base.pathname.endsWith('/')) base.pathname += '/';
+  const base = withTrailingSlash(options.url);
   let experimentId: string | undefined;
   let account = accountWords(undefined);
 
@@ -79,12 +78,9 @@ export function createMlflowReader(
     );
     if (result.kind !== 'answer') return { kind: 'away', reason: result.reason };
     if (result.status === 401) {
-      const early = token === undefined ? 0 : earlyBy(token, result.date);
-      if (token !== undefined && early > 0) {
-        tokens?.postpone(token.value, early);
+      if (token !== undefined && giveUp(tokens, token, result.date) === 'postponed') {
         return { kind: 'away', reason: "MLflow's clock is behind that of the issuer: set the clocks" };
       }
-      if (token !== undefined) tokens?.drop(token.value);
       const words = token === undefined ? 'set auth of the destination' : refusalWords(token.claims);
       return { kind: 'denied', reason: `${wordsOf(result, url)}: the access token is not taken: ${words}` };
     }

@@ -1,23 +1,12 @@
 import { tracesToJson } from '../otlp/traces-json.ts';
+import type { SpanOf } from './stored-trace.ts';
 
 /** A value of an attribute as it was sent; integers that a double cannot hold are bigints. */
 export type SentValue =
   string | number | bigint | boolean | null | Uint8Array | SentValue[] | { [key: string]: SentValue };
 export type SentAttributes = Record<string, SentValue>;
 
-/** As `StoredSpan` of stored-trace.ts. */
-export type SentSpan = {
-  traceId: string;
-  spanId: string;
-  parentSpanId: string;
-  name: string;
-  start: bigint;
-  end: bigint;
-  attributes: SentAttributes;
-  events: { name: string; time: bigint; attributes: SentAttributes }[];
-  links: { traceId: string; spanId: string; attributes: SentAttributes }[];
-  status: { code: string; message: string };
-};
+export type SentSpan = SpanOf<SentValue>;
 
 /** Of OTLP's Status; what is unknown counts as unset. */
 const STATUS_CODES = ['STATUS_CODE_UNSET', 'STATUS_CODE_OK', 'STATUS_CODE_ERROR'];

@@ -3,20 +3,23 @@ export type StoredValue =
   string | number | bigint | boolean | null | StoredValue[] | { [key: string]: StoredValue };
 export type StoredAttributes = Record<string, StoredValue>;
 
-/** A span read back; ids in lower-case hex, times in nanoseconds since the epoch. A root has the parent ''. */
-export type StoredSpan = {
+/** A span; ids in lower-case hex, times in nanoseconds since the epoch. A root has the parent ''. */
+export type SpanOf<Value> = {
   traceId: string;
   spanId: string;
   parentSpanId: string;
   name: string;
   start: bigint;
   end: bigint;
-  attributes: StoredAttributes;
-  events: { name: string; time: bigint; attributes: StoredAttributes }[];
-  links: { traceId: string; spanId: string; attributes: StoredAttributes }[];
+  attributes: Record<string, Value>;
+  events: { name: string; time: bigint; attributes: Record<string, Value> }[];
+  links: { traceId: string; spanId: string; attributes: Record<string, Value> }[];
   /** As in STATUS_CODE_ERROR. */
   status: { code: string; message: string };
 };
+
+/** One that was read back. */
+export type StoredSpan = SpanOf<StoredValue>;
 
 export type StoredTrace = {
   traceId: string;

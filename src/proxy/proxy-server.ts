@@ -7,7 +7,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { TokenSource } from '../auth/token-source.ts';
 import { readTls } from '../destinations/http-client.ts';
 import type { TlsFiles } from '../destinations/http-client.ts';
-import { earlyBy } from '../destinations/mlflow.ts';
+import { giveUp } from '../destinations/mlflow.ts';
 import { listenFailed, messageOf } from '../errors.ts';
 import { bareUrl, quote } from '../network-words.ts';
 
@@ -97,9 +97,7 @@ export async function startProxy(options: ProxyOptions, tokens: TokenSource): Pr
       onResponse(_, __, response) {
         const { statusCode, stream, headers } = response as unknown as UpstreamResponse;
         if (statusCode === 401) {
-          const early = earlyBy(token, typeof headers['date'] === 'string' ? headers['date'] : undefined);
-          if (early > 0) tokens.postpone(token.value, early);
-          else tokens.drop(token.value);
+          giveUp(tokens, token, typeof headers['date'] === 'string' ? headers['date'] : undefined);
         }
         if (statusCode !== 401 || !canGoAgain) {
           void reply.send(stream);

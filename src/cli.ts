@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { completeCommand } from './commands/complete.ts';
+import { completionCommand } from './commands/completion.ts';
 import { configCommand } from './commands/config.ts';
 import { deadLettersCommand } from './commands/dead-letters.ts';
 import { doctorCommand } from './commands/doctor.ts';
@@ -7,6 +9,7 @@ import { injectCommand } from './commands/inject.ts';
 import { proxyCommand } from './commands/proxy.ts';
 import { queueCommand } from './commands/queue.ts';
 import { runCommand } from './commands/run.ts';
+import { suggestParts } from './commands/suggest-parts.ts';
 import { tokenCommand } from './commands/token.ts';
 import { RelayError } from './errors.ts';
 import type { ErrorCode } from './errors.ts';
@@ -36,7 +39,8 @@ export async function cli(argv: readonly string[]): Promise<void> {
   }
 }
 
-function program(): Command {
+/** All commands. */
+export function program(): Command {
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
     version: string;
   };
@@ -52,6 +56,12 @@ function program(): Command {
     .addHelpText(
       'after',
       `
+Examples:
+  mlflow-trace-relay config check --config relay.yaml
+  mlflow-trace-relay run --config relay.yaml
+  mlflow-trace-relay doctor --config relay.yaml
+  mlflow-trace-relay token --help
+
 Exit codes:
   0  done, or stopped by SIGTERM or SIGINT
   1  failed while running; a second signal while stopping; Node too old
@@ -66,10 +76,13 @@ Exit codes:
     tokenCommand(),
     proxyCommand(),
     injectCommand(),
+    completionCommand(),
   ]) {
     root.addCommand(command);
     for (const each of [command, ...command.commands]) each.copyInheritedSettings(root);
+    if (command.commands.length > 0) suggestParts(command);
   }
+  root.addCommand(completeCommand(root), { hidden: true });
   return root;
 }
 

@@ -4,7 +4,14 @@ import { withConfigFile } from './config-option.ts';
 
 /** Reads a configuration as `run` would, and says whether it can be used. */
 export function configCheckCommand(): Command {
-  const command = new Command('check').description('check a configuration and the files that it names');
+  const command = new Command('check')
+    .description('check a configuration and the files that it names')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  mlflow-trace-relay config check --config relay.yaml`,
+    );
   return withConfigFile(command, (file) => {
     loadConfig(file, process.env);
     process.stdout.write(`${file}: the configuration is valid\n`);

@@ -23,16 +23,38 @@ const REQUESTS_PER_SEGMENT = 8;
 export function deadLettersReplayCommand(): Command {
   return changeCommand(
     'replay',
+    'put dead letters into the queue again',
     'put dead letters into the queue again, to be delivered to the destination that had refused them; beside a running relay, or without one. What is interrupted can be run again',
+    ['--reason "session id" --dry-run', '--destination mlflow --newer-than 7d', '--all --not-repaired'],
   );
 }
 
 export function deadLettersDiscardCommand(): Command {
-  return changeCommand('discard', 'remove dead letters for good; beside a running relay, or without one');
+  return changeCommand(
+    'discard',
+    'remove dead letters for good',
+    'remove dead letters for good; beside a running relay, or without one',
+    ['--older-than 30d', '--repaired'],
+  );
 }
 
-function changeCommand(action: Action, description: string): Command {
-  const command = withFilter(new Command(action).description(description))
+function changeCommand(
+  action: Action,
+  summary: string,
+  description: string,
+  examples: readonly string[],
+): Command {
+  const command = withFilter(new Command(action).summary(summary).description(description))
+    .addHelpText(
+      'after',
+      [
+        '',
+        'Examples:',
+        ...examples.map(
+          (flags) => `  mlflow-trace-relay dead-letters ${action} --config relay.yaml ${flags}`,
+        ),
+      ].join('\n'),
+    )
     .option('--all', 'all dead letters, in place of a filter')
     .option('--dry-run', 'say what would be done, and do nothing');
   return withConfigFile(command, async (file) => {

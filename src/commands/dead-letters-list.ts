@@ -9,9 +9,19 @@ import { safeJson } from './safe-json.ts';
 
 /** Which dead letters there are. */
 export function deadLettersListCommand(): Command {
-  const command = new Command('list').description(
-    'list dead letters, the oldest first: when it was refused, id, destination, sender, spans, HTTP status, whether it was delivered repaired, reason',
-  );
+  const command = new Command('list')
+    .summary('list dead letters, the oldest first')
+    .description(
+      'list dead letters, the oldest first: when it was refused, id, destination, sender, spans, HTTP status, whether it was delivered repaired, reason',
+    )
+    .addHelpText(
+      'after',
+      `
+Examples:
+  mlflow-trace-relay dead-letters list --config relay.yaml
+  mlflow-trace-relay dead-letters list --config relay.yaml --reason "session id" --newer-than 24h
+  mlflow-trace-relay dead-letters list --config relay.yaml --not-repaired --json | jq -r .id`,
+    );
   withFilter(command).option('--json', 'one JSON object a line, with all that is known but the spans');
   return withConfigFile(command, async (file) => {
     const { queue, destinations } = loadConfig(file, process.env);

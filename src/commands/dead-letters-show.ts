@@ -13,11 +13,19 @@ import { safeJson } from './safe-json.ts';
 /** One dead letter, with its spans. */
 export function deadLettersShowCommand(): Command {
   const command = new Command('show')
+    .summary('show a dead letter with its spans')
     .description('show a dead letter as JSON: all that is known of it, and its spans as OTLP/JSON')
     .argument('<id>', 'of the letter, as list prints it')
     .option(
       '-o, --output <file>',
       'write the OTLP request to a new file instead, in protobuf, byte for byte as it came',
+    )
+    .addHelpText(
+      'after',
+      `
+Examples:
+  mlflow-trace-relay dead-letters show 0000000000000001-0 --config relay.yaml
+  mlflow-trace-relay dead-letters show 0000000000000001-0 --config relay.yaml --output request.binpb`,
     );
   return withConfigFile(command, async (file) => {
     const [id = ''] = command.args;

@@ -9,6 +9,7 @@ const EXIT_UNUSABLE = 2;
 /** Checks the whole way from the relay's files to MLflow, and says what to do. */
 export function doctorCommand(): Command {
   const command = new Command('doctor')
+    .summary('check the whole way to MLflow, and say what to do')
     .description(
       'check the whole way from the files of the relay to MLflow: one line a check, and what to do where something is wrong. Stores nothing, and works beside a running relay; run it as the user of the relay, with its environment',
     )

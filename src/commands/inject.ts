@@ -22,6 +22,7 @@ Examples:
 /** Sends traces as a client of the relay does, and looks whether MLflow has them. */
 export function injectCommand(): Command {
   const command = new Command('inject')
+    .summary('send a trace to the relay, and see whether MLflow has it')
     .description(
       'send a trace to the relay, as an agent does that asks a model and calls a tool; with --wait read it back from MLflow, with the token of the destination, and compare it',
     )

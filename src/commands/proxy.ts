@@ -22,6 +22,7 @@ const EXIT = { notFound: 127, cannotRun: 126, bySignal: 128 };
 /** A door on loopback to MLflow, behind which requests have a fresh token. */
 export function proxyCommand(): Command {
   const command = new Command('proxy')
+    .summary('open a door to MLflow that adds a fresh token to all requests')
     .description(
       'open a door on loopback to MLflow that adds a fresh token to all that goes through it, for clients that outlive a token; with a command, run that with the variables set, and end with it',
     )

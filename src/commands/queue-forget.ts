@@ -7,10 +7,17 @@ import { withConfigFile } from './config-option.ts';
 /** Gives up what waits for a destination that was renamed or removed. */
 export function queueForgetCommand(): Command {
   const command = new Command('forget')
+    .summary('give up what waits for a destination that was taken out')
     .description(
       'give up, for good, the spans that wait for a destination which is not in the configuration any more; beside a running relay, or without one. Its dead letters stay',
     )
-    .argument('<name>', 'name of the destination, as it was');
+    .argument('<name>', 'name of the destination, as it was')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  mlflow-trace-relay queue forget old-mlflow --config relay.yaml`,
+    );
   return withConfigFile(command, async (file) => {
     const [name = ''] = command.args;
     const config = loadConfig(file, process.env);

@@ -7,9 +7,15 @@ import { untilStopped } from './until-stopped.ts';
 
 /** Starts the relay and stays until a signal stops it. */
 export function runCommand(): Command {
-  const command = new Command('run').description(
-    'take traces and forward them, until SIGTERM or SIGINT; a second signal exits at once',
-  );
+  const command = new Command('run')
+    .summary('take traces and forward them')
+    .description('take traces and forward them, until SIGTERM or SIGINT; a second signal exits at once')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  mlflow-trace-relay run --config relay.yaml`,
+    );
   return withConfigFile(command, async (file) => {
     const config = loadConfig(file, process.env);
     const log = createLogger(config.log.level);

@@ -12,9 +12,11 @@ import type { TokenFlags, TokenWish } from './token-options.ts';
 
 /** What a token says of itself, and what MLflow will make of it. Never the token. */
 export function tokenInspectCommand(): Command {
-  const command = new Command('inspect').description(
-    'show what an access token says: claims, expiry, audience, groups, and the user name that MLflow will take; its signature is not checked',
-  );
+  const command = new Command('inspect')
+    .summary('show what an access token says, and what MLflow makes of it')
+    .description(
+      'show what an access token says: claims, expiry, audience, groups, and the user name that MLflow will take; its signature is not checked',
+    );
   withTokenOptions(command)
     .option('--stdin', 'a token from standard input in place of one for the destination')
     .option('--json', 'one JSON object');

@@ -6,9 +6,18 @@ import type { TokenFlags } from './token-options.ts';
 
 /** Ends what is kept, here and at the issuer. */
 export function tokenRevokeCommand(): Command {
-  const command = new Command('revoke').description(
-    'end the token that is kept, and the refresh token with it: at the issuer (RFC 7009), and on this disk. MLflow asks no issuer: there an access token is good until it ends',
-  );
+  const command = new Command('revoke')
+    .summary('end the token that is kept, here and at the issuer')
+    .description(
+      'end the token that is kept, and the refresh token with it: at the issuer (RFC 7009), and on this disk. MLflow asks no issuer: there an access token is good until it ends',
+    )
+    .addHelpText(
+      'after',
+      `
+Examples:
+  mlflow-trace-relay token revoke --config relay.yaml
+  mlflow-trace-relay token revoke --config relay.yaml --grant device_code --client-id mlflow-cli`,
+    );
   return withDestination(withTokenOptions(command), async (chosen) => {
     const wish = tokenWish(chosen, command.opts<TokenFlags>());
     const kept = await wish.cache?.read();

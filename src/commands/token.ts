@@ -14,9 +14,11 @@ type Format = (typeof FORMATS)[number];
 
 /** An access token for MLflow, on standard output and nothing else there. */
 export function tokenCommand(): Command {
-  const command = new Command('token').description(
-    'print an access token for a destination; it is kept for the next command, and replaced before it ends',
-  );
+  const command = new Command('token')
+    .summary('print an access token for MLflow')
+    .description(
+      'print an access token for a destination; it is kept for the next command, and replaced before it ends',
+    );
   withTokenOptions(command).addOption(
     new Option('--format <format>', 'the token alone, a header, variables for MLflow, or JSON')
       .choices(FORMATS)

@@ -38,6 +38,14 @@ const TOOLCHAINS = {
     atLeast: [5, 3],
     install: 'strace 5.3 or later (Debian: strace)',
   },
+  zsh: { command: ['zsh', '--version'], atLeast: [5, 0], install: 'zsh 5 or later (Debian: zsh)' },
+  fish: { command: ['fish', '--version'], atLeast: [3, 0], install: 'fish 3 or later (Debian: fish)' },
+  /** A terminal for a program. */
+  script: {
+    command: ['script', '--version'],
+    atLeast: [2, 30],
+    install: 'script of util-linux (Debian: bsdutils)',
+  },
 } as const satisfies Record<string, Probe>;
 
 export type Toolchain = keyof typeof TOOLCHAINS;

@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import type { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { program } from '../../src/cli.ts';
 import { relay } from './child.ts';
@@ -62,7 +62,7 @@ describe('--help', () => {
       const examples = examplesIn(helpOf(command));
       expect(examples.length).toBeGreaterThan(0);
       for (const line of examples.filter((each) => !each.trim().startsWith('#')))
-        expect(await parsed(wordsOf(line)), line).toBe(name);
+        await expect(parsed(wordsOf(line))).resolves.toBe(name);
     },
   );
 
@@ -76,9 +76,8 @@ describe('--help', () => {
     }
   });
 
-  test('has a line for each command that is no longer than two', () => {
-    for (const { name, command } of LEAVES)
-      expect((command.summary() || command.description()).length, name).toBeLessThan(90);
+  test.each(LEAVES)('has a short line for "$name"', ({ command }) => {
+    expect((command.summary() || command.description()).length).toBeLessThan(90);
   });
 
   test('writes no colours', async () => {

@@ -9,6 +9,7 @@ import { EXIT_CODE_HELP, exitCodeOf, summaryOf, traceToJson, traceToText } from 
 import { print } from './print.ts';
 import { Progress } from './progress.ts';
 
+/** Bytes, also of what is decompressed. */
 const LARGEST_FILE = 256 * 1024 * 1024;
 const MOST_PROGRESS_LINES = 100;
 
@@ -77,8 +78,8 @@ async function loadOf({ file, count = 1, service, attribute = {} }: InjectFlags)
     return { kind: 'agent', count, service: service ?? DEFAULT_SERVICE, attributes: attribute };
   }
   const { readTraceFile } = await import('../inject/trace-file.ts');
-  const read = await readTraceFile(readTraces(file));
-  if (!read.ok) throw new RelayError('USAGE', `${file} ${read.problem}`);
+  const read = await readTraceFile(readTraces(file), LARGEST_FILE);
+  if (!read.ok) throw new RelayError('USAGE', `${file}: ${read.problem}`);
   return { kind: 'requests', requests: read.requests };
 }
 

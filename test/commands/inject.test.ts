@@ -29,7 +29,7 @@ function inject(...args: readonly string[]) {
 describe('what cannot be done ends with 2, and says why', () => {
   test.each<[string[], string]>([
     [[], 'it is not said where the relay is: give --endpoint'],
-    [['--endpoint', 'https://relay', '--file', 'text.json'], 'text.json not an ExportTraceServiceRequest'],
+    [['--endpoint', 'https://relay', '--file', 'text.json'], 'text.json: not an ExportTraceServiceRequest'],
     [['--endpoint', 'https://relay', '--ca-file', 'ca.crt'], 'for the relay: ca_file: ca.crt'],
   ])('%j', async (args, words) => {
     const { code, stdout, stderr } = await inject(...args);

@@ -28,7 +28,7 @@ export async function readTraceFile(content: Uint8Array, limit: number): Promise
   for (const [index, request] of found.requests.entries()) {
     const scan = scanTraces(request);
     const where = found.requests.length === 1 ? '' : `request ${index + 1}: `;
-    if (!scan.ok) return problem(`${where}${scan.message}`);
+    if (!scan.ok) return problem(`${where}not JSON, and ${scan.message}`);
     if (scan.problem !== undefined) return problem(`${where}${scan.problem}`);
     spans += scan.spanCount;
   }

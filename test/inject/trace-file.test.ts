@@ -67,7 +67,7 @@ describe('is refused, with where and why', () => {
   test.each<[string, string | Uint8Array, RegExp]>([
     ['nothing', '', /^empty$/],
     ['nothing, compressed', gzipSync(''), /^empty$/],
-    ['text', 'hello', /^not an ExportTraceServiceRequest in protobuf/],
+    ['text', 'hello', /^not JSON, and not an ExportTraceServiceRequest in protobuf/],
     ['JSON that ends too soon', '{"resourceSpans":[', /./],
     ['a line that is none', `${json(one)}\n{"resourceSpans":7}\n`, /^line 2: .*resourceSpans/],
     ['metrics', '{"resourceMetrics":[]}', /^no spans: does it hold metrics or logs\?$/],

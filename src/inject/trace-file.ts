@@ -18,7 +18,8 @@ const LEAST_TAG = 8;
  * compressed with gzip or zstd. What is compressed has at most `limit` bytes in full.
  */
 export async function readTraceFile(content: Uint8Array, limit: number): Promise<TraceFile> {
-  const whole = decompress(Buffer.from(content.buffer, content.byteOffset, content.byteLength), limit);
+  const file = Buffer.from(content.buffer, content.byteOffset, content.byteLength);
+  const whole = decompress(file, { limit, left: limit });
   if (!whole.ok) return whole;
   const { bytes } = whole;
   if (bytes.length === 0) return problem('empty');
@@ -37,16 +38,14 @@ export async function readTraceFile(content: Uint8Array, limit: number): Promise
 
 async function readWithLengths(bytes: Buffer, limit: number): Promise<TraceFile> {
   const requests: Uint8Array[] = [];
-  let left = limit;
+  const budget = { limit, left: limit };
   for (let at = 0; at < bytes.length;) {
     const where = `request ${requests.length + 1}`;
     const from = at + 4;
     const to = from > bytes.length ? Number.POSITIVE_INFINITY : from + bytes.readUInt32BE(at);
     if (to > bytes.length) return problem(`ends within ${where}`);
-    const compressed = bytes.subarray(from, to);
-    const piece = decompress(compressed, left);
+    const piece = decompress(bytes.subarray(from, to), budget);
     if (!piece.ok) return problem(`${where}: ${piece.problem}`);
-    if (piece.bytes !== compressed) left -= piece.bytes.length;
     const request = isProtobuf(piece.bytes)
       ? { ok: true as const, payload: piece.bytes }
       : await encodeTracesJson(piece.bytes);

@@ -176,8 +176,6 @@ test.each<[string, Buffer, number]>([
   ['each request', zstdEach([one, two]), one.length + two.length],
 ])('compressed (%s), it has no more than the limit when it is not', async (_, bytes, size) => {
   expect(await read(bytes, size)).toMatchObject({ ok: true });
-  expect(await read(bytes, size - 1)).toEqual({
-    ok: false,
-    problem: expect.stringMatching(/decompressed it has more than \d+ bytes: send it in parts$/) as string,
-  });
+  const { problem } = (await read(bytes, size - 1)) as { problem?: string };
+  expect(problem).toContain(`decompressed it has more than ${size - 1} bytes: send it in parts`);
 });

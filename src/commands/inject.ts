@@ -9,6 +9,7 @@ import { EXIT_CODE_HELP, exitCodeOf, summaryOf, traceToJson, traceToText } from 
 import { print } from './print.ts';
 import { Progress } from './progress.ts';
 
+/** Bytes, also of what is decompressed. */
 const LARGEST_FILE = 256 * 1024 * 1024;
 const MOST_PROGRESS_LINES = 100;
 
@@ -36,39 +37,45 @@ export function injectCommand(): Command {
 
     const endpoint = relayEndpoint(flags, process.env);
     const load = await loadOf(flags);
-    const total = load.kind === 'agent' ? load.count : undefined;
-    const progress =
-      total === undefined || total === 1
-        ? undefined
-        : new Progress(total, (done) => `${done} of ${total} traces`);
-    const step = Math.ceil((total ?? 1) / MOST_PROGRESS_LINES);
+    let progress = load.kind === 'agent' ? progressOf(load.count) : undefined;
+    progress?.add(0);
     let known = 0;
     let printed = Promise.resolve();
     /** One after the other, as lines and progress share a terminal. */
-    const show = async (before: Promise<void>, result: InjectedTrace) => {
+    const show = async (before: Promise<void>, result: InjectedTrace, total: number) => {
       await before;
+      progress ??= progressOf(total);
       progress?.end();
       await print(`${flags.json ? traceToJson(result) : traceToText(result)}\n`);
-      if (++known % step === 0) progress?.add(step);
+      const step = Math.ceil(total / MOST_PROGRESS_LINES);
+      progress?.add(++known % step === 0 ? step : 0);
     };
-    const onResult = (result: InjectedTrace) => {
-      printed = show(printed, result);
+    const onResult = (result: InjectedTrace, total: number) => {
+      printed = show(printed, result, total);
     };
 
-    const results = await inject({
-      endpoint,
-      destination,
-      load,
-      rate: flags.rate,
-      waitMs: flags.wait,
-      experiment: flags.experiment === undefined ? undefined : experimentOf(flags.experiment),
-      onResult,
-    });
-    await printed;
-    progress?.end();
+    let results: InjectedTrace[];
+    try {
+      results = await inject({
+        endpoint,
+        destination,
+        load,
+        rate: flags.rate,
+        waitMs: flags.wait,
+        experiment: flags.experiment === undefined ? undefined : experimentOf(flags.experiment),
+        onResult,
+      });
+    } finally {
+      await printed;
+      progress?.end();
+    }
     if (results.length > 1 && flags.json === undefined) await print(`${summaryOf(results)}\n`);
     process.exitCode = exitCodeOf(results);
   });
+}
+
+function progressOf(total: number): Progress | undefined {
+  return total === 1 ? undefined : new Progress(total, (done) => `${done} of ${total} traces`);
 }
 
 /** @throws RelayError USAGE */
@@ -78,8 +85,8 @@ async function loadOf({ file, count = 1, service, attribute = {} }: InjectFlags)
     return { kind: 'agent', count, service: service ?? DEFAULT_SERVICE, attributes: attribute };
   }
   const { readTraceFile } = await import('../inject/trace-file.ts');
-  const read = await readTraceFile(readTraces(file));
-  if (!read.ok) throw new RelayError('USAGE', `${file} ${read.problem}`);
+  const read = await readTraceFile(readTraces(file), LARGEST_FILE);
+  if (!read.ok) throw new RelayError('USAGE', `${file}: ${read.problem}`);
   return { kind: 'requests', requests: read.requests };
 }
 

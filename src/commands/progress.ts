@@ -1,4 +1,6 @@
-/** How far a command is, on standard error: in place on a terminal, else a line each time. */
+const BAR_WIDTH = 20;
+
+/** How far a command is, on standard error: a bar in place on a terminal, else a line each time. */
 export class Progress {
   readonly #total: number;
   readonly #wordsOf: (done: number) => string;
@@ -22,7 +24,7 @@ export class Progress {
   /** Of the last one the result tells. */
   add(count: number): void {
     this.#done += count;
-    if (process.stderr.isTTY) process.stderr.write(`\r${this.words}`);
+    if (process.stderr.isTTY) process.stderr.write(`\r${barOf(this.#done, this.#total)} ${this.words}`);
     else if (count > 0 && this.#done < this.#total) process.stderr.write(`${this.words}\n`);
   }
 
@@ -35,4 +37,10 @@ export class Progress {
   end(): void {
     if (process.stderr.isTTY) process.stderr.write('\r\u001b[K');
   }
+}
+
+/** As in `[#####---------------]`. */
+export function barOf(done: number, total: number): string {
+  const filled = done < total ? Math.floor((BAR_WIDTH * done) / total) : BAR_WIDTH;
+  return `[${'#'.repeat(filled)}${'-'.repeat(BAR_WIDTH - filled)}]`;
 }

@@ -65,8 +65,8 @@ export type Injection = {
   readonly waitMs: number | undefined;
   /** In place of that of the destination. */
   readonly experiment: ExperimentChoice | undefined;
-  /** As soon as each is known. */
-  readonly onResult?: ((result: InjectedTrace) => void) | undefined;
+  /** As soon as each is known, with how many there are in all. */
+  readonly onResult?: ((result: InjectedTrace, total: number) => void) | undefined;
 };
 
 /** Requests that have to be sent before their traces are looked for. */
@@ -135,7 +135,7 @@ export async function inject(injection: Injection): Promise<InjectedTrace[]> {
       for (const result of await send(batch())) {
         results.push(
           result.then((known) => {
-            onResult?.(known);
+            onResult?.(known, load.kind === 'agent' ? load.count : results.length);
             return known;
           }),
         );

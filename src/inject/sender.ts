@@ -51,10 +51,14 @@ export function createSender({ url, tls }: RelayEndpoint, log: Logger, signal: A
     }
   }
 
-  /** What asks for a client certificate often just hangs up. */
   function hint(reason: string): string {
-    const isLikely = url.protocol === 'https:' && tls.certFile === undefined && HANG_UP.test(reason);
-    return isLikely ? '; it was shown no client certificate: give --cert-file and --key-file' : '';
+    if (reason.includes('set ca_file')) return ' (here: --ca-file or OTEL_EXPORTER_OTLP_CERTIFICATE)';
+    if (!HANG_UP.test(reason)) return '';
+    if (url.protocol === 'http:') return '; if it takes TLS alone, its URL begins with https://';
+    // What asks for a client certificate often just hangs up.
+    return tls.certFile === undefined
+      ? '; it was shown no client certificate: give --cert-file and --key-file'
+      : '';
   }
 
   function read(answer: HttpAnswer): Sent {

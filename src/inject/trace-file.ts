@@ -1,5 +1,6 @@
 import { encodeTracesJson } from '../otlp/json.ts';
 import { scanTraces } from '../otlp/wire.ts';
+import { decompress } from './decompress.ts';
 
 export type TraceFile =
   /** ExportTraceServiceRequests as protobuf. */
@@ -9,49 +10,59 @@ export type TraceFile =
 
 /** A tag of protobuf is 8 at least; what is below is the first byte of a length. */
 const LEAST_TAG = 8;
-const FIRST_FIELD = 0x0a;
 
 /**
- * Traces in a file, as the Collector's file exporter writes them (OTLP/JSON, one request a line; with `format: proto`
- * requests in protobuf, a length of four bytes, the highest first, before each), or one request alone, in JSON or in
- * protobuf. What was compressed is to be decompressed before.
+ * Traces in a file, as the Collector's file exporter writes them: OTLP/JSON, one request a line; or, in protobuf or
+ * compressed, requests with a length of four bytes before each, the highest first, each compressed by itself
+ * (exporter/fileexporter, file_writer.go and codec.go). Or one request alone, in JSON or protobuf. The whole may be
+ * compressed with gzip or zstd. What is compressed has at most `limit` bytes in full.
  */
-export async function readTraceFile(bytes: Uint8Array): Promise<TraceFile> {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (buffer.length === 0) return problem('is empty');
-  const found = isProtobuf(buffer) ? cut(buffer) : await readJson(buffer.toString('utf8'));
+export async function readTraceFile(content: Uint8Array, limit: number): Promise<TraceFile> {
+  const file = Buffer.from(content.buffer, content.byteOffset, content.byteLength);
+  const whole = decompress(file, { limit, left: limit });
+  if (!whole.ok) return whole;
+  const { bytes } = whole;
+  if (bytes.length === 0) return problem('empty');
+  const found = bytes[0]! < LEAST_TAG ? await readWithLengths(bytes, limit) : await readText(bytes);
   if (!found.ok) return found;
   let spans = 0;
   for (const [index, request] of found.requests.entries()) {
     const scan = scanTraces(request);
     const where = found.requests.length === 1 ? '' : `request ${index + 1}: `;
-    if (!scan.ok) return problem(`${where}${scan.message}`);
+    if (!scan.ok) return problem(`${where}not JSON, and ${scan.message}`);
     if (scan.problem !== undefined) return problem(`${where}${scan.problem}`);
     spans += scan.spanCount;
   }
-  return spans === 0 ? problem('has no spans: does it hold metrics or logs?') : found;
+  return spans === 0 ? problem('no spans: does it hold metrics or logs?') : found;
 }
 
-function isProtobuf(bytes: Buffer): boolean {
-  const [first = 0] = bytes;
-  if (first < LEAST_TAG) return true;
-  return first === FIRST_FIELD
-    ? scanTraces(bytes).ok
-    : !/^[\s\uFEFF]*\{/.test(bytes.toString('utf8', 0, 100));
-}
-
-/** One request, or several with their lengths. */
-function cut(bytes: Buffer): TraceFile {
-  if (bytes[0]! >= LEAST_TAG) return { ok: true, requests: [bytes] };
+async function readWithLengths(bytes: Buffer, limit: number): Promise<TraceFile> {
   const requests: Uint8Array[] = [];
+  const budget = { limit, left: limit };
   for (let at = 0; at < bytes.length;) {
+    const where = `request ${requests.length + 1}`;
     const from = at + 4;
     const to = from > bytes.length ? Number.POSITIVE_INFINITY : from + bytes.readUInt32BE(at);
-    if (to > bytes.length) return problem(`ends within request ${requests.length + 1}`);
-    requests.push(bytes.subarray(from, to));
+    if (to > bytes.length) return problem(`ends within ${where}`);
+    const piece = decompress(bytes.subarray(from, to), budget);
+    if (!piece.ok) return problem(`${where}: ${piece.problem}`);
+    const request = isProtobuf(piece.bytes)
+      ? { ok: true as const, payload: piece.bytes }
+      : await encodeTracesJson(piece.bytes);
+    if (!request.ok) return problem(`${where}: ${request.message}`);
+    requests.push(request.payload);
     at = to;
   }
   return { ok: true, requests };
+}
+
+async function readText(bytes: Buffer): Promise<TraceFile> {
+  return isProtobuf(bytes) ? { ok: true, requests: [bytes] } : readJson(bytes.toString('utf8'));
+}
+
+/** An empty line before a document is the first tag of a request too. */
+function isProtobuf(bytes: Buffer): boolean {
+  return !/^[\s\uFEFF]*\{/.test(bytes.toString('utf8', 0, 100)) || scanTraces(bytes).ok;
 }
 
 async function readJson(text: string): Promise<TraceFile> {

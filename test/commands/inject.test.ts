@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { withInjectOptions } from '../../src/commands/inject-options.ts';
 import type { InjectFlags } from '../../src/commands/inject-options.ts';
 import { exitCodeOf, summaryOf, traceToJson, traceToText } from '../../src/commands/inject-words.ts';
+import { barOf } from '../../src/commands/progress.ts';
 import type { InjectedTrace } from '../../src/inject/inject.ts';
 import { folder } from '../config/folder.ts';
 import { relay } from './child.ts';
@@ -29,7 +30,10 @@ function inject(...args: readonly string[]) {
 describe('what cannot be done ends with 2, and says why', () => {
   test.each<[string[], string]>([
     [[], 'it is not said where the relay is: give --endpoint'],
-    [['--endpoint', 'https://relay', '--file', 'text.json'], 'text.json not an ExportTraceServiceRequest'],
+    [
+      ['--endpoint', 'https://relay', '--file', 'text.json'],
+      'text.json: not JSON, and not an ExportTraceServiceRequest',
+    ],
     [['--endpoint', 'https://relay', '--ca-file', 'ca.crt'], 'for the relay: ca_file: ca.crt'],
   ])('%j', async (args, words) => {
     const { code, stdout, stderr } = await inject(...args);
@@ -139,4 +143,16 @@ test('a trace as JSON', () => {
     stored_after_seconds: 1.235,
     differences: [{ span_id: 'cd', span: DIFFERENCE.span, what: 'name', sent: '"a"', stored: '"b"' }],
   });
+});
+
+test.each([
+  [0, 3, '[--------------------]'],
+  [1, 3, '[######--------------]'],
+  [2999, 3000, '[###################-]'],
+  [3, 3, '[####################]'],
+  // What goes on beside a command may add to what it does.
+  [4, 3, '[####################]'],
+  [0, 0, '[####################]'],
+])('the bar at %i of %i', (done, total, bar) => {
+  expect(barOf(done, total)).toBe(bar);
 });

@@ -5,10 +5,16 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { injectTrace, injectTraces } from '../../src/testing.ts';
+import { ensureCollector } from '../stack/collector.ts';
+import type { StoredAttributes } from '../stack/mlflow-client.ts';
+import { startTestCollector } from './support/collector.ts';
+import type { Pipeline } from './support/collector.ts';
 import { startCommand } from './support/command.ts';
 import type { Ended } from './support/command.ts';
+import { expectWhole } from './support/compare.ts';
 import { clientFiles, startTestRelay, temporaryFolder } from './support/relay.ts';
 import type { TestRelay } from './support/relay.ts';
+import { skipWithout } from './support/skip.ts';
 import { useSharedStack } from './support/stack.ts';
 import type { Stack } from './support/stack.ts';
 import { makeTrace, requestOf, toProtobuf } from './support/traces.ts';
@@ -184,43 +190,35 @@ describe.concurrent('ends with', () => {
 
 const toJson = ({ spans }: TestTrace) => JSON.stringify(requestOf(spans));
 
-describe.concurrent('a file', () => {
-  const ATTRIBUTES = {
-    text: 'ä "quoted"\n',
-    json: '{"a":[1,"two"]}',
-    whole: 7,
-    large: 2n ** 62n + 1n,
-    part: 0.25,
-    no: false,
-    list: ['a', 'b'],
-    map: { inner: [1, { deep: null }] },
-  };
-  const traceOf = (): TestTrace =>
-    makeTrace(3, {
-      attributes: ATTRIBUTES,
-      events: [{ name: 'event', time: 1_700_000_000_000_000_009n, attributes: { n: 1 } }],
-      status: { code: 'STATUS_CODE_ERROR', message: 'broken' },
-    });
+const VALUES = {
+  text: 'ä "quoted"\n',
+  whole: 7,
+  large: 2n ** 62n + 1n,
+  part: 0.25,
+  no: false,
+  list: ['a', 'b'],
+  map: { inner: [1, { deep: null }] },
+};
+/** A text that is JSON comes back from MLflow as what it says. */
+const traceOf = (attributes: StoredAttributes = { ...VALUES, json: '{"a":[1,"two"]}' }): TestTrace =>
+  makeTrace(3, {
+    attributes,
+    events: [{ name: 'event', time: 1_700_000_000_000_000_009n, attributes: { n: 1 } }],
+    status: { code: 'STATUS_CODE_ERROR', message: 'broken' },
+  });
 
-  test.each([
-    ['JSON lines', (traces: readonly TestTrace[]) => traces.map(toJson).join('\n')],
-    [
-      'protobuf',
-      (traces: readonly TestTrace[]) => toProtobuf(requestOf(traces.flatMap(({ spans }) => spans))),
-    ],
-  ])('of %s is sent as it is, ids and all', async (_, encode) => {
+describe.concurrent('a file', () => {
+  test('with one request in protobuf is sent as it is, ids and all', async () => {
     const traces = [traceOf(), traceOf()];
     const file = join(await temporaryFolder(whenAllIsOver), 'traces');
-    await writeFile(file, encode(traces));
+    await writeFile(file, toProtobuf(requestOf(traces.flatMap(({ spans }) => spans))));
     const { code, stderr, lines } = await runJson(...WAIT, '--file', file);
     expect({ code, stderr, outcomes: lines.map(({ outcome }) => outcome) }).toEqual({
       code: 0,
-      stderr: '',
+      stderr: '1 of 2 traces\n',
       outcomes: ['stored', 'stored'],
     });
-    expect(lines.map(({ trace_id }) => trace_id).toSorted()).toEqual(
-      traces.map(({ traceId }) => traceId).toSorted(),
-    );
+    expect(lines.map(({ trace_id }) => trace_id)).toEqual(traces.map(({ traceId }) => traceId));
   });
 
   test('that is sent again with something changed is waited for until MLflow shows the change', async () => {
@@ -231,6 +229,42 @@ describe.concurrent('a file', () => {
     const spans = trace.spans.map((span) => ({ ...span, name: `${span.name} again` }));
     await writeFile(file, toJson({ ...trace, spans }));
     expect((await runJson(...WAIT, '--file', file)).code).toBe(0);
+  });
+});
+
+describe.skipIf(skipWithout('go'))("a file of the Collector's file exporter", () => {
+  beforeAll(async () => void (await ensureCollector()));
+
+  test('is sent as it is, in every form that it writes', async () => {
+    const folder = await temporaryFolder();
+    const files = ['json', 'proto'].flatMap((format) =>
+      [{}, { compression: 'zstd' }].map((compression, index) => {
+        const name = `${format}-${index}`;
+        const path = join(folder, name);
+        const pipeline: Pipeline = { kind: 'file', exporter: { path, format, ...compression } };
+        return { name, path, pipeline, traces: [traceOf(VALUES), traceOf(VALUES)] };
+      }),
+    );
+    const collector = await startTestCollector(
+      Object.fromEntries(files.map(({ name, pipeline }) => [name, pipeline])),
+    );
+    for (const { name, traces } of files) {
+      for (const { spans } of traces) await collector.send(name, requestOf(spans));
+    }
+    // Only then is all of it in the files.
+    await collector.stop();
+
+    const ends = await Promise.all(files.map(({ path }) => runJson(...WAIT, '--file', path)));
+    expect(ends.map(({ code, stderr }) => ({ code, stderr }))).toEqual(
+      files.map(() => ({ code: 0, stderr: '1 of 2 traces\n' })),
+    );
+    expect(ends.map(({ lines }) => lines.map(({ trace_id }) => trace_id))).toEqual(
+      files.map(({ traces }) => traces.map(({ traceId }) => traceId)),
+    );
+    await expectWhole(
+      stack.mlflow,
+      files.flatMap(({ traces }) => traces),
+    );
   });
 });
 
@@ -275,16 +309,19 @@ describe('as a library', () => {
   });
 });
 
-/** As a person runs them. */
-function exampleOptions() {
+/** As a person runs them who has installed the package. */
+async function exampleOptions() {
+  const bin = await temporaryFolder();
+  const command = `#!/bin/sh\nexec '${process.execPath}' '${join(PROJECT, 'dist/main.js')}' "$@"\n`;
+  await writeFile(join(bin, 'mlflow-trace-relay'), command, { mode: 0o700 });
   return {
     cwd: EXAMPLES,
     env: {
       ...process.env,
       ...variables(),
       NO_COLOR: '1',
+      PATH: `${bin}:${process.env['PATH']}`,
       RELAY_CONFIG: relay.configFile,
-      MLFLOW_TRACE_RELAY: `${process.execPath} ${join(PROJECT, 'dist/main.js')}`,
     },
     timeout: 120_000,
   };
@@ -293,14 +330,14 @@ function exampleOptions() {
 describe('the example', () => {
   test('for vitest passes', async () => {
     const vitest = join(PROJECT, 'node_modules/vitest/vitest.mjs');
-    const { stdout } = await promisify(execFile)(process.execPath, [vitest, 'run'], exampleOptions());
+    const { stdout } = await promisify(execFile)(process.execPath, [vitest, 'run'], await exampleOptions());
     expect(stdout).toMatch(/Tests\D+1 passed/);
   });
 
-  test('for Python passes', async () => {
-    const args = ['-B', '-m', 'unittest', 'test_inject'];
-    const { stderr } = await promisify(execFile)(stack.python, args, exampleOptions());
-    expect(stderr).toMatch(/Ran 2 tests in .*\n\nOK\n$/);
+  test('for pytest passes', async () => {
+    const args = ['-B', '-m', 'pytest', '-q', '-p', 'no:cacheprovider'];
+    const { stdout } = await promisify(execFile)(stack.python, args, await exampleOptions());
+    expect(stdout).toMatch(/^2 passed in /m);
   });
 
   test('has the types of the package', async () => {

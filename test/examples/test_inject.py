@@ -1,30 +1,34 @@
-"""A trace is in MLflow as it was sent. For pytest, and for `python -m unittest test_inject`.
+"""A trace is in MLflow as it was sent.
 
 The relay and its client certificate are named by OTEL_EXPORTER_OTLP_ENDPOINT and its like.
 """
 
 import json
 import os
-import shlex
 import subprocess
-import unittest
 
-COMMAND = shlex.split(os.environ.get("MLFLOW_TRACE_RELAY", "mlflow-trace-relay"))
-CONFIG = os.environ.get("RELAY_CONFIG", "relay.yaml")
+import pytest
 
 
-def inject(*options: str) -> tuple[int, dict]:
-    command = [*COMMAND, "inject", "--config", CONFIG, "--wait", "30s", "--json", *options]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=False)
-    return done.returncode, json.loads(done.stdout)
+@pytest.fixture
+def inject():
+    """Sends a trace; gives the exit code, and what became of the trace."""
+    config = os.environ.get("RELAY_CONFIG", "relay.yaml")
+
+    def run(*options: str) -> tuple[int, dict]:
+        command = ["mlflow-trace-relay", "inject", "--config", config, "--wait", "30s", "--json", *options]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60)
+        return done.returncode, json.loads(done.stdout)
+
+    return run
 
 
-class InjectedTrace(unittest.TestCase):
-    def test_is_stored_as_it_was_sent(self) -> None:
-        code, trace = inject("--attribute", "session.id=session-7")
-        self.assertEqual((code, trace["outcome"]), (0, "stored"), trace)
+def test_a_trace_is_stored_as_it_was_sent(inject):
+    code, trace = inject("--attribute", "session.id=session-7")
+    assert (code, trace["outcome"]) == (0, "stored"), trace
 
-    def test_tells_what_mlflow_does_not_take(self) -> None:
-        code, trace = inject("--attribute", "session.id=" + "x" * 300)
-        self.assertEqual((code, trace["outcome"]), (5, "differs"), trace)
-        self.assertIn("attribute session.id", [each["what"] for each in trace["differences"]])
+
+def test_what_mlflow_does_not_take_is_told(inject):
+    code, trace = inject("--attribute", "session.id=" + "x" * 300)
+    assert (code, trace["outcome"]) == (5, "differs"), trace
+    assert "attribute session.id" in [each["what"] for each in trace["differences"]]

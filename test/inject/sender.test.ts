@@ -1,10 +1,12 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
+import { createServer as createTlsServer } from 'node:https';
 import { pino } from 'pino';
 import { expect, onTestFinished, test } from 'vitest';
 import { createSender } from '../../src/inject/sender.ts';
 import { encodeExportResponse, encodeStatus } from '../../src/otlp/response.ts';
+import { createCertificateAuthority } from '../stack/certificates.ts';
 
 type Answer = { status: number; body?: Buffer | string; headers?: Record<string, string> };
 
@@ -98,4 +100,28 @@ test('nobody there is a refusal in words', async () => {
     kind: 'refused',
     reason: 'nothing listens at 127.0.0.1:1 (connection refused)',
   });
+});
+
+test('a relay over TLS that is asked without, or without its CA: what to set is said', async () => {
+  const ca = await createCertificateAuthority('ca');
+  const pair = await ca.issue({ commonName: 'relay', ips: ['127.0.0.1'], usage: 'server' });
+  const server = createTlsServer({ cert: pair.certPem, key: pair.keyPem }).listen(0, '127.0.0.1');
+  onTestFinished(() => void server.close());
+  await once(server, 'listening');
+  const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  for (const [scheme, words] of [
+    [
+      'http',
+      'closed the connection before its answer was complete; if it takes TLS alone, its URL begins with https://',
+    ],
+    ['https', "set ca_file to the CA's certificate (here: --ca-file or OTEL_EXPORTER_OTLP_CERTIFICATE)"],
+  ] as const) {
+    const url = new URL(`${scheme}://${host}/v1/traces`);
+    const sender = createSender({ url, tls: {} }, pino({ level: 'silent' }), new AbortController().signal);
+    onTestFinished(() => sender.close());
+    expect(await sender.send(PAYLOAD, LATER)).toEqual({
+      kind: 'refused',
+      reason: expect.stringContaining(words) as string,
+    });
+  }
 });

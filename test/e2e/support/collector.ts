@@ -75,8 +75,8 @@ export type TestCollector = Collector & {
   log(): Promise<string>;
 };
 
-/** What one pipeline does with spans. */
-export type Pipeline = { exporter: Exporter; batch?: Record<string, unknown> };
+/** What one pipeline does with spans; it sends them by OTLP/HTTP, unless another kind of exporter is named. */
+export type Pipeline = { exporter: Exporter; kind?: 'file'; batch?: Record<string, unknown> };
 
 /** Starts a Collector that has a receiver of its own for each pipeline. It is stopped after the test. */
 export async function startTestCollector(
@@ -92,16 +92,16 @@ export async function startTestCollector(
     exporters: {} as Record<string, unknown>,
     service: { extensions: Object.keys(extensions), pipelines: {} as Record<string, unknown> },
   };
-  for (const [name, { exporter, batch }] of Object.entries(pipelines)) {
+  for (const [name, { exporter, kind = 'otlp_http', batch }] of Object.entries(pipelines)) {
     const port = await freePort();
     ports[name] = port;
     config.receivers[`otlp/${name}`] = { protocols: { http: { endpoint: `127.0.0.1:${port}` } } };
-    config.exporters[`otlp_http/${name}`] = exporter;
+    config.exporters[`${kind}/${name}`] = exporter;
     if (batch !== undefined) config.processors[`batch/${name}`] = batch;
     config.service.pipelines[`traces/${name}`] = {
       receivers: [`otlp/${name}`],
       processors: batch === undefined ? [] : [`batch/${name}`],
-      exporters: [`otlp_http/${name}`],
+      exporters: [`${kind}/${name}`],
     };
   }
   const collector = await startCollector({ binary: await ensureCollector(), directory, config });

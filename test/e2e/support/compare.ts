@@ -14,6 +14,11 @@ export async function expectStored(
 ): Promise<void> {
   const ids = await mlflow.searchTraces(experimentId);
   expect(ids.toSorted()).toEqual(traces.map(({ traceId }) => traceId).toSorted());
+  await expectWhole(mlflow, traces);
+}
+
+/** These traces are there, whole and as they were sent. */
+export async function expectWhole(mlflow: MlflowClient, traces: readonly TestTrace[]): Promise<void> {
   const left = [...traces];
   const read = async () => {
     for (let trace = left.pop(); trace !== undefined; trace = left.pop()) {

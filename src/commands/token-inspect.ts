@@ -25,6 +25,11 @@ export function tokenInspectCommand(): Command {
     const flags = command.opts<TokenFlags & { stdin?: boolean; json?: boolean }>();
     const token =
       flags.stdin === true ? readFileSync(0, 'utf8').trim() : await tokenOf(tokenWish(chosen, flags));
+    if (token === '')
+      throw new RelayError(
+        'USAGE',
+        'there is nothing on standard input: send a token there, or leave --stdin out',
+      );
     const claims = readClaims(token);
     if (claims === undefined) {
       throw new RelayError(

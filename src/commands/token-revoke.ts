@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import type { TokenCache } from '../auth/token-cache.ts';
+import { RelayError } from '../errors.ts';
 import { NEVER_ABORTS } from '../never-aborts.ts';
 import { withDestination } from './destination-option.ts';
 import { print } from './print.ts';
@@ -45,11 +46,14 @@ async function revokeKept(wish: TokenWish, cache: TokenCache): Promise<boolean> 
   const kept = await cache.read();
   if (kept === undefined) return false;
   const { accessToken, refreshToken } = kept;
+  // What the issuer does not take back is at least not here any more.
+  await cache.remove();
   try {
     await atIssuer(wish, refreshToken === undefined ? [accessToken] : [refreshToken, accessToken]);
-  } finally {
-    // What the issuer did not take back is at least not here any more.
-    await cache.remove();
+  } catch (error) {
+    if (!(error instanceof RelayError)) throw error;
+    const message = `removed from this disk, and not revoked at the issuer: ${error.message}`;
+    throw new RelayError(error.code, message, { cause: error });
   }
   return true;
 }

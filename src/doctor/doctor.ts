@@ -60,7 +60,8 @@ function load(file: string, env: NodeJS.ProcessEnv): Verdict<Config> {
     const config = loadConfig(file, env);
     return ok(`${file} is valid, with ${Object.keys(config.destinations).join(', ')}`, config);
   } catch (error) {
-    if (!(error instanceof RelayError)) throw error;
+    // Others are about lines of the file.
+    if (!(error instanceof RelayError) || error.code === 'CONFIG_UNREADABLE') throw error;
     return failed(error.message, 'correct these lines; nothing else was looked at');
   }
 }

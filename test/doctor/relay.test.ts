@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { examine } from '../../src/doctor/doctor.ts';
 import { checkApart } from '../../src/doctor/ports.ts';
 import { lockDirectory } from '../../src/queue/lock.ts';
 import { freePort } from '../stack/processes.ts';
@@ -177,6 +178,19 @@ test.each([
   ['0.0.0.0', 0, '0.0.0.0', 0, 'ok'],
 ])('listening at %s:%i and %s:%i: %s', (host, port, adminHost, adminPort, state) => {
   expect(checkApart({ host, port }, { host: adminHost, port: adminPort }).state).toBe(state);
+});
+
+test('a configuration that is not there is named, with what to do', async () => {
+  const { checks, isUsable } = await examine('/nowhere/relay.yaml', {}, (destinations) => destinations);
+  expect(isUsable).toBe(false);
+  expect(checks).toEqual([
+    {
+      name: 'configuration',
+      state: 'failed',
+      words: expect.stringContaining('cannot read the configuration file /nowhere/relay.yaml') as string,
+      fix: 'name another one with --config FILE',
+    },
+  ]);
 });
 
 test('nothing else is looked at in a configuration that cannot be used', async () => {

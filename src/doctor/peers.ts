@@ -1,6 +1,7 @@
-import type { X509Certificate } from 'node:crypto';
+import { X509Certificate } from 'node:crypto';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { TLSSocket } from 'node:tls';
+import type { DetailedPeerCertificate } from 'node:tls';
 import { quote } from '../network-words.ts';
 import { checkTimes } from './certificates.ts';
 import { ok } from './checkup.ts';
@@ -45,15 +46,16 @@ function judge(host: string, chain: readonly X509Certificate[], now: number): Ve
   return times.state === 'ok' ? ok(`is for ${quote(leaf.subjectAltName ?? '')}, ${times.words}`) : times;
 }
 
-/** The leaf first, then each that has signed the one before, as far as it is known. */
+/** The leaf first, then each that has signed the one before, with the trusted CA where the chain ends there. */
 function chainOf(socket: TLSSocket): X509Certificate[] {
   const chain: X509Certificate[] = [];
-  let next = socket.getPeerX509Certificate();
-  while (next !== undefined && chain.length < MOST_CERTIFICATES) {
-    chain.push(next);
-    const { fingerprint256 } = next;
+  // Only this older form has the ones behind the leaf; empty where none was shown.
+  let next: Partial<DetailedPeerCertificate> | undefined = socket.getPeerCertificate(true);
+  while (next?.raw !== undefined && chain.length < MOST_CERTIFICATES) {
+    chain.push(new X509Certificate(next.raw));
     // A root has signed itself.
-    next = next.issuerCertificate?.fingerprint256 === fingerprint256 ? undefined : next.issuerCertificate;
+    const { fingerprint256, issuerCertificate }: Partial<DetailedPeerCertificate> = next;
+    next = issuerCertificate?.fingerprint256 === fingerprint256 ? undefined : issuerCertificate;
   }
   return chain;
 }

@@ -25,6 +25,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'errors.ts': [],
   'network-words.ts': [],
   'loopback.ts': [],
+  'never-aborts.ts': [],
+  'file-lock.ts': [],
   'certificates.ts': [],
   // The one file that imports every room.
   'relay.ts': [
@@ -54,6 +56,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'relay.ts',
     'inject',
     'network-words.ts',
+    'never-aborts.ts',
     'auth',
     'proxy',
     'destination-tokens.ts',
@@ -71,6 +74,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'certificates.ts',
     'network-words.ts',
     'loopback.ts',
+    'never-aborts.ts',
     'receiver/tls.ts',
     'queue',
     'destinations',
@@ -90,7 +94,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   otlp: [],
   receiver: ['certificates.ts', 'otlp', 'queue/queue.ts', 'config/watch.ts'],
   routing: [],
-  queue: [],
+  queue: ['file-lock.ts'],
   delivery: ['otlp/wire.ts', 'queue/queue.ts', 'destinations/destination.ts'],
   destinations: [
     'network-words.ts',
@@ -100,7 +104,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'auth/token-source.ts',
     'config/watch.ts',
   ],
-  auth: ['network-words.ts', 'loopback.ts', 'certificates.ts', 'config/watch.ts'],
+  auth: ['network-words.ts', 'loopback.ts', 'certificates.ts', 'file-lock.ts', 'config/watch.ts'],
 };
 
 /** Commands show that a configuration is wrong without loading what could fail to load. */

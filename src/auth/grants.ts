@@ -104,6 +104,10 @@ async function granted(
   if (answer.token_type !== 'bearer') {
     throw new IssuerProblem('refusal', `the issuer gives ${quote(answer.token_type)} tokens, not bearer`);
   }
+  // It stands in headers and in shells: RFC 6750 section 2.1 allows less than this.
+  if (!/^[\x21-\x7e]+$/.test(answer.access_token)) {
+    throw new IssuerProblem('refusal', 'the issuer gives a token that cannot be sent in a header');
+  }
   const { access_token: value, expires_in: expiresIn, refresh_token: refreshToken } = answer;
   return { value, expiresIn, ...(refreshToken !== undefined && { refreshToken }) };
 }

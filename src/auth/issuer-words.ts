@@ -113,7 +113,9 @@ function remedyFor(code: string, said: string, grant: GrantKind): string {
   ) {
     return 'check client_id and client_secret_file, and that the client is enabled at the issuer';
   }
-  switch (code) {
+  // oidc-provider calls that an invalid request.
+  const isGrant = code === 'invalid_request' && /\bgrant type\b.*\bnot (allowed|supported)\b/i.test(said);
+  switch (isGrant ? 'unauthorized_client' : code) {
     case 'unauthorized_client':
     case 'unsupported_grant_type':
       return `allow it the ${grant} grant at the issuer (Keycloak: ${ALLOWED_AS[grant]})`;

@@ -43,12 +43,32 @@ const LEFT_AT_LEAST = 0.25;
  * @throws IssuerProblem
  */
 export async function obtainToken(options: ObtainOptions, deps: ObtainDeps): Promise<KeptToken> {
-  const { cache, now, warn, signal } = deps;
+  const { cache, now, warn } = deps;
   const kept = await cache?.read();
-  const at = now();
-  // A clock that was set back makes a token look younger than new.
-  const isKept = kept !== undefined && at >= kept.obtainedAt && at < kept.expiresAt;
-  if (isKept && kept.expiresAt - at >= (kept.expiresAt - kept.obtainedAt) * LEFT_AT_LEAST) return kept;
+  if (kept !== undefined && leftOf(kept, now()) >= LEFT_AT_LEAST) return kept;
+  if (cache === undefined) return await freshToken(options, deps, undefined);
+  return await cache.alone(
+    async () => {
+      // Another process may have fetched one meanwhile.
+      const latest = await cache.read();
+      if (latest !== undefined && leftOf(latest, now()) >= LEFT_AT_LEAST) return latest;
+      return await freshToken(options, deps, latest);
+    },
+    () => warn('another command is at it to get this token: waiting for it'),
+  );
+}
+
+/** The share of its life that is left: above 0 while it is valid. A clock that was set back makes it look younger than new. */
+function leftOf({ obtainedAt, expiresAt }: KeptToken, at: number): number {
+  return at < obtainedAt ? 0 : (expiresAt - at) / (expiresAt - obtainedAt);
+}
+
+async function freshToken(
+  options: ObtainOptions,
+  deps: ObtainDeps,
+  kept: KeptToken | undefined,
+): Promise<KeptToken> {
+  const { cache, now, warn, signal } = deps;
   try {
     const client = createIssuerClient(options.issuer);
     const metadata = await client.discover(signal);
@@ -69,7 +89,8 @@ export async function obtainToken(options: ObtainOptions, deps: ObtainDeps): Pro
     });
     return token;
   } catch (error) {
-    if (!isKept || !(error instanceof IssuerProblem) || error.kind !== 'away') throw error;
+    const isValid = kept !== undefined && leftOf(kept, now()) > 0;
+    if (!isValid || !(error instanceof IssuerProblem) || error.kind !== 'away') throw error;
     warn(`the kept token is used, which ends soon: ${error.message}`);
     return kept;
   }

@@ -2,6 +2,8 @@ import { createHash, randomBytes } from 'node:crypto';
 import { chmod, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { tryLock } from '../file-lock.ts';
 
 /** A token as it is kept between two commands. Times in ms since the epoch. */
 export type KeptToken = {
@@ -17,10 +19,21 @@ export type TokenCache = {
   /** Rejects with the error of the file system. */
   write(token: KeptToken): Promise<void>;
   remove(): Promise<void>;
+  /**
+   * Does this while no other process does so with the same token: a refresh token may be good for one use only, and an
+   * issuer that sees it twice may end all that came of it (RFC 9700 section 4.14.2).
+   * @param whileWaiting called once, where another one is at it for some seconds
+   */
+  alone<T>(work: () => Promise<T>, whileWaiting: () => void): Promise<T>;
 };
 
 /** More than any token has. */
 const MOST_BYTES = 1024 * 1024;
+
+const LOCK_POLL_MS = 100;
+const NOTABLE_WAIT_MS = 3_000;
+/** Longer than a person has for a login; a process that was stopped must not hold up others for ever. */
+const LONGEST_WAIT_MS = 30 * 60_000;
 
 /** Below `$XDG_CACHE_HOME`, or else `~/.cache` (XDG Base Directory Specification). */
 export function tokenDirectory(env: NodeJS.ProcessEnv): string {
@@ -74,7 +87,31 @@ export function createTokenCache(
       }
     },
     remove: () => rm(file, { force: true }),
+    async alone(work, whileWaiting) {
+      const unlock = await locked(join(directory, '..', 'locks'), name, whileWaiting);
+      try {
+        return await work();
+      } finally {
+        unlock();
+      }
+    },
   };
+}
+
+/** Where there can be no lock, no token can be kept either, and there is nothing to be alone with. */
+async function locked(directory: string, name: string, whileWaiting: () => void): Promise<() => void> {
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    for (let waited = 0; waited < LONGEST_WAIT_MS; waited += LOCK_POLL_MS) {
+      const unlock = tryLock(join(directory, `${name}.sqlite`));
+      if (unlock !== undefined) return unlock;
+      if (waited === NOTABLE_WAIT_MS) whileWaiting();
+      await setTimeout(LOCK_POLL_MS);
+    }
+  } catch {
+    // see above
+  }
+  return () => {};
 }
 
 function isKeptToken(value: unknown): value is KeptToken {

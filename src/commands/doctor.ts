@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { withConfigFile } from './config-option.ts';
 import { chooseDestination } from './destination-option.ts';
 import { print } from './print.ts';
+import { safeJson } from './safe-json.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_UNUSABLE = 2;
@@ -33,7 +34,7 @@ Examples:
     const { destination, json } = command.opts<{ destination?: string; json?: true }>();
     // Only this command pays for loading what asks issuer and MLflow.
     const { examine } = await import('../doctor/doctor.ts');
-    const { jsonOf, lineOf, resultOf, summaryOf } = await import('../doctor/report.ts');
+    const { documentOf, lineOf, resultOf, summaryOf } = await import('../doctor/report.ts');
     let printed = Promise.resolve();
     const { checks, isUsable } = await examine(
       file,
@@ -48,7 +49,7 @@ Examples:
       },
     );
     await printed;
-    await print(json === undefined ? summaryOf(checks) : jsonOf(file, checks));
+    await print(json === undefined ? summaryOf(checks) : `${safeJson(documentOf(file, checks), 2)}\n`);
     if (!isUsable) process.exitCode = EXIT_UNUSABLE;
     else if (resultOf(checks) === 'failed') process.exitCode = EXIT_FAILED;
   });

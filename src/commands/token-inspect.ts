@@ -7,6 +7,7 @@ import { RelayError } from '../errors.ts';
 import { quote } from '../network-words.ts';
 import { withDestination } from './destination-option.ts';
 import { print } from './print.ts';
+import { safeJson } from './safe-json.ts';
 import { tokenWish, withTokenOptions } from './token-options.ts';
 import type { TokenFlags, TokenWish } from './token-options.ts';
 
@@ -24,6 +25,11 @@ export function tokenInspectCommand(): Command {
     const flags = command.opts<TokenFlags & { stdin?: boolean; json?: boolean }>();
     const token =
       flags.stdin === true ? readFileSync(0, 'utf8').trim() : await tokenOf(tokenWish(chosen, flags));
+    if (token === '')
+      throw new RelayError(
+        'USAGE',
+        'there is nothing on standard input: send a token there, or leave --stdin out',
+      );
     const claims = readClaims(token);
     if (claims === undefined) {
       throw new RelayError(
@@ -35,7 +41,7 @@ export function tokenInspectCommand(): Command {
       ...claims,
       lacks: Object.values(lacksOf(claims)).map(({ what, remedy }) => `${what}: ${remedy}`),
     };
-    await print(flags.json === true ? `${JSON.stringify(shown)}\n` : inWords(shown, Date.now()));
+    await print(flags.json === true ? `${safeJson(shown)}\n` : inWords(shown, Date.now()));
   }).addHelpText(
     'after',
     `

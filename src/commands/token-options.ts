@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import type { GrantKind } from '../auth/issuer-words.ts';
@@ -7,8 +6,8 @@ import { createTokenCache, tokenDirectory } from '../auth/token-cache.ts';
 import type { TokenCache } from '../auth/token-cache.ts';
 import { clientSecretOf, issuerOptionsOf } from '../config/client-credentials.ts';
 import type { ClientCredentialsConfig } from '../config/client-credentials.ts';
-import { secretReader } from '../config/secret.ts';
-import { RelayError, messageOf } from '../errors.ts';
+import { readSecret, secretReader } from '../config/secret.ts';
+import { RelayError } from '../errors.ts';
 import type { ChosenDestination } from './destination-option.ts';
 
 /** Ways to a token that a person can choose. */
@@ -102,9 +101,9 @@ function grantOf({ grant, username, passwordFile, refreshTokenFile }: TokenFlags
         return { kind: grant };
       case 'password':
         if (passwordFile === undefined) throw need('--password-file');
-        return { kind: grant, username: username ?? '', password: readSecret(passwordFile) };
+        return { kind: grant, username: username ?? '', password: secretIn(passwordFile) };
       case 'refresh_token':
-        return { kind: grant, refreshToken: readSecret(refreshTokenFile ?? '') };
+        return { kind: grant, refreshToken: secretIn(refreshTokenFile ?? '') };
     }
   };
 }
@@ -117,13 +116,7 @@ function secretOf(
   return clientId === undefined ? clientSecretOf(auth) : undefined;
 }
 
-function readSecret(file: string): string {
-  let text: string;
-  try {
-    text = readFileSync(file === '-' ? 0 : file, 'utf8').replace(/\r?\n$/, '');
-  } catch (error) {
-    throw new RelayError('CONFIG_UNREADABLE', `cannot read ${file}: ${messageOf(error)}`);
-  }
-  if (text === '') throw new RelayError('CONFIG_UNREADABLE', `${file} is empty`);
-  return text;
+/** - is standard input. */
+function secretIn(file: string): string {
+  return readSecret(file === '-' ? 0 : file);
 }

@@ -1,15 +1,18 @@
 import { Command } from 'commander';
+import type { TokenCache } from '../auth/token-cache.ts';
+import { RelayError } from '../errors.ts';
+import { NEVER_ABORTS } from '../never-aborts.ts';
 import { withDestination } from './destination-option.ts';
 import { print } from './print.ts';
 import { tokenWish, withTokenOptions } from './token-options.ts';
-import type { TokenFlags } from './token-options.ts';
+import type { TokenFlags, TokenWish } from './token-options.ts';
 
-/** Ends what is kept, here and at the issuer. */
+/** Ends what is kept, here and at the issuer; or a refresh token that is given. */
 export function tokenRevokeCommand(): Command {
   const command = new Command('revoke')
     .summary('end the token that is kept, here and at the issuer')
     .description(
-      'end the token that is kept, and the refresh token with it: at the issuer (RFC 7009), and on this disk. MLflow asks no issuer: there an access token is good until it ends',
+      'end the token that is kept, and the refresh token with it: at the issuer (RFC 7009), and on this disk; with --grant refresh_token, the one in that file. MLflow asks no issuer: there an access token is good until it ends',
     )
     .addHelpText(
       'after',
@@ -20,27 +23,51 @@ Examples:
     );
   return withDestination(withTokenOptions(command), async (chosen) => {
     const wish = tokenWish(chosen, command.opts<TokenFlags>());
-    const kept = await wish.cache?.read();
-    if (kept === undefined) {
-      await print('no token is kept: nothing to revoke\n');
+    const given = command.opts<TokenFlags>().grant === 'refresh_token' ? wish.grant() : undefined;
+    if (given?.kind === 'refresh_token') {
+      await atIssuer(wish, [given.refreshToken]);
+      await print('revoked\n');
       return;
     }
-    const { revoke } = await import('../auth/grants.ts');
-    const { createIssuerClient } = await import('../auth/issuer-client.ts');
-    const { asNoToken } = await import('./wanted-token.ts');
-    try {
-      const client = createIssuerClient(wish.issuer);
-      const { signal } = new AbortController();
-      const metadata = await client.discover(signal);
-      const asking = { metadata, secret: await wish.secret?.(), signal };
-      if (kept.refreshToken !== undefined) await revoke(client, asking, kept.refreshToken);
-      await revoke(client, asking, kept.accessToken);
-    } catch (error) {
-      throw asNoToken(error);
-    } finally {
-      // What the issuer did not take back is at least not here any more.
-      await wish.cache?.remove();
-    }
-    await print('revoked, and removed from this disk\n');
+    const { cache } = wish;
+    // Not while another command replaces it.
+    const isDone = await cache?.alone(
+      () => revokeKept(wish, cache),
+      () => process.stderr.write('another command is at it to get this token: waiting for it\n'),
+    );
+    await print(
+      isDone === true ? 'revoked, and removed from this disk\n' : 'no token is kept: nothing to revoke\n',
+    );
   });
+}
+
+/** @returns whether there was one */
+async function revokeKept(wish: TokenWish, cache: TokenCache): Promise<boolean> {
+  const kept = await cache.read();
+  if (kept === undefined) return false;
+  const { accessToken, refreshToken } = kept;
+  // What the issuer does not take back is at least not here any more.
+  await cache.remove();
+  try {
+    await atIssuer(wish, refreshToken === undefined ? [accessToken] : [refreshToken, accessToken]);
+  } catch (error) {
+    if (!(error instanceof RelayError)) throw error;
+    const message = `removed from this disk, and not revoked at the issuer: ${error.message}`;
+    throw new RelayError(error.code, message, { cause: error });
+  }
+  return true;
+}
+
+async function atIssuer(wish: TokenWish, tokens: readonly string[]): Promise<void> {
+  const { revoke } = await import('../auth/grants.ts');
+  const { createIssuerClient } = await import('../auth/issuer-client.ts');
+  const { asNoToken } = await import('./wanted-token.ts');
+  try {
+    const client = createIssuerClient(wish.issuer);
+    const metadata = await client.discover(NEVER_ABORTS);
+    const asking = { metadata, secret: await wish.secret?.(), signal: NEVER_ABORTS };
+    for (const token of tokens) await revoke(client, asking, token);
+  } catch (error) {
+    throw asNoToken(error);
+  }
 }

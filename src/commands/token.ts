@@ -3,6 +3,7 @@ import { readClaims } from '../auth/token-claims.ts';
 import { withDestination } from './destination-option.ts';
 import type { ChosenDestination } from './destination-option.ts';
 import { print } from './print.ts';
+import { safeJson } from './safe-json.ts';
 import { tokenInspectCommand } from './token-inspect.ts';
 import { tokenWish, withTokenOptions } from './token-options.ts';
 import type { TokenFlags } from './token-options.ts';
@@ -62,7 +63,7 @@ function formatted(format: Format, token: KeptToken, { config }: ChosenDestinati
       return `MLFLOW_TRACKING_URI=${config.url}\nMLFLOW_TRACKING_TOKEN=${accessToken}`;
     case 'json': {
       const { username, audience, groups } = readClaims(accessToken) ?? {};
-      return JSON.stringify({
+      return safeJson({
         access_token: accessToken,
         token_type: 'Bearer',
         expires_at: new Date(expiresAt).toISOString(),

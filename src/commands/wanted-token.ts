@@ -2,6 +2,7 @@ import { IssuerProblem } from '../auth/issuer-words.ts';
 import { obtainToken } from '../auth/obtain-token.ts';
 import type { KeptToken } from '../auth/token-cache.ts';
 import { RelayError } from '../errors.ts';
+import { NEVER_ABORTS } from '../never-aborts.ts';
 import type { TokenWish } from './token-options.ts';
 
 /**
@@ -18,7 +19,7 @@ export async function wantedToken(wish: TokenWish): Promise<KeptToken> {
           `Open ${completeUrl ?? url} in a browser and enter the code ${code}; it is good for ${Math.round(expiresInSeconds / 60)} minutes.`,
         ),
       warn: (words) => say(`warning: ${words}`),
-      signal: new AbortController().signal,
+      signal: NEVER_ABORTS,
     });
   } catch (error) {
     throw asNoToken(error);

@@ -8,7 +8,7 @@ import { invalid } from './problems.ts';
 import type { Path, Problem } from './problems.ts';
 import { configSchema, destinationsSchema } from './schema.ts';
 import type { Config } from './schema.ts';
-import { checkSecretFile } from './secret.ts';
+import { readSecret } from './secret.ts';
 import { readSource } from './source.ts';
 import type { Source } from './source.ts';
 
@@ -138,7 +138,7 @@ function fileProblem(key: string, file: string): string | undefined {
   try {
     if (!statSync(file).isFile()) return `${file} is no file`;
     accessSync(file, constants.R_OK);
-    if (SECRET_KEYS.has(key.replace(/_file$/, ''))) checkSecretFile(file);
+    if (SECRET_KEYS.has(key.replace(/_file$/, ''))) readSecret(file);
     return undefined;
   } catch (error) {
     return error instanceof RelayError ? error.message : `cannot read the file: ${messageOf(error)}`;

@@ -27,15 +27,19 @@ export function secretReader(source: SecretSource): () => Promise<string> {
   };
 }
 
-/** Throws what a `secretReader` of this file would reject with. */
-export function checkSecretFile(file: string): void {
+/**
+ * As a `secretReader`, at once.
+ * @param file 0: standard input
+ */
+export function readSecret(file: string | 0): string {
+  const name = file === 0 ? '/dev/stdin' : file;
   let bytes: Buffer;
   try {
     bytes = readFileSync(file);
   } catch (cause) {
-    throw unreadable(file, cause);
+    throw unreadable(name, cause);
   }
-  secretOf(file, bytes);
+  return secretOf(name, bytes);
 }
 
 function secretOf(file: string, bytes: Buffer): string {

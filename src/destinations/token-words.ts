@@ -55,7 +55,8 @@ export function lacksOf({ audience, groups, username }: TokenClaims): {
     ...(audience.length === 0 && {
       audience: {
         what: 'it has no aud claim',
-        remedy: 'add an audience mapper, for what mlflow-oidc-auth has as OIDC_AUDIENCE',
+        remedy:
+          'add an audience mapper (Keycloak: "Audience" in the dedicated scope of the client), for what mlflow-oidc-auth has as OIDC_AUDIENCE',
       },
     }),
     ...(username === undefined && {
@@ -72,7 +73,8 @@ function lackOfGroups(groups: TokenClaims['groups']): Lack | undefined {
   if (groups === undefined) {
     return {
       what: 'it has no groups claim (OIDC_GROUPS_ATTRIBUTE), without which mlflow-oidc-auth lets no new account in',
-      remedy: 'add a group mapper',
+      remedy:
+        'add a group mapper (Keycloak: "Group Membership" in the dedicated scope of the client, with the claim name groups and "Full group path" off)',
     };
   }
   if (groups.length === 0) {

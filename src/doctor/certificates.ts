@@ -16,23 +16,30 @@ const SOON_SHARE = 1 / 4;
 /** RFC 5280 section 4.2.1.12. */
 const USAGES = { serverAuth: '1.3.6.1.5.5.7.3.1', clientAuth: '1.3.6.1.5.5.7.3.2' } as const;
 
-/** @param chain of one file, one at least */
-export function checkTimes(chain: readonly X509Certificate[], now: number, file: string): Verdict<undefined> {
+/**
+ * @param chain one at least
+ * @param place where it stands: a file of the relay, unless there is something else to do to renew it
+ */
+export function checkTimes(
+  chain: readonly X509Certificate[],
+  now: number,
+  place: string,
+  renew = `renew it, and write it to ${place}: the relay takes it up by itself`,
+): Verdict<undefined> {
   const soonest = chain.toSorted((a, b) => endOf(a) - endOf(b))[0]!;
   const early = chain.find((certificate) => Date.parse(certificate.validFrom) > now);
-  const renew = `renew it, and write it to ${file}: the relay takes it up by itself`;
   if (early !== undefined) {
     return failed(
-      `${nameOf(early)} in ${file} is valid only from ${dayOf(early.validFrom)} on`,
+      `${nameOf(early)} in ${place} is valid only from ${dayOf(early.validFrom)} on`,
       `set the clock of this machine (it says ${dayOf(now)}), or have another certificate issued`,
     );
   }
   if (endOf(soonest) <= now)
-    return failed(`${nameOf(soonest)} in ${file} ended ${dayOf(endOf(soonest))}`, renew);
+    return failed(`${nameOf(soonest)} in ${place} ended ${dayOf(endOf(soonest))}`, renew);
   const left = endOf(soonest) - now;
   const life = endOf(soonest) - Date.parse(soonest.validFrom);
   return left < Math.min(SOON_MS, life * SOON_SHARE)
-    ? warning(`${nameOf(soonest)} in ${file} ends soon, ${dayOf(endOf(soonest))}`, renew)
+    ? warning(`${nameOf(soonest)} in ${place} ends soon, ${dayOf(endOf(soonest))}`, renew)
     : ok(`valid until ${dayOf(endOf(soonest))}`);
 }
 

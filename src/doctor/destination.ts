@@ -28,6 +28,8 @@ import {
   checkToken,
   checkVersion,
 } from './mlflow.ts';
+import { watchPeers } from './peers.ts';
+import type { Peers } from './peers.ts';
 import type { Answered, Upstream } from './upstream.ts';
 import { checkAddress } from './way.ts';
 
@@ -43,14 +45,20 @@ export async function examineDestination(
   config: DestinationConfig,
 ): Promise<void> {
   const { auth } = config;
-  const granted = auth.kind === 'none' ? undefined : await examineIssuer(checkup, name, auth);
-  await examineMlflow(checkup, name, config, granted);
+  const peers = watchPeers();
+  try {
+    const granted = auth.kind === 'none' ? undefined : await examineIssuer(checkup, name, auth, peers);
+    await examineMlflow(checkup, name, config, granted, peers);
+  } finally {
+    peers.stop();
+  }
 }
 
 async function examineIssuer(
   checkup: Checkup,
   name: string,
   auth: ClientCredentialsConfig,
+  peers: Peers,
 ): Promise<Done<Granted>> {
   const keys = `destinations.${name}.auth`;
   const options = issuerOptionsOf(auth);
@@ -68,6 +76,7 @@ async function examineIssuer(
   const discovery = await checkup.check('issuer discovery', [address], () =>
     checkDiscovery(client, options, keys),
   );
+  await examinePeer(checkup, 'issuer certificate', metadataUrlOf(options), discovery, peers);
   const granted = await checkup.check('client authentication', [discovery], async (metadata) => {
     return checkClient(client, metadata, await clientSecretOf(auth)(), options, keys);
   });
@@ -87,6 +96,7 @@ async function examineMlflow(
   name: string,
   config: DestinationConfig,
   granted: Done<Granted> | undefined,
+  peers: Peers,
 ): Promise<void> {
   const { url, timeout, workspace, repair } = config;
   const token = granted?.found?.value;
@@ -111,6 +121,7 @@ async function examineMlflow(
   const connection = await checkup.check('MLflow connection', [upstream, address], (to) =>
     checkConnection(to, granted !== undefined && token === undefined),
   );
+  await examinePeer(checkup, 'MLflow certificate', base, connection, peers);
   await checkup.check('MLflow clock', [connection], ({ clock }) =>
     checkClock('MLflow', { 'its answer': clock }),
   );
@@ -152,6 +163,18 @@ async function examineToken(
     await checkup.check(name, [granted], ({ claims }) => checkClaim(claim, claims, isTaken));
   }
   return taken;
+}
+
+/** @param connection by which it was shown */
+async function examinePeer(
+  checkup: Checkup,
+  name: string,
+  url: URL,
+  connection: Done<unknown>,
+  peers: Peers,
+): Promise<void> {
+  if (url.protocol !== 'https:') return;
+  await checkup.check(name, [connection], () => peers.check(url, Date.now()));
 }
 
 async function examineClientCertificate(

@@ -11,7 +11,7 @@ import type { Check, Verdict } from './checkup.ts';
 import { examineDestination } from './destination.ts';
 import { checkProxies, checkStoreVariables, checkVerification } from './environment.ts';
 import { checkClosedFile, checkConfigFile } from './files.ts';
-import { checkPort } from './ports.ts';
+import { checkApart, checkPort } from './ports.ts';
 import { checkDirectory, checkDisk, checkLock, checkSpace, checkSpeed } from './queue.ts';
 
 export type Examined = {
@@ -60,7 +60,8 @@ function load(file: string, env: NodeJS.ProcessEnv): Verdict<Config> {
     const config = loadConfig(file, env);
     return ok(`${file} is valid, with ${Object.keys(config.destinations).join(', ')}`, config);
   } catch (error) {
-    if (!(error instanceof RelayError)) throw error;
+    // Others are about lines of the file.
+    if (!(error instanceof RelayError) || error.code === 'CONFIG_UNREADABLE') throw error;
     return failed(error.message, 'correct these lines; nothing else was looked at');
   }
 }
@@ -103,6 +104,7 @@ async function examineQueueAndPorts(checkup: Checkup, { queue, receiver, admin }
   await checkup.check('queue space', [folder], (there) => checkSpace(there, directory, maxBytes));
   await checkup.check('queue speed', [folder], checkSpeed);
   const holder = lock.found?.value;
+  await checkup.check('ports', [], () => checkApart(receiver.listen, admin.listen));
   await checkup.check('receiver port', [], () => checkPort(receiver.listen, 'receiver.listen', holder));
   await checkup.check('admin port', [], () => checkPort(admin.listen, 'admin.listen', holder));
 }

@@ -3,6 +3,7 @@ import type { SendOutcome } from '../destinations/destination.ts';
 import { createExperimentResolver, experimentWords } from '../destinations/experiment.ts';
 import { NOTHING, createMlflowDestination } from '../destinations/mlflow.ts';
 import type { MlflowOptions } from '../destinations/mlflow.ts';
+import { NEVER_ABORTS } from '../never-aborts.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { failed, ok, skipped, warning } from './checkup.ts';
 import type { Verdict } from './checkup.ts';
@@ -54,7 +55,7 @@ export async function checkPermission(
   );
   try {
     const target = destination.targetOf({ name: 'doctor', destinations: [options.name], variables: {} });
-    const outcome = await destination.send(target, NOTHING, new AbortController().signal);
+    const outcome = await destination.send(target, NOTHING, NEVER_ABORTS);
     return outcome.kind === 'delivered'
       ? ok(`${upstream.account} may write experiment ${id}`)
       : outcomeFailed(outcome, upstream);

@@ -7,6 +7,7 @@ import { readClaims } from '../auth/token-claims.ts';
 import type { TokenClaims } from '../auth/token-source.ts';
 import { createHttpClient } from '../destinations/http-client.ts';
 import { messageOf } from '../errors.ts';
+import { NEVER_ABORTS } from '../never-aborts.ts';
 import { bareUrl, quote } from '../network-words.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { failed, ok, warning } from './checkup.ts';
@@ -47,7 +48,7 @@ export async function checkDiscovery(
   const url = metadataUrlOf(options);
   const key = `${keys}.${options.discoveryUrl === undefined ? 'issuer' : 'discovery_url'}`;
   try {
-    const metadata = await client.discover(neverEnds());
+    const metadata = await client.discover(NEVER_ABORTS);
     return ok(
       `${quote(metadata.issuer)} has the token endpoint ${quote(metadata.token_endpoint ?? '')}`,
       metadata,
@@ -57,9 +58,17 @@ export async function checkDiscovery(
       messageOf(error),
       isAway(error)
         ? wayFix(messageOf(error), url, { url: key, caFile: `${keys}.ca_file` })
-        : `open ${bareUrl(url)}: it must be the issuer's metadata, and ${key} what it says of itself, to the last slash`,
+        : `${wrongRealm(url, messageOf(error))}open ${bareUrl(url)}: it must be the issuer's metadata, and ${key} what it says of itself, to the last slash`,
     );
   }
+}
+
+/** Keycloak answers 404 to a realm that it does not have, by that name. */
+function wrongRealm({ pathname }: URL, reason: string): string {
+  const [, realm] = /\/realms\/([^/]+)\//.exec(pathname) ?? [];
+  return realm === undefined || !/ answers 404/.test(reason)
+    ? ''
+    : `name a realm that is there (Keycloak has none called ${quote(realm)}: see its name in the admin console, upper and lower case count); `;
 }
 
 export async function checkClient(
@@ -74,7 +83,7 @@ export async function checkClient(
     const { value, expiresIn } = await byClientCredentials(client, {
       metadata,
       secret,
-      signal: neverEnds(),
+      signal: NEVER_ABORTS,
     });
     const claims = readClaims(value);
     const issuedAt = readingOfSeconds(claims?.validFrom, askedAt, Date.now());
@@ -93,13 +102,6 @@ export async function checkClient(
     }
     // The relay's words end with what to do, where it is known.
     const at = message.lastIndexOf('; ');
-    // RFC 6749 section 5.2 has a code for it, which not all issuers use.
-    if (/grant type .*not allowed/i.test(message)) {
-      return failed(
-        message.slice(0, at === -1 ? undefined : at),
-        'allow it the client_credentials grant at the issuer (Keycloak: service accounts)',
-      );
-    }
     return at === -1
       ? failed(message, `look at the client ${clientId} at the issuer, and at its log`)
       : failed(message.slice(0, at), message.slice(at + 2));
@@ -143,7 +145,7 @@ export async function readIssuerClock(
     const askedAt = Date.now();
     const answer = await http.ask(
       { method: 'GET', url: metadataUrlOf(options), headers: { accept: 'application/json' } },
-      neverEnds(),
+      NEVER_ABORTS,
     );
     return answer.kind === 'answer' ? readingOfDate(answer.date, askedAt, Date.now()) : undefined;
   } finally {
@@ -153,9 +155,4 @@ export async function readIssuerClock(
 
 function isAway(error: unknown): boolean {
   return error instanceof IssuerProblem && error.kind === 'away';
-}
-
-/** Each request has a time limit of its own. */
-function neverEnds(): AbortSignal {
-  return new AbortController().signal;
 }

@@ -6,6 +6,21 @@ import type { Verdict } from './checkup.ts';
 
 export type Address = { readonly host: string; readonly port: number };
 
+/** Whether both can be listened at by one relay; port 0 is another one for each. */
+export function checkApart(receiver: Address, admin: Address): Verdict<undefined> {
+  const isAny = ({ host }: Address) => host === '0.0.0.0' || host === '::';
+  const collide =
+    receiver.port === admin.port &&
+    receiver.port !== 0 &&
+    (receiver.host === admin.host || isAny(receiver) || isAny(admin));
+  return collide
+    ? failed(
+        `receiver.listen and admin.listen both have port ${admin.port}: the relay cannot start`,
+        'give admin.listen another port (9464 unless set)',
+      )
+    : ok('receiver.listen and admin.listen are apart');
+}
+
 /**
  * Whether a relay could listen there, by listening there for a moment.
  * @param holder the relay that runs on the same queue, in words, which then has it

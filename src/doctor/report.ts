@@ -7,8 +7,8 @@ const STATES: readonly State[] = ['failed', 'warning', 'ok', 'skipped'];
 /** One line, and one for what to do; further lines of the words stand below. */
 export function lineOf({ name, destination, state, words, fix }: Check): string {
   const what = destination === undefined ? name : `${destination}: ${name}`;
-  const text = `${state.padEnd(7)}  ${what}: ${words.replaceAll('\n', '\n           ')}\n`;
-  return fix === undefined ? text : `${text}           fix: ${fix}\n`;
+  const text = `${state.padEnd(7)}  ${what}: ${shown(words).replaceAll('\n', '\n           ')}\n`;
+  return fix === undefined ? text : `${text}           fix: ${shown(fix).replaceAll('\n', ' ')}\n`;
 }
 
 export function summaryOf(checks: readonly Check[]): string {
@@ -25,6 +25,11 @@ export function resultOf(checks: readonly Check[]): 'ok' | 'warning' | 'failed' 
 }
 
 /** One document: `{configuration, result, checks: [{name, destination?, state, words, fix?}]}`. */
-export function jsonOf(file: string, checks: readonly Check[]): string {
-  return `${JSON.stringify({ configuration: file, result: resultOf(checks), checks }, undefined, 2)}\n`;
+export function documentOf(file: string, checks: readonly Check[]) {
+  return { configuration: file, result: resultOf(checks), checks };
+}
+
+/** Without what would control a terminal: names of files and hosts may hold anything. */
+function shown(text: string): string {
+  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => (character === '\n' ? '\n' : ' '));
 }

@@ -3,6 +3,7 @@ import { experimentWords } from '../destinations/experiment.ts';
 import type { ExperimentChoice } from '../destinations/experiment.ts';
 import type { Asked } from '../destinations/mlflow-answers.ts';
 import { NOTHING } from '../destinations/mlflow.ts';
+import { NEVER_ABORTS } from '../never-aborts.ts';
 import { readingOfDate } from './clocks.ts';
 import type { Reading } from './clocks.ts';
 import type { Keys } from './way.ts';
@@ -78,7 +79,7 @@ export async function ask(
       },
       ...(body && { body }),
     },
-    new AbortController().signal,
+    NEVER_ABORTS,
   );
   const clock = result.kind === 'answer' ? readingOfDate(result.date, askedAt, Date.now()) : undefined;
   return { url, result, clock };

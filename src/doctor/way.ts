@@ -1,5 +1,6 @@
-import { lookup } from 'node:dns/promises';
+import { execFile } from 'node:child_process';
 import { isIP } from 'node:net';
+import { promisify } from 'node:util';
 import { networkWords } from '../network-words.ts';
 import { failed, ok } from './checkup.ts';
 import type { Verdict } from './checkup.ts';
@@ -9,12 +10,21 @@ import type { Verdict } from './checkup.ts';
 /** Which keys of the configuration lead there. */
 export type Keys = { readonly url: string; readonly caFile: string; readonly certFile?: string };
 
+/** `dns.lookup` of the name behind the script. */
+const LOOKUP = `
+import { lookup } from 'node:dns/promises';
+try {
+  console.log(JSON.stringify({ addresses: await lookup(process.argv[1], { all: true }) }));
+} catch ({ message, code }) {
+  console.log(JSON.stringify({ error: { message, code } }));
+}`;
+
 /** Looks its name up as every connection does. */
 export async function checkAddress(url: URL, key: string, timeoutMs: number): Promise<Verdict<URL>> {
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
   if (isIP(host) !== 0) return ok(`${host} is an address`, url);
   try {
-    const addresses = await Promise.race([lookup(host, { all: true }), late(timeoutMs)]);
+    const addresses = await lookUp(host, timeoutMs);
     return ok(`${host} is ${addresses.map(({ address }) => address).join(', ')}`, url);
   } catch (error) {
     return failed(
@@ -49,11 +59,19 @@ export function wayFix(reason: string, url: URL, keys: Keys): string {
   return `see that it runs at ${host} and speaks ${url.protocol === 'https:' ? 'HTTPS' : 'HTTP'} there, or correct ${keys.url}`;
 }
 
-function late(timeoutMs: number): Promise<never> {
-  return new Promise((_, reject) => {
-    setTimeout(
-      () => reject(Object.assign(new Error('the DNS server is slow'), { code: 'EAI_AGAIN' })),
-      timeoutMs,
-    ).unref();
+type LookedUp = { addresses: { address: string }[] } | { error: { message: string; code: string } };
+
+/** By a process of its own: a lookup cannot be given up, and the process that waits for it cannot end. */
+async function lookUp(host: string, timeoutMs: number): Promise<{ address: string }[]> {
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    ['--input-type=module', '--eval', LOOKUP, '--', host],
+    { timeout: timeoutMs, killSignal: 'SIGKILL' },
+  ).catch((error: { killed?: boolean }) => {
+    if (error.killed !== true) throw error;
+    throw Object.assign(new Error('the DNS server is slow'), { code: 'EAI_AGAIN' });
   });
+  const found = JSON.parse(stdout) as LookedUp;
+  if ('error' in found) throw Object.assign(new Error(found.error.message), { code: found.error.code });
+  return found.addresses;
 }

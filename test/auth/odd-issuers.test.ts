@@ -345,6 +345,24 @@ describe('the token answer', () => {
       '(invalid_client); check client_id and client_secret_file',
     ],
     [
+      'calls a grant that the client may not use an invalid request, as oidc-provider does',
+      {
+        token: (_, r) =>
+          sendJson(r, 400, {
+            error: 'invalid_request',
+            error_description: 'requested grant type is not allowed for this client',
+          }),
+      },
+      'rejected',
+      'allow it the client_credentials grant at the issuer',
+    ],
+    [
+      'gives a token that fits no header',
+      answer({ access_token: 'a\r\nx-admin: 1' }),
+      'rejected',
+      'gives a token that cannot be sent in a header',
+    ],
+    [
       'tells the secret',
       { token: (_, r) => sendJson(r, 400, { error: 'invalid_request', error_description: 'bad s3cret' }) },
       'rejected',

@@ -161,6 +161,10 @@ describe('token inspect', () => {
     const opaque = await relay(['token', 'inspect', '--stdin', '-c', config], { input: 'opaque\n' });
     expect(opaque.code).toBe(1);
     expect(opaque.stderr).toContain('this is no signed JWT');
+
+    const nothing = await relay(['token', 'inspect', '--stdin', '-c', config], { input: '\n' });
+    expect(nothing.code).toBe(2);
+    expect(nothing.stderr).toContain('there is nothing on standard input');
   });
 });
 
@@ -169,7 +173,9 @@ test('token revoke removes what is kept, whatever the issuer says to it', async 
   const value = await printed();
   const { code, stderr } = await token('revoke');
   expect(code).toBe(1);
-  expect(stderr).toContain('names no revocation_endpoint: its tokens end by themselves');
+  expect(stderr).toMatch(
+    /^error: removed from this disk, and not revoked at the issuer: .* names no revocation_endpoint: its tokens end by themselves\n/,
+  );
   expect(await printed()).not.toBe(value);
 });
 

@@ -1,7 +1,7 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { secretReader } from '../../src/config/secret.ts';
+import { readSecret, secretReader } from '../../src/config/secret.ts';
 import { folder } from './folder.ts';
 
 describe('a secret in a file', () => {
@@ -28,11 +28,11 @@ describe('a secret in a file', () => {
   test('that is gone, empty or too long is an error that names the file, and mends', async () => {
     const file = join(folder({ secret: 'x' }), 'secret');
     const read = secretReader({ file });
-    const refused = (message: string) =>
-      expect(read()).rejects.toMatchObject({
-        code: 'CONFIG_UNREADABLE',
-        message: expect.stringContaining(message),
-      });
+    const refused = async (message: string) => {
+      const error = { code: 'CONFIG_UNREADABLE', message: expect.stringContaining(message) as string };
+      await expect(read()).rejects.toMatchObject(error);
+      expect(() => readSecret(file)).toThrow(expect.objectContaining(error) as Error);
+    };
 
     rmSync(file);
     await refused(`cannot read the secret file ${file}: ENOENT`);
@@ -42,6 +42,7 @@ describe('a secret in a file', () => {
     await refused(`the secret in ${file} is longer than 65536 bytes`);
     writeFileSync(file, 'y');
     await expect(read()).resolves.toBe('y');
+    expect(readSecret(file)).toBe('y');
   });
 });
 

@@ -50,12 +50,26 @@ export async function issuer(setting: Setting, behaviour: IssuerBehaviour): Prom
   auth(setting)['issuer'] = started.url;
 }
 
+const MLFLOW = { commonName: 'mlflow', usage: 'server' } as const;
+const DAY = 86_400_000;
+
+/** For the loopback interface, and nearly over. */
+export async function endingSoon({ shared }: Setting): Promise<{ cert: string; key: string }> {
+  const { certPem: cert, keyPem: key } = await shared.ca.issue({
+    ...MLFLOW,
+    ips: ['127.0.0.1'],
+    notBefore: new Date(Date.now() - 60 * DAY),
+    notAfter: new Date(Date.now() + 3 * DAY),
+  });
+  return { cert, key };
+}
+
 /** MLflow at an address with a certificate for these names. */
 export async function overTls(setting: Setting, ips: string[], more: object = {}): Promise<void> {
-  const { certPem, keyPem } = await setting.shared.ca.issue({ commonName: 'mlflow', ips, usage: 'server' });
+  const { certPem: cert, keyPem: key } = await setting.shared.ca.issue({ ...MLFLOW, ips });
   const server = await startServer((_, response) => void response.writeHead(200).end('OK'), {
-    cert: certPem,
-    key: keyPem,
+    cert,
+    key,
     ...more,
   });
   onTestFinished(() => server.stop());

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { Checkup, failed, ok, warning } from '../../src/doctor/checkup.ts';
 import type { Check } from '../../src/doctor/checkup.ts';
-import { jsonOf, lineOf, resultOf, summaryOf } from '../../src/doctor/report.ts';
+import { documentOf, lineOf, resultOf, summaryOf } from '../../src/doctor/report.ts';
 import { RelayError } from '../../src/errors.ts';
 
 describe('a checkup', () => {
@@ -50,8 +50,13 @@ describe('the report', () => {
     expect(summaryOf(checks)).toBe('1 failed, 0 warning, 1 ok, 1 skipped\n');
   });
 
+  test('controls no terminal, whatever files and hosts are called', () => {
+    const line = lineOf({ name: 'n', state: 'failed', words: 'a\u009b31m\u202eb\nc', fix: 'x\u001b[2Jy\nz' });
+    expect(line).toBe('failed   n: a 31m b\n           c\n           fix: x [2Jy z\n');
+  });
+
   test('is one document for scripts', () => {
-    expect(JSON.parse(jsonOf('relay.yaml', checks))).toEqual({
+    expect(documentOf('relay.yaml', checks)).toEqual({
       configuration: 'relay.yaml',
       result: 'failed',
       checks,

@@ -1,22 +1,13 @@
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { sendHtml, sendJson } from '../auth/support.ts';
 import { freePort } from '../stack/processes.ts';
-import { GOOD_CLAIMS, auth, diagnose, issuer, tokenWith } from './broken.ts';
+import { GOOD_CLAIMS, auth, diagnose, endingSoon, issuer, tokenWith } from './broken.ts';
 import type { Case } from './broken.ts';
-import { startShared } from './setting.ts';
-import type { Shared } from './setting.ts';
+import { useShared } from './setting.ts';
 
 /* What is wrong between relay and issuer: a real OpenID provider, or one that answers as no good one does. */
 
-let shared: Shared;
-beforeAll(async () => {
-  shared = await startShared();
-});
-afterAll(() => shared?.oidc.stop());
-afterEach(() => {
-  shared.oidc.setTokenLifetime(300);
-  shared.oidc.setClockAhead(0);
-});
+const shared = useShared();
 
 const CASES: Case[] = [
   [
@@ -67,6 +58,16 @@ const CASES: Case[] = [
     ['failed issuer discovery'],
     /is not signed by a CA that is trusted here/,
     /^set destinations\.mlflow\.auth\.ca_file to a file/,
+  ],
+  [
+    'an issuer whose certificate ends soon',
+    async (setting) => {
+      await issuer(setting, { tls: await endingSoon(setting), token: tokenWith(GOOD_CLAIMS) });
+      auth(setting)['ca_file'] = 'ca.crt';
+    },
+    ['warning issuer certificate'],
+    /^the certificate mlflow in the chain of 127\.0\.0\.1:\d+ ends soon, \d{4}-/,
+    /^have it renewed at 127\.0\.0\.1:\d+$/,
   ],
   [
     'an issuer that does not answer in time',

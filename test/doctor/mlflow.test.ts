@@ -1,24 +1,19 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { sendHtml, sendJson } from '../auth/support.ts';
 import { freePort } from '../stack/processes.ts';
-import { diagnose, instead, mlflow, overTls } from './broken.ts';
+import { diagnose, endingSoon, instead, mlflow, overTls } from './broken.ts';
 import type { Case } from './broken.ts';
-import { startShared } from './setting.ts';
-import type { Shared } from './setting.ts';
+import { useShared } from './setting.ts';
 
 /*
  * What is wrong on the way to MLflow: in its place stand servers that answer as what is before it does, or as older ones
  * do. What the real one answers, test/e2e/doctor.test.ts shows.
  */
 
-let shared: Shared;
-beforeAll(async () => {
-  shared = await startShared();
-});
-afterAll(() => shared?.oidc.stop());
+const shared = useShared();
 
 const CASES: Case[] = [
   [
@@ -64,6 +59,16 @@ const CASES: Case[] = [
     ['failed MLflow connection'],
     /is for other names/,
     /^give destinations\.mlflow\.url a name of that certificate/,
+  ],
+  [
+    'an MLflow whose certificate ends soon',
+    async (setting) => {
+      await overTls(setting, [], await endingSoon(setting));
+      mlflow(setting).tls = { ca_file: 'ca.crt' };
+    },
+    ['warning MLflow certificate', 'failed OTLP route'],
+    /^the certificate mlflow in the chain of 127\.0\.0\.1:\d+ ends soon, \d{4}-/,
+    /^have it renewed at 127\.0\.0\.1:\d+$/,
   ],
   [
     'an MLflow that wants a client certificate',

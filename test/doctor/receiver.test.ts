@@ -1,18 +1,13 @@
 import { chmodSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { diagnose } from './broken.ts';
 import type { Case } from './broken.ts';
-import { startShared } from './setting.ts';
-import type { Shared } from './setting.ts';
+import { useShared } from './setting.ts';
 
 /* What is wrong with the certificates of the receiver, and with its key. */
 
-let shared: Shared;
-beforeAll(async () => {
-  shared = await startShared();
-});
-afterAll(() => shared?.oidc.stop());
+const shared = useShared();
 
 const DAY = 86_400_000;
 const NAMES = { commonName: 'relay', dnsNames: ['localhost'], ips: ['127.0.0.1'] };

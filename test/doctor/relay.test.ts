@@ -3,20 +3,18 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { examine } from '../../src/doctor/doctor.ts';
+import { checkApart } from '../../src/doctor/ports.ts';
 import { lockDirectory } from '../../src/queue/lock.ts';
+import { freePort } from '../stack/processes.ts';
 import { diagnose } from './broken.ts';
 import type { Case } from './broken.ts';
-import { SECRET, examineBroken, problemsIn, startShared } from './setting.ts';
-import type { Shared } from './setting.ts';
+import { SECRET, examineBroken, problemsIn, useShared } from './setting.ts';
 
 /* What is wrong with the relay's own files, ports, disk and environment; its certificates: receiver.test.ts. */
 
-let shared: Shared;
-beforeAll(async () => {
-  shared = await startShared();
-});
-afterAll(() => shared?.oidc.stop());
+const shared = useShared();
 
 test('of a set-up in which all is right nothing is wrong, and nothing is left behind', async () => {
   const { checks, told, isUsable, setting } = await examineBroken(shared, ({ path }) =>
@@ -106,6 +104,17 @@ const CASES: Case[] = [
     /change admin\.listen/,
   ],
   [
+    'one port for all',
+    async ({ config }) => {
+      const port = await freePort();
+      config.receiver.listen = `0.0.0.0:${port}`;
+      config.admin.listen = `127.0.0.1:${port}`;
+    },
+    ['failed ports'],
+    /receiver\.listen and admin\.listen both have port \d+: the relay cannot start/,
+    /give admin\.listen another port/,
+  ],
+  [
     'an address of another machine to listen at',
     ({ config }) => (config.admin.listen = '192.0.2.1:9464'),
     ['failed admin port'],
@@ -158,6 +167,30 @@ const CASES: Case[] = [
 
 test.each(CASES)('%s', async (...broken) => {
   expect(await diagnose(shared, broken)).toEqual(broken[2]);
+});
+
+test.each([
+  ['127.0.0.1', 4318, '127.0.0.1', 9464, 'ok'],
+  ['127.0.0.1', 4318, '127.0.0.1', 4318, 'failed'],
+  ['::', 4318, '127.0.0.1', 4318, 'failed'],
+  ['10.0.0.1', 4318, '0.0.0.0', 4318, 'failed'],
+  ['10.0.0.1', 4318, '127.0.0.1', 4318, 'ok'],
+  ['0.0.0.0', 0, '0.0.0.0', 0, 'ok'],
+])('listening at %s:%i and %s:%i: %s', (host, port, adminHost, adminPort, state) => {
+  expect(checkApart({ host, port }, { host: adminHost, port: adminPort }).state).toBe(state);
+});
+
+test('a configuration that is not there is named, with what to do', async () => {
+  const { checks, isUsable } = await examine('/nowhere/relay.yaml', {}, (destinations) => destinations);
+  expect(isUsable).toBe(false);
+  expect(checks).toEqual([
+    {
+      name: 'configuration',
+      state: 'failed',
+      words: expect.stringContaining('cannot read the configuration file /nowhere/relay.yaml') as string,
+      fix: 'name another one with --config FILE',
+    },
+  ]);
 });
 
 test('nothing else is looked at in a configuration that cannot be used', async () => {

@@ -1,7 +1,7 @@
 import { chmodSync, writeFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
-import { onTestFinished } from 'vitest';
+import { afterAll, afterEach, beforeAll, onTestFinished } from 'vitest';
 import { stringify } from 'yaml';
 import type { Check } from '../../src/doctor/checkup.ts';
 import { examine } from '../../src/doctor/doctor.ts';
@@ -26,7 +26,7 @@ export type Shared = {
   readonly receiver: KeyPair;
 };
 
-export async function startShared(): Promise<Shared> {
+async function startShared(): Promise<Shared> {
   const browser = { clientId: 'mlflow', secret: SECRET, redirectUris: ['http://127.0.0.1:1/callback'] };
   const oidc = await startOidcProvider({
     port: 0,
@@ -45,6 +45,18 @@ export async function startShared(): Promise<Shared> {
     usage: 'server',
   });
   return { oidc, ca, receiver };
+}
+
+/** For all tests of a file, which find the issuer as it was. */
+export function useShared(): Shared {
+  const shared = {} as { -readonly [K in keyof Shared]: Shared[K] };
+  beforeAll(async () => void Object.assign(shared, await startShared()));
+  afterAll(() => shared.oidc?.stop());
+  afterEach(() => {
+    shared.oidc.setTokenLifetime(300);
+    shared.oidc.setClockAhead(0);
+  });
+  return shared;
 }
 
 /** The keys that tests change. */

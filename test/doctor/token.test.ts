@@ -1,21 +1,12 @@
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { freePort } from '../stack/processes.ts';
 import { auth, diagnose, instead, issuer, mlflow, refuse, refused } from './broken.ts';
 import type { Case } from './broken.ts';
-import { examineBroken, startShared } from './setting.ts';
-import type { Shared } from './setting.ts';
+import { examineBroken, useShared } from './setting.ts';
 
 /* What MLflow does not take of the relay: its token, or its traces for an experiment. */
 
-let shared: Shared;
-beforeAll(async () => {
-  shared = await startShared();
-});
-afterAll(() => shared?.oidc.stop());
-afterEach(() => {
-  shared.oidc.setTokenLifetime(300);
-  shared.oidc.setClockAhead(0);
-});
+const shared = useShared();
 
 const CASES: Case[] = [
   [

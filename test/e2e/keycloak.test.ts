@@ -7,8 +7,9 @@ import { REALM_FILE } from '../stack/keycloak.ts';
 import { waitFor } from '../stack/processes.ts';
 import { postedForm, startBrowser } from './support/browser.ts';
 import type { Page } from './support/browser.ts';
-import { startCommand } from './support/command.ts';
+import { runCommand, startCommand } from './support/command.ts';
 import { expectStored } from './support/compare.ts';
+import { configurationWith, diagnosed } from './support/doctor.ts';
 import { RELAY_CLIENT, startKeycloakStack } from './support/keycloak.ts';
 import type { KeycloakStack } from './support/keycloak.ts';
 import {
@@ -59,6 +60,13 @@ describe.skipIf(skipWithout('java', 'maven'))('Keycloak with the realm for impor
     username: 'it has neither an email nor a preferred_username claim',
   };
 
+  /** What doctor says of each. */
+  const diagnoses = {
+    groups: { check: 'token groups', fix: /"Group Membership" .*"Full group path" off/ },
+    audience: { check: 'token audience', fix: /"Audience" .*OIDC_AUDIENCE/ },
+    username: { check: 'token user name', fix: /client scope profile/ },
+  };
+
   // The groups first: mlflow-oidc-auth looks at them for an account that it does not know yet, and only then.
   test.each(Object.entries(lacks))(
     'without the mapper "%s" the token is refused: log and status say what it lacks, and all is delivered with it',
@@ -86,6 +94,12 @@ describe.skipIf(skipWithout('java', 'maven'))('Keycloak with the realm for impor
         }) as object,
       );
       expect((await accountOf(relay)).waiting).toBe(2);
+      const { check, fix } = diagnoses[mapper as keyof typeof diagnoses];
+      expect(
+        await diagnosed(relay.configFile, {
+          [check]: [new RegExp(words), fix],
+        }),
+      ).toEqual(['failed token', `failed ${check}`]);
 
       await putBack();
       await waitUntilDelivered(relay);
@@ -110,6 +124,18 @@ describe.skipIf(skipWithout('java', 'maven'))('Keycloak with the realm for impor
     );
     expect(await metric(relay, TOKENS)).toBe(1);
     expect(await metric(relay, UNAUTHORIZED)).toBe(0);
+
+    const healthy = await runCommand('doctor', '--config', relay.configFile);
+    expect(healthy).toMatchObject({ code: 0, stderr: '' });
+    expect(healthy.stdout).toMatch(/^0 failed, /m);
+    const elsewhere = await configurationWith(relay.configFile, ({ auth }) => {
+      auth['issuer'] = stack.issuer.replace(/mlflow$/, 'mlfow');
+    });
+    expect(
+      await diagnosed(elsewhere, {
+        'issuer discovery': [/\/realms\/mlfow\/\S+ answers 404/, /a realm that is there .*mlfow/],
+      }),
+    ).toEqual(['failed issuer discovery']);
   });
 
   test('it holds no secret, and every import gets its own', async () => {
@@ -169,8 +195,19 @@ describe.skipIf(skipWithout('java', 'maven'))('Keycloak with the realm for impor
       });
 
       const [cacheFile = ''] = await readdir(join(folder, 'mlflow-trace-relay/tokens'));
-      const kept = await readFile(join(folder, 'mlflow-trace-relay/tokens', cacheFile), 'utf8');
-      const { refreshToken } = JSON.parse(kept) as { refreshToken: string };
+      const keptFile = join(folder, 'mlflow-trace-relay/tokens', cacheFile);
+      const readKept = async () => JSON.parse(await readFile(keptFile, 'utf8')) as { refreshToken: string };
+
+      // With these settings a refresh token that is used twice ends the login.
+      await stack.keycloak.admin.updateRealm({ revokeRefreshToken: true, refreshTokenMaxReuse: 0 });
+      await writeFile(keptFile, JSON.stringify({ ...(await readKept()), expiresAt: Date.now() }));
+      const together = await Promise.all([1, 2, 3].map(() => command('token', ...asPerson).ended));
+      expect(together.map(({ code, stderr }) => ({ code, stderr }))).toEqual(
+        together.map(() => ({ code: 0, stderr: expect.not.stringMatching(/error/) as string })),
+      );
+      await stack.keycloak.admin.updateRealm({ revokeRefreshToken: false });
+
+      const { refreshToken } = await readKept();
       const refreshFile = join(folder, 'refresh-token');
       await writeFile(refreshFile, refreshToken, { mode: 0o600 });
       const byRefreshToken = ['--grant', 'refresh_token', '--refresh-token-file', refreshFile, '--no-cache'];
@@ -240,6 +277,11 @@ describe.skipIf(skipWithout('java', 'maven'))('Keycloak with the realm for impor
     expect(blocked.reason).toMatch(/^no access token: .*check client_id and client_secret_file/);
     await stream.acknowledge(3);
     expect((await accountOf(relay)).waiting).toBeGreaterThan(0);
+    expect(
+      await diagnosed(relay.configFile, {
+        'client authentication': [/refuses the client otel-relay/, /check client_id and client_secret_file/],
+      }),
+    ).toEqual(['failed client authentication']);
 
     const pid = relay.pid();
     await writeFile(relay.secretFile, secret);
@@ -269,6 +311,11 @@ describe.skipIf(skipWithout('java', 'maven'))('Keycloak with the realm for impor
     expect(blocked.reason).toMatch(/^no access token: .*refuses the client otel-relay/);
     expect(await isReady(relay)).toBe(true);
     await stream.acknowledge(3);
+    expect(
+      await diagnosed(relay.configFile, {
+        'client authentication': [/refuses the client otel-relay/, /that the client is enabled/],
+      }),
+    ).toEqual(['failed client authentication']);
 
     await admin.updateClient(RELAY_CLIENT, { enabled: true });
     await finish(relay, stream, experiment);

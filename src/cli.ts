@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { coloured } from './commands/colours.ts';
 import { completeCommand } from './commands/complete.ts';
 import { completionCommand } from './commands/completion.ts';
 import { configCommand } from './commands/config.ts';
@@ -35,7 +36,8 @@ export async function cli(argv: readonly string[]): Promise<void> {
   } catch (error) {
     process.exitCode = exitCodeOf(error);
     // Commander has printed its own errors by now.
-    if (!(error instanceof CommanderError)) process.stderr.write(`error: ${describe(error)}\n`);
+    if (!(error instanceof CommanderError))
+      process.stderr.write(errorInColour(`error: ${describe(error)}\n`));
   }
 }
 
@@ -51,6 +53,7 @@ export function program(): Command {
     .version(version)
     // Inherited by commands that are made with it; those made elsewhere copy it in `addCommand` below.
     .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(errorInColour(text)) })
     // Commands have flags that their own commands have as well.
     .enablePositionalOptions()
     .addHelpText(
@@ -89,6 +92,11 @@ Exit codes:
 function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
   return error instanceof RelayError && CONFIGURATION_ERRORS.has(error.code) ? EXIT_USAGE : EXIT_FAILURE;
+}
+
+function errorInColour(text: string): string {
+  const word = 'error:';
+  return text.startsWith(word) ? coloured(word, 'failed', process.stderr) + text.slice(word.length) : text;
 }
 
 /** A stack only for what nobody expected. */

@@ -1,8 +1,10 @@
 import { Command } from 'commander';
+import { coloured } from './colours.ts';
 import { withConfigFile } from './config-option.ts';
 import { chooseDestination } from './destination-option.ts';
 import { print } from './print.ts';
 import { safeJson } from './safe-json.ts';
+import type { State } from '../doctor/checkup.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_UNUSABLE = 2;
@@ -45,7 +47,7 @@ Examples:
         return { [name]: config };
       },
       (check) => {
-        if (json === undefined) printed = printed.then(() => print(lineOf(check)));
+        if (json === undefined) printed = printed.then(() => print(inColour(lineOf(check), check.state)));
       },
     );
     await printed;
@@ -53,4 +55,9 @@ Examples:
     if (!isUsable) process.exitCode = EXIT_UNUSABLE;
     else if (resultOf(checks) === 'failed') process.exitCode = EXIT_FAILED;
   });
+}
+
+/** The line begins with the state. */
+function inColour(line: string, state: State): string {
+  return coloured(state, state) + line.slice(state.length);
 }

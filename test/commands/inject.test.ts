@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { withInjectOptions } from '../../src/commands/inject-options.ts';
 import type { InjectFlags } from '../../src/commands/inject-options.ts';
 import { exitCodeOf, summaryOf, traceToJson, traceToText } from '../../src/commands/inject-words.ts';
-import type { InjectedTrace } from '../../src/inject/inject.ts';
+import type { InjectedTrace } from '../../src/inject/injected-trace.ts';
 import { folder } from '../config/folder.ts';
 import { relay } from './child.ts';
 

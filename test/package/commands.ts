@@ -22,7 +22,9 @@ const THROUGH_THE_DOOR = `
 
 /** What each command does beyond its help. */
 export const COMMANDS: Readonly<Record<string, (use: Use) => Promise<void>>> = {
-  run: async (use) => expect(await use.startAndStop()).toEqual({ code: 0, signal: null }),
+  async run(use) {
+    expect(await use.startAndStop()).toEqual({ code: 0, signal: null });
+  },
   async 'config schema'(use) {
     const { code, stdout } = await use.command(['config', 'schema']);
     expect(code).toBe(0);
@@ -34,7 +36,7 @@ export const COMMANDS: Readonly<Record<string, (use: Use) => Promise<void>>> = {
     const { code, stdout } = await use.command(['doctor', '--config', use.config]);
     expect(code).toBe(1);
     expect(stdout).toMatch(/^failed +mlflow: MLflow connection: nothing listens at [^\n]+\n +fix: /m);
-    expect(stdout).toMatch(/^1 failed, 0 warning, \d+ ok, \d+ skipped\n$/m);
+    expect(stdout).toMatch(/^1 failed, \d+ warning, \d+ ok, \d+ skipped\n$/m);
   },
   'queue forget': (use) => fails(use, ['queue', 'forget', 'nobody'], 2, /\ncode: DESTINATION_UNKNOWN\n$/),
   'dead-letters list': (use) => says(use, ['dead-letters', 'list'], /^no dead letters\n$/),

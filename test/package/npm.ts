@@ -50,13 +50,13 @@ export async function pack(folder: string, extra: Readonly<Record<string, string
   await symlink(realpathSync(join(PROJECT, 'node_modules')), join(clone, 'node_modules'));
   for (const [name, content] of Object.entries(extra)) await writeFile(join(clone, name), content);
 
-  const { code, stdout, stderr } = await run([process.execPath, npmCli(), 'pack'], {
-    cwd: clone,
-    env: process.env,
-  });
+  const made = join(folder, 'made');
+  await mkdir(made);
+  const command = [process.execPath, npmCli(), 'pack', '--pack-destination', made];
+  const { code, stdout, stderr } = await run(command, { cwd: clone, env: process.env });
   if (code !== 0) throw new Error(`npm pack: ${stdout}${stderr}`);
-  const name = (await readdir(clone)).find((file) => file.endsWith('.tgz'));
-  return join(clone, name ?? '');
+  const [name = ''] = await readdir(made);
+  return join(made, name);
 }
 
 /** What a global installation is used with. */

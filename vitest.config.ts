@@ -2,12 +2,13 @@ import { defineConfig } from 'vitest/config';
 
 /** Tests of what is around the relay, with programs that are installed first or have to be there. */
 const WITH_TOOLS = [
-  'test/k8s/*.test.ts',
-  'test/stack/postgres.test.ts',
   'test/commands/completion-shells.test.ts',
+  'test/k8s/*.test.ts',
+  'test/package/*.test.ts',
+  'test/stack/postgres.test.ts',
 ];
 
-// unit: pure parts and rooms on real sockets and files; tools: manifests, image,
+// unit: pure parts and rooms on real sockets and files; tools: manifests, image, package,
 // shells and stack by their own tools; e2e: the built relay against real counterparts. Fault tests of the queue alone are
 // units, those of the relay are end-to-end.
 export default defineConfig({

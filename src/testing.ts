@@ -2,18 +2,20 @@ import { chooseDestination } from './commands/destination-option.ts';
 import { loadDestinations } from './config/load.ts';
 import { DEFAULT_SERVICE } from './inject/agent-trace.ts';
 import { inject } from './inject/inject.ts';
-import type { InjectedTrace } from './inject/inject.ts';
+import type { InjectedTrace } from './inject/injected-trace.ts';
 import { relayEndpoint } from './inject/relay-endpoint.ts';
 import { HIGHEST_RATE, MOST_TRACES } from './inject/limits.ts';
 import { experimentOf } from './inject/experiment-choice.ts';
 
 export { RelayError } from './errors.ts';
+export type { ErrorCode } from './errors.ts';
 export type { Difference } from './inject/compare.ts';
-export type { InjectedTrace } from './inject/inject.ts';
+export type { InjectedTrace } from './inject/injected-trace.ts';
 export type { StoredAttributes, StoredSpan, StoredTrace, StoredValue } from './inject/stored-trace.ts';
 
 /* The library of the package: `import { injectTrace } from 'mlflow-trace-relay/testing'`. */
 
+/** What is sent, where to, and how it is read back. */
 export type InjectOptions = {
   /** Path of a configuration of the relay; only its `destinations` are looked at. */
   config: string;
@@ -40,6 +42,7 @@ export type InjectOptions = {
   experiment?: string;
 };
 
+/** The same, for several traces. */
 export type InjectManyOptions = InjectOptions & {
   /** How many traces, 1 to 10,000. */
   count: number;

@@ -1,5 +1,5 @@
 import type { Difference } from '../inject/compare.ts';
-import type { InjectedTrace } from '../inject/inject.ts';
+import type { InjectedTrace } from '../inject/injected-trace.ts';
 import { quote } from '../network-words.ts';
 import { safeJson } from './safe-json.ts';
 

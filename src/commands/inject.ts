@@ -1,7 +1,8 @@
 import { readFileSync, statSync } from 'node:fs';
 import { Command } from 'commander';
 import { RelayError, messageOf } from '../errors.ts';
-import type { InjectedTrace, Load } from '../inject/inject.ts';
+import type { Load } from '../inject/inject.ts';
+import type { InjectedTrace } from '../inject/injected-trace.ts';
 import { withDestination } from './destination-option.ts';
 import { withInjectOptions } from './inject-options.ts';
 import type { InjectFlags } from './inject-options.ts';

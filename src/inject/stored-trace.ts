@@ -1,6 +1,8 @@
 /** A value of an attribute as MLflow gives it back; integers that a double cannot hold are bigints. */
 export type StoredValue =
   string | number | bigint | boolean | null | StoredValue[] | { [key: string]: StoredValue };
+
+/** Attributes by their key. */
 export type StoredAttributes = Record<string, StoredValue>;
 
 /** A span; ids in lower-case hex, times in nanoseconds since the epoch. A root has the parent ''. */
@@ -21,6 +23,7 @@ export type SpanOf<Value> = {
 /** One that was read back. */
 export type StoredSpan = SpanOf<StoredValue>;
 
+/** A trace as MLflow gives it back; `traceId` in lower-case hex, 32 digits. */
 export type StoredTrace = {
   traceId: string;
   experimentId: string;

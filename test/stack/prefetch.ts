@@ -1,6 +1,7 @@
 import { ensureCollector } from './collector.ts';
 import { CACHE } from './install.ts';
 import { ensureKeycloak } from './keycloak.ts';
+import { ensureNode } from './nodes.ts';
 import { ensureOldestPython, ensurePatchedPlugin } from './mlflow-oldest.ts';
 import { ensurePythonEnvironment } from './python.ts';
 import { ensureAgent, ensureSdk } from './sdks.ts';
@@ -18,6 +19,7 @@ const LANGUAGES: readonly SdkLanguage[] = ['go', 'javascript', 'java'];
 await runUntilStopped('prefetch', async (signal) => {
   const steps: (() => Promise<unknown>)[] = [
     () => ensurePythonEnvironment(CACHE, { signal }),
+    () => ensureNode(22, { signal }),
     () => ensureKeycloak({ signal }),
     () => ensureCollector({ signal }),
     () => ensureToxiproxy({ signal }),

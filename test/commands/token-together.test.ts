@@ -1,5 +1,6 @@
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import { stringify } from 'yaml';
 import { sendJson, startIssuer } from '../auth/support.ts';
@@ -9,6 +10,7 @@ import { relay } from './child.ts';
 /** An issuer whose refresh tokens are good for one use, and which ends all that came of one that is used again. */
 async function startRotatingIssuer() {
   const asked = { password: 0, refresh: 0, revoked: [] as string[] };
+  const another = Promise.withResolvers<void>();
   let good: string | undefined;
   const issuer = await startIssuer({
     metadata: (_, response) =>
@@ -17,7 +19,7 @@ async function startRotatingIssuer() {
         token_endpoint: `${issuer.url}/token`,
         revocation_endpoint: `${issuer.url}/revoke`,
       }),
-    token: (form, response, request) => {
+    token: async (form, response, request) => {
       if (request.url === '/revoke') {
         asked.revoked.push(form.get('token') ?? '');
         response.end();
@@ -25,6 +27,9 @@ async function startRotatingIssuer() {
       }
       const isRefresh = form.get('grant_type') === 'refresh_token';
       asked[isRefresh ? 'refresh' : 'password'] += 1;
+      if (asked.refresh > 1) another.resolve();
+      // Time for others to come with the same one, if they do.
+      else if (isRefresh) await Promise.race([another.promise, setTimeout(1_000)]);
       if (isRefresh && form.get('refresh_token') !== good) {
         good = undefined;
         sendJson(response, 400, { error: 'invalid_grant' });

@@ -1,11 +1,14 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Command } from 'commander';
 import { expect, test } from 'vitest';
 import { parse, parseDocument, visit } from 'yaml';
+import { program } from '../src/cli.ts';
 import { configJsonSchema } from '../src/config/json-schema.ts';
 import { loadConfig } from '../src/config/load.ts';
 import { createMetrics } from '../src/telemetry/metrics.ts';
 import { folder } from './config/folder.ts';
+import { transcriptsIn } from './e2e/support/transcript.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 const readme = readFileSync(join(ROOT, 'README.md'), 'utf8');
@@ -149,4 +152,31 @@ test('every test that it names as a proof is there', () => {
   const named = [...readme.matchAll(/`((?:relay|queue)\/[a-z-]+\.test\.ts)`/g)].map(([, name = '']) => name);
   expect(named.length).toBeGreaterThanOrEqual(12);
   expect(named.filter((name) => !existsSync(join(ROOT, 'test/fault', name)))).toEqual([]);
+});
+
+/** What a person types for each command that does something, without flags. */
+function commandLines(command: Command, before: string): string[] {
+  const own = `${before}${command.name()} `;
+  const inner = command.commands.flatMap((one) => commandLines(one, own));
+  // A group of commands takes no flags.
+  return inner.length === 0 || (command.parent !== null && command.options.length > 0)
+    ? [own, ...inner]
+    : inner;
+}
+
+/** Their output is for programs. */
+const NOT_SHOWN = new Set(
+  ['config schema', 'completion', 'complete'].map((name) => `mlflow-trace-relay ${name} `),
+);
+
+test('it shows what each command prints; test/e2e/readme.test.ts holds that', () => {
+  const lines = commandLines(program(), '');
+  expect(lines).toEqual(expect.arrayContaining([...NOT_SHOWN].slice(0, 1)));
+  const shown = new Set(
+    transcriptsIn(readme).map(({ command }) => {
+      const ofCommand = lines.filter((line) => command.startsWith(line));
+      return ofCommand.toSorted((a, b) => b.length - a.length)[0];
+    }),
+  );
+  expect(lines.filter((line) => !shown.has(line) && !NOT_SHOWN.has(line))).toEqual([]);
 });

@@ -18,6 +18,8 @@ declare module 'vitest' {
       client: { clientId: string; secret: string };
       /** Another account, `service-account-other`, which may use MLflow and sees nothing of the first one's. */
       otherClient: { clientId: string; secret: string };
+      /** The client of the README, which is `service-account-otel-relay`. */
+      readmeClient: { clientId: string; secret: string };
       /** Logs in to MLflow with a browser, and administers it. */
       person: { email: string; password: string };
       /** The interpreter with OpenTelemetry's SDK. */
@@ -33,6 +35,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const python = await ensurePythonEnvironment(CACHE);
   const client = { clientId: 'relay', secret: secret() };
   const otherClient = { clientId: 'other', secret: secret() };
+  const readmeClient = { clientId: 'otel-relay', secret: secret() };
   const browser = { clientId: 'mlflow', secret: secret() };
   const person = { email: 'person@e2e.example', password: secret() };
   const port = await freePort();
@@ -43,6 +46,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     services: [
       { ...client, username: 'service-account-relay' },
       { ...otherClient, username: 'service-account-other' },
+      { ...readmeClient, username: 'service-account-otel-relay' },
     ],
     browser: { ...browser, redirectUris: redirectUrisOf(port) },
     people: [{ ...person, name: 'Person', groups: [GROUP, ADMIN_GROUP] }],
@@ -58,6 +62,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
       issuer: oidc.issuer,
       client,
       otherClient,
+      readmeClient,
       person,
       python: python.python,
     });

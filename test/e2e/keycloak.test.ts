@@ -29,6 +29,7 @@ import { streamTraces } from './support/sender.ts';
 import type { Stream } from './support/sender.ts';
 import { skipWithout } from './support/skip.ts';
 import { makeTrace, requestOf } from './support/traces.ts';
+import { SeenIds, transcriptsIn } from './support/transcript.ts';
 
 const TOKENS = 'token_requests_total{destination="mlflow",result="token"}';
 const UNAUTHORIZED = 'upstream_request_duration_seconds_count{destination="mlflow",outcome="unauthorized"}';
@@ -161,6 +162,21 @@ describe.skipIf(skipWithout('java', 'maven'))('Keycloak with the realm for impor
     expect(new URL(back.url).origin).toBe(stack.mlflowUrl);
     const who = await browser.open(`${stack.mlflowUrl}/api/2.0/mlflow/users/current`);
     expect(JSON.parse(who.body)).toMatchObject({ username: email, is_admin: true });
+  });
+
+  test('what the README shows of token inspect and token revoke is what they print', async () => {
+    const readme = await readFile(join(import.meta.dirname, '../../README.md'), 'utf8');
+    const { command } = await tokenCommand(stack);
+    for (const name of ['inspect', 'revoke']) {
+      const typed = `mlflow-trace-relay token ${name} --config relay.yaml`;
+      const shown = transcriptsIn(readme).find((transcript) => transcript.command === typed)?.output ?? '';
+      const { code, stdout } = await command('token', name).ended;
+      const printed = stdout.replaceAll(stack.issuer, 'https://keycloak.example.com/realms/mlflow');
+      expect({ code, printed: new SeenIds().matches(shown, printed) ? shown : printed }).toEqual({
+        code: 0,
+        printed: shown,
+      });
+    }
   });
 
   describe('the command token, for people', () => {

@@ -14,12 +14,13 @@ export type OtherOwner = {
   changePermission(experimentId: string, permission: Permission): Promise<void>;
 };
 
-export function createOtherOwner(stack: Stack): OtherOwner {
+/** @param account of the relay */
+export function createOtherOwner(stack: Stack, account = ACCOUNT): OtherOwner {
   const token = () => requestToken(`${stack.issuer}/token`, inject('stack').otherClient);
   return {
     mlflow: createMlflowClient(stack.mlflowUrl, token),
     async changePermission(experimentId, permission) {
-      const path = `/api/2.0/mlflow/permissions/users/${ACCOUNT}/experiments/${experimentId}`;
+      const path = `/api/2.0/mlflow/permissions/users/${account}/experiments/${experimentId}`;
       const response = await fetch(stack.mlflowUrl + path, {
         method: 'PATCH',
         headers: { authorization: `Bearer ${await token()}`, 'content-type': 'application/json' },

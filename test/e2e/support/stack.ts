@@ -69,7 +69,8 @@ export async function startOwnStack(
       ...options,
     });
     const stack = await createStack({ mlflowUrl: server.url, issuer, client, python }, async () => {
-      await server.stop();
+      // What is thrown away need not end in order.
+      await server.stop('SIGKILL');
       await oidc.stop();
       await rm(directory, { recursive: true, force: true });
     });

@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { isLong } from './test/fault/support/run.ts';
 
 /** Tests of what is around the relay, with programs that are installed first or have to be there. */
 const WITH_TOOLS = [
@@ -40,7 +41,8 @@ export default defineConfig({
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts', 'test/fault/relay/*.test.ts'],
           globalSetup: ['test/e2e/global-setup.ts'],
-          fileParallelism: false,
+          // They wait for long; what long runs of fault tests measure, nothing else may disturb.
+          maxWorkers: isLong ? 1 : 2,
           sequence: { groupOrder: 2 },
           testTimeout: 300_000,
           // Hooks install and build what is not in the cache yet.

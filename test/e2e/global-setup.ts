@@ -67,7 +67,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
       python: python.python,
     });
     return async () => {
-      await mlflow.stop();
+      await mlflow.stop('SIGKILL');
       await stop();
     };
   } catch (error) {

@@ -152,13 +152,13 @@ describe.skipIf(NODES.length === 0)('the package', () => {
     expect(compiled).toEqual({ code: 0, stdout: '', stderr: '' });
   });
 
-  describe.concurrent.each(NODES)('on Node %s', (major) => {
-    test('every command says how it is used, and is tried here', async () => {
-      const names = await commandsByHelp(uses.get(major)!);
-      expect(names.length).toBeGreaterThan(10);
-      expect(names.toSorted()).toEqual(Object.keys(COMMANDS).toSorted());
-    });
+  test('every command says how it is used, and is tried here', async () => {
+    const names = await commandsByHelp([...uses.values()][0]!);
+    expect(names.length).toBeGreaterThan(10);
+    expect(names.toSorted()).toEqual(Object.keys(COMMANDS).toSorted());
+  });
 
+  describe.concurrent.each(NODES)('on Node %s', (major) => {
     test.each(Object.entries(COMMANDS))('%s', async (_, tryIt) => {
       await expect(tryIt(uses.get(major)!)).resolves.toBeUndefined();
     });

@@ -53,4 +53,5 @@ test('ports that are free, and that are not', async () => {
   await once(server.listen(port, '127.0.0.1'), 'listening');
   expect(await isPortFree(port)).toBe(false);
   server.close();
+  expect(await freePort()).not.toBe(port);
 });

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname } from 'node:path';
@@ -144,17 +145,23 @@ export function isPortFree(port: number): Promise<boolean> {
   });
 }
 
-/** A port of the loopback interface that was free a moment ago. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => {
-        if (address === null || typeof address === 'string') reject(new Error('no port'));
-        else resolve(address.port);
-      });
-    });
-  });
+/** Below those that systems give to whoever asks for any. */
+const PORTS_FROM = 20_000;
+/** Workers of the tests, which run at once, have a share each. */
+const SHARES = 8;
+const PORTS_EACH = 1_500;
+let nextPort = randomInt(PORTS_EACH);
+
+/**
+ * A port of the loopback interface that nobody listens on, and that nobody else is given while the program starts
+ * that is to have it, or is stopped for a while.
+ * @throws StackError when all are taken
+ */
+export async function freePort(): Promise<number> {
+  const share = Number(process.env['VITEST_POOL_ID'] ?? 0) % SHARES;
+  for (let tries = 0; tries < PORTS_EACH; tries += 1) {
+    const port = PORTS_FROM + share * PORTS_EACH + (nextPort++ % PORTS_EACH);
+    if (await isPortFree(port)) return port;
+  }
+  throw new StackError(`no port from ${PORTS_FROM} to ${PORTS_FROM + SHARES * PORTS_EACH} is free`);
 }

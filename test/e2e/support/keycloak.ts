@@ -27,13 +27,14 @@ export async function startKeycloakStack(): Promise<KeycloakStack> {
   const { python } = inject('stack');
   const installed = await ensureKeycloak();
   const directory = await mkdtemp(join(tmpdir(), 'keycloak-e2e-'));
+  // What is thrown away need not end in order.
   const undo: (() => Promise<unknown>)[] = [() => rm(directory, { recursive: true, force: true })];
   const stop = async () => {
     for (const step of undo.toReversed()) await step();
   };
   try {
     const keycloak = await startKeycloak({ installed, directory: join(directory, 'keycloak') });
-    undo.push(() => keycloak.stop());
+    undo.push(() => keycloak.stop('SIGKILL'));
     const server = await startMlflow({
       directory: join(directory, 'mlflow'),
       python: { directory: '', python, id: '' },
@@ -41,7 +42,7 @@ export async function startKeycloakStack(): Promise<KeycloakStack> {
       browser: { clientId: 'mlflow', secret: await keycloak.admin.secretOf('mlflow') },
       sessionSecret: randomBytes(24).toString('base64url'),
     });
-    undo.push(() => server.stop());
+    undo.push(() => server.stop('SIGKILL'));
     await keycloak.admin.updateClient('mlflow', {
       rootUrl: server.url,
       redirectUris: redirectUrisOf(server.port),

@@ -11,6 +11,7 @@ import { startMlflow } from '../../stack/mlflow.ts';
 import type { Mlflow, MlflowOptions } from '../../stack/mlflow.ts';
 import { startOidcProvider } from '../../stack/oidc-provider.ts';
 import type { OidcProvider } from '../../stack/oidc-provider.ts';
+import { freePort } from '../../stack/processes.ts';
 import { requestToken } from './token.ts';
 
 /** The client certificate of the stack names this. */
@@ -55,7 +56,8 @@ export async function startOwnStack(
   const client = { clientId: 'relay', secret: randomBytes(24).toString('base64url') };
   const directory = await mkdtemp(join(tmpdir(), 'mlflow-e2e-'));
   const services = [{ ...client, username: 'service-account-relay' }];
-  let oidc = await startOidcProvider({ port: 0, services });
+  // It keeps its port while it is stopped.
+  let oidc = await startOidcProvider({ port: await freePort(), services });
   const { issuer, port } = oidc;
   try {
     const server = await startMlflow({
@@ -67,7 +69,8 @@ export async function startOwnStack(
       ...options,
     });
     const stack = await createStack({ mlflowUrl: server.url, issuer, client, python }, async () => {
-      await server.stop();
+      // What is thrown away need not end in order.
+      await server.stop('SIGKILL');
       await oidc.stop();
       await rm(directory, { recursive: true, force: true });
     });

@@ -48,7 +48,10 @@ export function withInjectOptions(command: Command): Command {
       toText,
     )
     .addOption(
-      new Option('--file <file>', 'send the traces in it, ids and all: OTLP as JSON, JSON lines or protobuf')
+      new Option(
+        '--file <file>',
+        "send the traces in it, ids and all: OTLP as JSON, JSON lines or protobuf, as the Collector's file exporter writes it; may be compressed with gzip or zstd",
+      )
         .argParser(toText)
         .conflicts(['count', 'service', 'attribute']),
     )

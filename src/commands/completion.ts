@@ -46,7 +46,7 @@ export function completionCommand(): Command {
       `
 Examples:
   source <(mlflow-trace-relay completion bash)    # in ~/.bashrc; for zsh in ~/.zshrc, after compinit
-  mlflow-trace-relay completion fish > ~/.config/fish/completions/mlflow-trace-relay.fish`,
+  mlflow-trace-relay completion fish | source     # in ~/.config/fish/config.fish`,
     );
   return command.action((shell: Shell) => print(SCRIPTS[shell]));
 }

@@ -25,7 +25,7 @@ export function deadLettersReplayCommand(): Command {
     'replay',
     'put dead letters into the queue again',
     'put dead letters into the queue again, to be delivered to the destination that had refused them; beside a running relay, or without one. What is interrupted can be run again',
-    ['--reason "session id" --dry-run', '--destination mlflow --newer-than 7d', '--all --not-repaired'],
+    ['--reason "session id" --dry-run', '--destination mlflow --newer-than 7d', '--not-repaired'],
   );
 }
 

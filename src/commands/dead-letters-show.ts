@@ -24,8 +24,8 @@ export function deadLettersShowCommand(): Command {
       'after',
       `
 Examples:
-  mlflow-trace-relay dead-letters show 0000000000000001-0 --config relay.yaml
-  mlflow-trace-relay dead-letters show 0000000000000001-0 --config relay.yaml --output request.binpb`,
+  mlflow-trace-relay dead-letters show 0d9f4c1e-6f0b-4a52-9d6c-3f1f0a7b2c58 --config relay.yaml
+  mlflow-trace-relay dead-letters show 0d9f4c1e-6f0b-4a52-9d6c-3f1f0a7b2c58 --config relay.yaml --output request.binpb`,
     );
   return withConfigFile(command, async (file) => {
     const [id = ''] = command.args;

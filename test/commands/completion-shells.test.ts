@@ -73,7 +73,7 @@ describe.each([
       }
       // What it has not made is not there.
       type(`echo *${NEW_LINE}`);
-      await expect(shows('relay.yaml\r\n')).resolves.toBeUndefined();
+      await expect(shows('\nrelay.yaml\r\n')).resolves.toBeUndefined();
     },
   );
 });

@@ -1,7 +1,18 @@
 import type { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { program } from '../../src/cli.ts';
+import { folder } from '../config/folder.ts';
 import { relay } from './child.ts';
+
+const CONFIG = `receiver: {plaintext: true}
+queue: {directory: data}
+destinations:
+  mlflow:
+    kind: mlflow
+    url: https://mlflow.example.com
+    experiment: {name: traces}
+    auth: {kind: client_credentials, issuer: https://idp.example.com, client_id: relay, client_secret: hunter2}
+`;
 
 type Leaf = { readonly name: string; readonly command: Command };
 
@@ -57,7 +68,7 @@ describe('--help', () => {
   });
 
   test.each(LEAVES)(
-    'of "$name" has examples, which are of that command and can be run',
+    'of "$name" has examples, which are of that command and have flags that it knows',
     async ({ name, command }) => {
       const examples = examplesIn(helpOf(command));
       expect(examples.length).toBeGreaterThan(0);
@@ -65,6 +76,15 @@ describe('--help', () => {
         await expect(parsed(wordsOf(line))).resolves.toBe(name);
     },
   );
+
+  test.each(
+    LEAVES.filter(({ name }) => /^dead-letters (list|replay|discard)$/.test(name)).flatMap(({ command }) =>
+      examplesIn(helpOf(command)),
+    ),
+  )('has an example that runs: %s', async (line) => {
+    const cwd = folder({ 'relay.yaml': CONFIG, 'data/.keep': '' });
+    expect(await relay(wordsOf(line), { cwd })).toMatchObject({ code: 0, stderr: '' });
+  });
 
   test('of the program has examples of its commands', async () => {
     const known = LEAVES.map(({ name }) => name);

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
@@ -338,37 +338,5 @@ describe('the example', () => {
     const args = ['-B', '-m', 'pytest', '-q', '-p', 'no:cacheprovider'];
     const { stdout } = await promisify(execFile)(stack.python, args, await exampleOptions());
     expect(stdout).toMatch(/^2 passed in /m);
-  });
-
-  test('has the types of the package', async () => {
-    const folder = await temporaryFolder(whenAllIsOver);
-    await mkdir(join(folder, 'node_modules'));
-    for (const name of ['mlflow-trace-relay', 'vitest']) {
-      const target = name === 'vitest' ? join(PROJECT, 'node_modules/vitest') : PROJECT;
-      await symlink(target, join(folder, 'node_modules', name));
-    }
-    await cp(join(EXAMPLES, 'inject.example.ts'), join(folder, 'right.ts'));
-    await writeFile(
-      join(folder, 'wrong.ts'),
-      "import { injectTrace } from 'mlflow-trace-relay/testing';\nawait injectTrace({ confg: 'relay.yaml' });\n",
-    );
-    const compile = (name: string) => {
-      const options = [
-        '--noEmit',
-        '--strict',
-        '--module',
-        'nodenext',
-        '--target',
-        'es2024',
-        '--skipLibCheck',
-      ];
-      const args = [join(PROJECT, 'node_modules/typescript/bin/tsc'), ...options, '--types', '', name];
-      return promisify(execFile)(process.execPath, args, { cwd: folder });
-    };
-    await writeFile(join(folder, 'package.json'), '{"type":"module"}');
-    await expect(compile('wrong.ts')).rejects.toMatchObject({
-      stdout: expect.stringContaining("'confg' does not exist in type 'InjectOptions'") as string,
-    });
-    await compile('right.ts');
   });
 });

@@ -147,7 +147,7 @@ export function isPortFree(port: number): Promise<boolean> {
 
 /** Below those that systems give to whoever asks for any. */
 const PORTS_FROM = 20_000;
-/** Workers of the tests, which run at once, have a share each. */
+/** Workers of the tests, of which no project has more at once, have a share each. */
 const SHARES = 8;
 const PORTS_EACH = 1_500;
 let nextPort = randomInt(PORTS_EACH);

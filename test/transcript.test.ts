@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { SeenIds, transcriptsIn } from './e2e/support/transcript.ts';
+import { lineWith, SeenIds, transcriptsIn } from './e2e/support/transcript.ts';
 
 test('commands of console blocks, with what stands under them', () => {
   const markdown = [
@@ -64,4 +64,15 @@ test('an id is what it was before, and goes into commands', () => {
   expect(ids.inCommand(`show ${UUID} --all`)).toBe(`show ${here} --all`);
   expect(ids.matches(`b ${UUID}\n`, `b ${here}\n`)).toBe(true);
   expect(ids.matches(`b ${UUID}\n`, `b ${UUID}\n`)).toBe(false);
+});
+
+test.each<[string, string | undefined]>([
+  ['a\n{"msg":"x"}\nb\n', '{"msg":"x"}\n'],
+  ['{"msg":"x"}\n{"msg":"x"} again\n', '{"msg":"x"}\n'],
+  // It is still being written.
+  ['a\n{"msg":"x"}', undefined],
+  ['a "xx"\n', undefined],
+  ['', undefined],
+])('the line with "x" of %j', (printed, line) => {
+  expect(lineWith(printed, '"x"')).toBe(line);
 });

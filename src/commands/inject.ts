@@ -38,18 +38,18 @@ export function injectCommand(): Command {
 
     const endpoint = relayEndpoint(flags, process.env);
     const load = await loadOf(flags);
-    let progress = load.kind === 'agent' ? progressOf(load.count) : undefined;
-    progress?.add(0);
-    let known = 0;
+    // Of requests no trace is known before all are sent.
+    const sending = load.kind === 'requests' ? progressOf(load.requests.length, sentWords) : undefined;
+    let progress = load.kind === 'agent' ? progressOf(load.count, traceWords) : undefined;
     let printed = Promise.resolve();
     /** One after the other, as lines and progress share a terminal. */
     const show = async (before: Promise<void>, result: InjectedTrace, total: number) => {
       await before;
-      progress ??= progressOf(total);
+      sending?.end();
+      progress ??= progressOf(total, traceWords);
       progress?.end();
       await print(`${flags.json ? traceToJson(result) : traceToText(result)}\n`);
-      const step = Math.ceil(total / MOST_PROGRESS_LINES);
-      progress?.add(++known % step === 0 ? step : 0);
+      progress?.addOne();
     };
     const onResult = (result: InjectedTrace, total: number) => {
       printed = show(printed, result, total);
@@ -64,10 +64,12 @@ export function injectCommand(): Command {
         rate: flags.rate,
         waitMs: flags.wait,
         experiment: flags.experiment === undefined ? undefined : experimentOf(flags.experiment),
+        onSent: sending?.addOne,
         onResult,
       });
     } finally {
       await printed;
+      sending?.end();
       progress?.end();
     }
     if (results.length > 1 && flags.json === undefined) await print(`${summaryOf(results)}\n`);
@@ -75,8 +77,20 @@ export function injectCommand(): Command {
   });
 }
 
-function progressOf(total: number): Progress | undefined {
-  return total === 1 ? undefined : new Progress(total, (done) => `${done} of ${total} traces`);
+const sentWords = (done: number, total: number) => `sent ${done} of ${total} requests`;
+const traceWords = (done: number, total: number) => `${done} of ${total} traces`;
+
+/** Of one alone there is nothing to show; of very many not each is a line. */
+function progressOf(total: number, wordsOf: (done: number, total: number) => string) {
+  if (total === 1) return undefined;
+  const progress = new Progress(total, (done) => wordsOf(done, total));
+  const step = Math.ceil(total / MOST_PROGRESS_LINES);
+  let done = 0;
+  progress.add(0);
+  return {
+    addOne: () => progress.add(++done % step === 0 ? step : 0),
+    end: () => progress.end(),
+  };
 }
 
 /** @throws RelayError USAGE */

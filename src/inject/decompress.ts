@@ -1,6 +1,6 @@
 import zlib from 'node:zlib';
 import { messageOf } from '../errors.ts';
-import { endOfZstdFrame } from '../receiver/zstd-frame.ts';
+import { endOfSkippableFrame, endOfZstdFrame, isSkippableFrame } from '../zstd-frame.ts';
 
 export type Decompressed =
   | { readonly ok: true; readonly bytes: Buffer }
@@ -19,7 +19,9 @@ const ZSTD = Buffer.of(0x28, 0xb5, 0x2f, 0xfd);
  */
 export function decompress(bytes: Buffer, budget: Budget): Decompressed {
   if (startsWith(bytes, GZIP)) return decode(zlib.gunzipSync, bytes, 'its gzip data', budget);
-  return startsWith(bytes, ZSTD) ? decompressFrames(bytes, budget) : { ok: true, bytes };
+  return startsWith(bytes, ZSTD) || isSkippableFrame(bytes)
+    ? decompressFrames(bytes, budget)
+    : { ok: true, bytes };
 }
 
 /** Node decompresses the first frame alone, and takes one that is cut off for a whole one. */
@@ -27,13 +29,16 @@ function decompressFrames(bytes: Buffer, budget: Budget): Decompressed {
   const parts: Buffer[] = [];
   for (let at = 0; at < bytes.length;) {
     const rest = bytes.subarray(at);
-    const end = endOfZstdFrame(rest);
-    const what = `the zstd frame at byte ${at} of ${bytes.length}`;
-    if (end === undefined) return problem(`${what} ${startsWith(rest, ZSTD) ? 'is cut off' : 'is none'}`);
-    const part = decode(zlib.zstdDecompressSync, rest.subarray(0, end), what, budget);
+    const what = `zstd frame at byte ${at} of ${bytes.length}`;
+    const isSkippable = isSkippableFrame(rest);
+    if (!isSkippable && !startsWith(rest, ZSTD)) return problem(`there is no ${what}`);
+    const end = isSkippable ? endOfSkippableFrame(rest) : endOfZstdFrame(rest);
+    if (end === undefined) return problem(`the ${what} is cut off`);
+    at += end;
+    if (isSkippable) continue;
+    const part = decode(zlib.zstdDecompressSync, rest.subarray(0, end), `the ${what}`, budget);
     if (!part.ok) return part;
     parts.push(part.bytes);
-    at += end;
   }
   return { ok: true, bytes: Buffer.concat(parts) };
 }

@@ -37,6 +37,8 @@ export type Injection = {
   readonly waitMs: number | undefined;
   /** In place of that of the destination. */
   readonly experiment: ExperimentChoice | undefined;
+  /** After each request, taken or not. */
+  readonly onSent?: (() => void) | undefined;
   /** As soon as each is known, with how many there are in all. */
   readonly onResult?: ((result: InjectedTrace, total: number) => void) | undefined;
 };
@@ -52,7 +54,7 @@ const LARGEST_TRACE = 64 * 1024 * 1024;
  * @throws RelayError CERTIFICATE_INVALID
  */
 export async function inject(injection: Injection): Promise<InjectedTrace[]> {
-  const { endpoint, destination, load, rate, waitMs, onResult } = injection;
+  const { endpoint, destination, load, rate, waitMs, onSent, onResult } = injection;
   const { name, config } = destination;
   const log = pino({ level: 'silent' });
   const closing = new AbortController();
@@ -86,6 +88,7 @@ export async function inject(injection: Injection): Promise<InjectedTrace[]> {
         await pace();
         deadline = performance.now() + (waitMs ?? 0);
         const result = await sender.send(payload, deadline);
+        onSent?.();
         if (result.kind === 'taken') continue;
         for (const traceId of sentTraces([payload]).keys()) refusals.set(traceId, result.reason);
       }

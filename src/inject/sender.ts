@@ -54,7 +54,7 @@ export function createSender({ url, tls }: RelayEndpoint, log: Logger, signal: A
   function hint(reason: string): string {
     if (reason.includes('set ca_file')) return ' (here: --ca-file or OTEL_EXPORTER_OTLP_CERTIFICATE)';
     if (!HANG_UP.test(reason)) return '';
-    if (url.protocol === 'http:') return '; if it takes TLS alone, its URL begins with https://';
+    if (url.protocol === 'http:') return '; if it accepts only TLS, its URL begins with https://';
     // What asks for a client certificate often just hangs up.
     return tls.certFile === undefined
       ? '; it was shown no client certificate: give --cert-file and --key-file'

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Transform } from 'node:stream';
 import zlib from 'node:zlib';
 import { messageOf } from '../errors.ts';
-import { endOfZstdFrame } from './zstd-frame.ts';
+import { endOfZstdFrame } from '../zstd-frame.ts';
 
 /**
  * How a body is compressed. `deflate` is the zlib format (RFC 9110, 8.4.1.2), which is what OpenTelemetry

@@ -4,7 +4,9 @@ import { withInjectOptions } from '../../src/commands/inject-options.ts';
 import type { InjectFlags } from '../../src/commands/inject-options.ts';
 import { exitCodeOf, summaryOf, traceToJson, traceToText } from '../../src/commands/inject-words.ts';
 import { barOf } from '../../src/commands/progress.ts';
+import { agentTrace } from '../../src/inject/agent-trace.ts';
 import type { InjectedTrace } from '../../src/inject/injected-trace.ts';
+import { tracesToJson } from '../../src/otlp/traces-json.ts';
 import { folder } from '../config/folder.ts';
 import { relay } from './child.ts';
 
@@ -84,6 +86,19 @@ test('a relay that is not there ends with 3', async () => {
     spans: 5,
     reason: 'nothing listens at 127.0.0.1:1 (connection refused)',
   });
+});
+
+/** OTLP/JSON. */
+function traceLine(): string {
+  return `${JSON.stringify(tracesToJson(agentTrace('test', {}, 0).payload))}\n`;
+}
+
+test('of a file with several requests it tells how many are sent, then how many traces are known', async () => {
+  const cwd = folder({ 'relay.yaml': CONFIG, 'traces.json': traceLine() + traceLine() + traceLine() });
+  const args = ['--config', 'relay.yaml', '--endpoint', 'http://127.0.0.1:1', '--file', 'traces.json'];
+  const { code, stderr } = await relay(['inject', ...args], { cwd, env: ENV });
+  expect(stderr).toBe('sent 1 of 3 requests\nsent 2 of 3 requests\n1 of 3 traces\n2 of 3 traces\n');
+  expect(code).toBe(3);
 });
 
 test('--help says what the exit codes mean', async () => {

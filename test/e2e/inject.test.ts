@@ -256,7 +256,7 @@ describe.skipIf(skipWithout('go'))("a file of the Collector's file exporter", ()
 
     const ends = await Promise.all(files.map(({ path }) => runJson(...WAIT, '--file', path)));
     expect(ends.map(({ code, stderr }) => ({ code, stderr }))).toEqual(
-      files.map(() => ({ code: 0, stderr: '1 of 2 traces\n' })),
+      files.map(() => ({ code: 0, stderr: 'sent 1 of 2 requests\n1 of 2 traces\n' })),
     );
     expect(ends.map(({ lines }) => lines.map(({ trace_id }) => trace_id))).toEqual(
       files.map(({ traces }) => traces.map(({ traceId }) => traceId)),

@@ -101,9 +101,11 @@ test('of a file every request is sent as it is, and a trace is refused where one
   const [one, two] = [agentTrace('one', {}, 0), agentTrace('two', {}, 0)];
   const relay = await serverWith(TAKEN, { status: 400 });
   const seen: string[] = [];
+  const sent: number[] = [];
   const results = await run(relay.url, NOWHERE, {
     load: { kind: 'requests', requests: [one.payload, two.payload] },
     waitMs: undefined,
+    onSent: () => sent.push(relay.bodies.length),
     onResult: ({ traceId }) => seen.push(traceId),
   });
   expect(relay.bodies.map((body) => body.equals(one.payload) || body.equals(two.payload))).toEqual([
@@ -115,4 +117,6 @@ test('of a file every request is sent as it is, and a trace is refused where one
     [two.traceId, 'refused'],
   ]);
   expect(seen).toEqual([one.traceId, two.traceId]);
+  // Not after all of them.
+  expect(sent).toEqual([1, 2]);
 });

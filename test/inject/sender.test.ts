@@ -112,7 +112,7 @@ test('a relay over TLS that is asked without, or without its CA: what to set is 
   for (const [scheme, words] of [
     [
       'http',
-      'closed the connection before its answer was complete; if it takes TLS alone, its URL begins with https://',
+      'closed the connection before its answer was complete; if it accepts only TLS, its URL begins with https://',
     ],
     ['https', "set ca_file to the CA's certificate (here: --ca-file or OTEL_EXPORTER_OTLP_CERTIFICATE)"],
   ] as const) {

@@ -55,6 +55,9 @@ describe('is read', () => {
 
 const ZSTD_ONE = zstdCompressSync(one, { params: { [constants.ZSTD_c_checksumFlag]: 1 } });
 
+/** As pzstd writes one before each frame of data, with the size of that in it. */
+const SKIPPABLE = Buffer.of(0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4);
+
 /** By its checksum. */
 function damaged(compressed: Buffer): Buffer {
   const changed = Buffer.from(compressed);
@@ -94,8 +97,14 @@ describe('is refused, with where and why', () => {
     [
       'a frame and something else',
       Buffer.concat([ZSTD_ONE, Buffer.from('hello')]),
-      new RegExp(`^the zstd frame at byte ${ZSTD_ONE.length} of \\d+ is none$`),
+      new RegExp(`^there is no zstd frame at byte ${ZSTD_ONE.length} of \\d+$`),
     ],
+    [
+      'a skippable frame that is cut off',
+      Buffer.concat([ZSTD_ONE, SKIPPABLE.subarray(0, -1)]),
+      new RegExp(`^the zstd frame at byte ${ZSTD_ONE.length} of \\d+ is cut off$`),
+    ],
+    ['skippable frames alone', Buffer.concat([SKIPPABLE, SKIPPABLE]), /^empty$/],
     [
       'a request whose frame is damaged',
       withLengths(ZSTD_ONE, damaged(ZSTD_ONE)),
@@ -125,6 +134,8 @@ const WRAPPINGS: Readonly<Record<string, (bytes: Buffer, at: number) => Buffer>>
   'as it is': (bytes) => bytes,
   gzip: inPieces((bytes) => gzipSync(bytes)),
   zstd: inPieces((bytes) => zstdCompressSync(bytes)),
+  'zstd after skippable frames': inPieces((bytes) => Buffer.concat([SKIPPABLE, zstdCompressSync(bytes)])),
+  'zstd before skippable frames': inPieces((bytes) => Buffer.concat([zstdCompressSync(bytes), SKIPPABLE])),
 };
 
 const request = requestTree.requestTree

@@ -32,7 +32,12 @@ export function startShell(cwd: string, env: NodeJS.ProcessEnv): Shell {
       }
     },
     async stop() {
-      if (shell.pid !== undefined) process.kill(-shell.pid, 'SIGKILL');
+      try {
+        if (shell.pid !== undefined) process.kill(-shell.pid, 'SIGKILL');
+      } catch (error) {
+        // It and all that ran in it have ended.
+        if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+      }
       await ended;
     },
   };

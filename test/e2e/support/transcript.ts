@@ -92,6 +92,11 @@ export class SeenIds {
   }
 }
 
+/** The first whole line that has these words, with its line break. */
+export function lineWith(printed: string, words: string): string | undefined {
+  return new RegExp(`^.*${escape(words)}.*\\n`, 'm').exec(printed)?.[0];
+}
+
 /** For a regular expression. */
 function escape(text: string): string {
   return text.replaceAll(/[\\^$.*+?()[\]{}|]/g, String.raw`\$&`);

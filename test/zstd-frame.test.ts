@@ -1,7 +1,7 @@
 import zlib from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { endOfZstdFrame } from '../../src/receiver/zstd-frame.ts';
+import { endOfSkippableFrame, endOfZstdFrame, isSkippableFrame } from '../src/zstd-frame.ts';
 
 const { ZSTD_c_checksumFlag, ZSTD_c_contentSizeFlag, ZSTD_c_compressionLevel } = zlib.constants;
 
@@ -62,5 +62,21 @@ describe('endOfZstdFrame', () => {
     const skippable = Buffer.from([0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0]);
     expect(endOfZstdFrame(skippable)).toBeUndefined();
     expect(endOfZstdFrame(Buffer.alloc(0))).toBeUndefined();
+  });
+});
+
+describe('a frame that is skipped', () => {
+  test.each<[string, number[], boolean, number | undefined]>([
+    ['empty', [0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0], true, 8],
+    ['the last magic number, and more behind it', [0x5f, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 1, 2, 3], true, 10],
+    ['cut off', [0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 1], true, undefined],
+    ['cut off in its length', [0x50, 0x2a, 0x4d, 0x18, 0, 0, 0], true, undefined],
+    ['of the largest size', [0x50, 0x2a, 0x4d, 0x18, 255, 255, 255, 255], true, undefined],
+    ['half a magic number', [0x50, 0x2a], false, undefined],
+    ['another one', [0x60, 0x2a, 0x4d, 0x18, 0, 0, 0, 0], false, undefined],
+    ['one of data', [0x28, 0xb5, 0x2f, 0xfd, 0, 0, 0, 0], false, undefined],
+  ])('%s', (_, bytes, is, end) => {
+    expect(isSkippableFrame(Buffer.from(bytes))).toBe(is);
+    expect(endOfSkippableFrame(Buffer.from(bytes))).toBe(end);
   });
 });

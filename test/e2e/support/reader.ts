@@ -60,6 +60,7 @@ export async function createReader(
     [':9464', `:${adminPort}`],
     ['experiments/1/', `experiments/${experimentId}/`],
     ['experiment 1', `experiment ${experimentId}`],
+    ['the id 1', `the id ${experimentId}`],
     ['/var/lib/mlflow-trace-relay', join(folder, 'queue')],
     ['/run/secrets/otel-relay', join(folder, 'secrets', 'otel-relay')],
     ['/etc/mlflow-trace-relay', folder],

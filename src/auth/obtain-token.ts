@@ -5,6 +5,7 @@ import { createIssuerClient } from './issuer-client.ts';
 import type { Asking, IssuerClient, IssuerOptions } from './issuer-client.ts';
 import { IssuerProblem } from './issuer-words.ts';
 import { lifetimeOf } from './schedule.ts';
+import { TOKEN_IN_USE } from './token-cache.ts';
 import type { KeptToken, TokenCache } from './token-cache.ts';
 
 /** How to come to a token where none is kept. */
@@ -18,7 +19,8 @@ export type ObtainOptions = {
   readonly issuer: IssuerOptions;
   /** Asked when it is needed; undefined for a public client. */
   readonly secret: (() => Promise<string>) | undefined;
-  /** Asked when it is needed: of a kept token nothing else is. */
+  readonly kind: GrantRequest['kind'];
+  /** Of that kind. Asked when it is needed: of a kept token nothing else is. */
   readonly grant: () => GrantRequest;
 };
 
@@ -39,14 +41,16 @@ const LEFT_AT_LEAST = 0.25;
 
 /**
  * A token that is good for a while: the one that is kept, or else a new one, by the refresh token that came with the
- * kept one if there is one. While the issuer is away, a kept one that is still valid will do.
+ * kept one if there is one. While the issuer is away, or another command is at it, a kept one that is still valid will do.
  * @throws IssuerProblem
  */
 export async function obtainToken(options: ObtainOptions, deps: ObtainDeps): Promise<KeptToken> {
   const { cache, now, warn } = deps;
   const kept = await cache?.read();
   if (kept !== undefined && leftOf(kept, now()) >= LEFT_AT_LEAST) return kept;
-  if (cache === undefined) return await freshToken(options, deps, undefined);
+  // What can be asked for any number of times is not waited for.
+  const takesTurns = options.kind !== 'client_credentials' || kept?.refreshToken !== undefined;
+  if (cache === undefined || !takesTurns) return await freshToken(options, deps, kept);
   return await cache.alone(
     async () => {
       // Another process may have fetched one meanwhile.
@@ -54,8 +58,18 @@ export async function obtainToken(options: ObtainOptions, deps: ObtainDeps): Pro
       if (latest !== undefined && leftOf(latest, now()) >= LEFT_AT_LEAST) return latest;
       return await freshToken(options, deps, latest);
     },
-    () => warn('another command is at it to get this token: waiting for it'),
+    () => warn(TOKEN_IN_USE),
+    isValid(kept, now())
+      ? () => {
+          warn('the kept token is used, which ends soon: another command is renewing or revoking it');
+          return kept;
+        }
+      : undefined,
   );
+}
+
+function isValid(kept: KeptToken | undefined, at: number): kept is KeptToken {
+  return kept !== undefined && leftOf(kept, at) > 0;
 }
 
 /** The share of its life that is left: above 0 while it is valid. A clock that was set back makes it look younger than new. */
@@ -89,8 +103,7 @@ async function freshToken(
     });
     return token;
   } catch (error) {
-    const isValid = kept !== undefined && leftOf(kept, now()) > 0;
-    if (!isValid || !(error instanceof IssuerProblem) || error.kind !== 'away') throw error;
+    if (!isValid(kept, now()) || !(error instanceof IssuerProblem) || error.kind !== 'away') throw error;
     warn(`the kept token is used, which ends soon: ${error.message}`);
     return kept;
   }

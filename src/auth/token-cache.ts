@@ -23,14 +23,19 @@ export type TokenCache = {
    * Does this while no other process does so with the same token: a refresh token may be good for one use only, and an
    * issuer that sees it twice may end all that came of it (RFC 9700 section 4.14.2).
    * @param whileWaiting called once, where another one is at it for some seconds
+   * @param instead done in place of the work, where another one is at it for a second
    */
-  alone<T>(work: () => Promise<T>, whileWaiting: () => void): Promise<T>;
+  alone<T>(work: () => Promise<T>, whileWaiting: () => void, instead?: () => T): Promise<T>;
 };
+
+/** For people, of one that holds it: it may be replacing the token, or revoking it. */
+export const TOKEN_IN_USE = 'another command is using this token: waiting for it';
 
 /** More than any token has. */
 const MOST_BYTES = 1024 * 1024;
 
 const LOCK_POLL_MS = 100;
+const SHORT_WAIT_MS = 1_000;
 const NOTABLE_WAIT_MS = 3_000;
 /** Longer than a person has for a login; a process that was stopped must not hold up others for ever. */
 const LONGEST_WAIT_MS = 30 * 60_000;
@@ -87,31 +92,44 @@ export function createTokenCache(
       }
     },
     remove: () => rm(file, { force: true }),
-    async alone(work, whileWaiting) {
-      const unlock = await locked(join(directory, '..', 'locks'), name, whileWaiting);
+    async alone(work, whileWaiting, instead) {
+      const longestMs = instead === undefined ? LONGEST_WAIT_MS : SHORT_WAIT_MS;
+      const unlock = await locked(join(directory, '..', 'locks'), name, whileWaiting, longestMs);
+      if (unlock === undefined && instead !== undefined) return instead();
       try {
         return await work();
       } finally {
-        unlock();
+        unlock?.();
       }
     },
   };
 }
 
-/** Where there can be no lock, no token can be kept either, and there is nothing to be alone with. */
-async function locked(directory: string, name: string, whileWaiting: () => void): Promise<() => void> {
+/**
+ * A token is worth more than being alone: where there can be no lock (nothing can be written, or the file system has
+ * none, as some NFS), or others could hold it for ever, commands do without.
+ * @returns a function that releases it; undefined: somebody else has had it all the time
+ */
+async function locked(
+  directory: string,
+  name: string,
+  whileWaiting: () => void,
+  longestMs: number,
+): Promise<(() => void) | undefined> {
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    for (let waited = 0; waited < LONGEST_WAIT_MS; waited += LOCK_POLL_MS) {
+    const { mode, uid } = await stat(directory);
+    if ((mode & 0o022) !== 0 || uid !== (process.geteuid?.() ?? uid)) return () => {};
+    for (let waited = 0; waited < longestMs; waited += LOCK_POLL_MS) {
       const unlock = tryLock(join(directory, `${name}.sqlite`));
       if (unlock !== undefined) return unlock;
       if (waited === NOTABLE_WAIT_MS) whileWaiting();
       await setTimeout(LOCK_POLL_MS);
     }
+    return undefined;
   } catch {
-    // see above
+    return () => {}; // see above
   }
-  return () => {};
 }
 
 function isKeptToken(value: unknown): value is KeptToken {

@@ -71,6 +71,7 @@ export function tokenWish({ name, config, file }: ChosenDestination, flags: Toke
   return {
     issuer,
     secret: secretOf(auth, flags),
+    kind: flags.grant,
     grant,
     // Whose token a refresh token brings is not known before, so none of it is kept.
     cache:

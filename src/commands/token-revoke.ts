@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { TOKEN_IN_USE } from '../auth/token-cache.ts';
 import type { TokenCache } from '../auth/token-cache.ts';
 import { RelayError } from '../errors.ts';
 import { NEVER_ABORTS } from '../never-aborts.ts';
@@ -33,7 +34,7 @@ Examples:
     // Not while another command replaces it.
     const isDone = await cache?.alone(
       () => revokeKept(wish, cache),
-      () => process.stderr.write('another command is at it to get this token: waiting for it\n'),
+      () => process.stderr.write(`${TOKEN_IN_USE}\n`),
     );
     await print(
       isDone === true ? 'revoked, and removed from this disk\n' : 'no token is kept: nothing to revoke\n',
@@ -46,14 +47,15 @@ async function revokeKept(wish: TokenWish, cache: TokenCache): Promise<boolean> 
   const kept = await cache.read();
   if (kept === undefined) return false;
   const { accessToken, refreshToken } = kept;
-  // What the issuer does not take back is at least not here any more.
-  await cache.remove();
   try {
     await atIssuer(wish, refreshToken === undefined ? [accessToken] : [refreshToken, accessToken]);
   } catch (error) {
     if (!(error instanceof RelayError)) throw error;
     const message = `removed from this disk, and not revoked at the issuer: ${error.message}`;
     throw new RelayError(error.code, message, { cause: error });
+  } finally {
+    // Not before: who stops this while the issuer hangs can still revoke it. What it does not take back goes all the same.
+    await cache.remove();
   }
   return true;
 }

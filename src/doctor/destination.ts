@@ -38,6 +38,9 @@ type DestinationConfig = Config['destinations'][string];
 /** What the report says, the relay's own code need not say as well. */
 const LOG = createLogger('fatal');
 
+/** Where the CAs stand, without a file of their own. */
+const TRUST_STORE = 'the trust store of Node (NODE_EXTRA_CA_CERTS)';
+
 /** The way to one MLflow: its issuer first, then MLflow as a client with that token. */
 export async function examineDestination(
   checkup: Checkup,
@@ -76,7 +79,8 @@ async function examineIssuer(
   const discovery = await checkup.check('issuer discovery', [address], () =>
     checkDiscovery(client, options, keys),
   );
-  await examinePeer(checkup, 'issuer certificate', metadataUrlOf(options), discovery, peers);
+  const trusted = options.caFile === undefined ? TRUST_STORE : `${keys}.ca_file`;
+  await examinePeer(checkup, 'issuer certificate', metadataUrlOf(options), discovery, peers, trusted);
   const granted = await checkup.check('client authentication', [discovery], async (metadata) => {
     return checkClient(client, metadata, await clientSecretOf(auth)(), options, keys);
   });
@@ -121,7 +125,8 @@ async function examineMlflow(
   const connection = await checkup.check('MLflow connection', [upstream, address], (to) =>
     checkConnection(to, granted !== undefined && token === undefined),
   );
-  await examinePeer(checkup, 'MLflow certificate', base, connection, peers);
+  const trusted = tls.caFile === undefined ? TRUST_STORE : keys.caFile;
+  await examinePeer(checkup, 'MLflow certificate', base, connection, peers, trusted);
   await checkup.check('MLflow clock', [connection], ({ clock }) =>
     checkClock('MLflow', { 'its answer': clock }),
   );
@@ -172,9 +177,10 @@ async function examinePeer(
   url: URL,
   connection: Done<unknown>,
   peers: Peers,
+  trusted: string,
 ): Promise<void> {
   if (url.protocol !== 'https:') return;
-  await checkup.check(name, [connection], () => peers.check(url, Date.now()));
+  await checkup.check(name, [connection], () => peers.check(url, Date.now(), trusted));
 }
 
 async function examineClientCertificate(

@@ -68,7 +68,7 @@ function wrongRealm({ pathname }: URL, reason: string): string {
   const [, realm] = /\/realms\/([^/]+)\//.exec(pathname) ?? [];
   return realm === undefined || !/ answers 404/.test(reason)
     ? ''
-    : `name a realm that is there (Keycloak has none called ${quote(realm)}: see its name in the admin console, upper and lower case count); `;
+    : `use a realm that exists (Keycloak has none called ${quote(realm)}: see its name in the admin console, names are case-sensitive); `;
 }
 
 export async function checkClient(

@@ -4,7 +4,7 @@ import { TLSSocket } from 'node:tls';
 import type { DetailedPeerCertificate } from 'node:tls';
 import { quote } from '../network-words.ts';
 import { checkTimes } from './certificates.ts';
-import { ok } from './checkup.ts';
+import { ok, skipped, warning } from './checkup.ts';
 import type { Verdict } from './checkup.ts';
 
 /* Certificates of other machines, as they come with the connections that are made anyhow. */
@@ -16,8 +16,11 @@ const CONNECTED = 'undici:client:connected';
 const MOST_CERTIFICATES = 10;
 
 export type Peers = {
-  /** What is presented at the address of an https URL to which there was a connection. */
-  check(url: URL, now: number): Verdict<undefined>;
+  /**
+   * What is presented at the address of an https URL to which there was a connection.
+   * @param trusted where the CAs stand that are trusted there
+   */
+  check(url: URL, now: number, trusted: string): Verdict<undefined>;
   stop(): void;
 };
 
@@ -33,20 +36,38 @@ export function watchPeers(): Peers {
   };
   subscribe(CONNECTED, remember);
   return {
-    check: ({ host }, now) => judge(host, chains.get(host) ?? [], now),
+    check: ({ host }, now, trusted) => judge(host, chains.get(host) ?? [], now, trusted),
     stop: () => void unsubscribe(CONNECTED, remember),
   };
 }
 
-/** That it is signed by a CA that is trusted, and for this name, the connection has shown. */
-function judge(host: string, chain: readonly X509Certificate[], now: number): Verdict<undefined> {
-  const [leaf] = chain;
-  if (leaf === undefined) return ok(`${host} shows none`);
-  const times = checkTimes(chain, now, `the chain of ${host}`, `have it renewed at ${host}`);
-  return times.state === 'ok' ? ok(`is for ${quote(leaf.subjectAltName ?? '')}, ${times.words}`) : times;
+/**
+ * That it is signed by a CA that is trusted, and for this name, the connection has shown. It may have gone another way
+ * up than this chain (RFC 4158), so nothing behind the leaf is a failure.
+ */
+function judge(
+  host: string,
+  chain: readonly X509Certificate[],
+  now: number,
+  trusted: string,
+): Verdict<undefined> {
+  const [leaf, ...behind] = chain;
+  if (leaf === undefined) return skipped(`no certificate of ${host} was seen`);
+  const place = `the chain of ${host}`;
+  const ofLeaf = checkTimes([leaf], now, place, `have it renewed at ${host}`);
+  if (ofLeaf.state !== 'ok') return ofLeaf;
+  for (const certificate of behind) {
+    const isRoot = certificate.checkIssued(certificate);
+    const renew = isRoot
+      ? `put the CA's new certificate into ${trusted}`
+      : `have it renewed, or left out, at ${host}`;
+    const times = checkTimes([certificate], now, place, renew);
+    if ('fix' in times) return warning(times.words, times.fix);
+  }
+  return ok(`is for ${quote(leaf.subjectAltName ?? '')}, ${checkTimes(chain, now, place).words}`);
 }
 
-/** The leaf first, then each that has signed the one before, with the trusted CA where the chain ends there. */
+/** The leaf first, then each that has signed the one before, of what was sent and of the CAs that are trusted. */
 function chainOf(socket: TLSSocket): X509Certificate[] {
   const chain: X509Certificate[] = [];
   // Only this older form has the ones behind the leaf; empty where none was shown.

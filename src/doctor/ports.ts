@@ -1,3 +1,4 @@
+import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { messageOf } from '../errors.ts';
@@ -7,18 +8,25 @@ import type { Verdict } from './checkup.ts';
 export type Address = { readonly host: string; readonly port: number };
 
 /** Whether both can be listened at by one relay; port 0 is another one for each. */
-export function checkApart(receiver: Address, admin: Address): Verdict<undefined> {
-  const isAny = ({ host }: Address) => host === '0.0.0.0' || host === '::';
-  const collide =
-    receiver.port === admin.port &&
-    receiver.port !== 0 &&
-    (receiver.host === admin.host || isAny(receiver) || isAny(admin));
-  return collide
+export async function checkApart(receiver: Address, admin: Address): Promise<Verdict<undefined>> {
+  const isSamePort = receiver.port === admin.port && receiver.port !== 0;
+  return isSamePort && (await overlap(receiver.host, admin.host))
     ? failed(
         `receiver.listen and admin.listen both have port ${admin.port}: the relay cannot start`,
         'give admin.listen another port (9464 unless set)',
       )
     : ok('receiver.listen and admin.listen are apart');
+}
+
+/** A name counts for its first address, as where it is listened at; one that has none is told of with its port. */
+async function overlap(one: string, other: string): Promise<boolean> {
+  if (one === other) return true;
+  const found = await Promise.all([lookup(one), lookup(other)]).catch(() => undefined);
+  if (found === undefined) return false;
+  const [a, b] = found;
+  // :: takes the addresses of both families (IPV6_V6ONLY is off).
+  if (a.address === b.address || a.address === '::' || b.address === '::') return true;
+  return a.family === b.family && (a.address === '0.0.0.0' || b.address === '0.0.0.0');
 }
 
 /**

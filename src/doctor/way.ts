@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { promisify } from 'node:util';
 import { networkWords } from '../network-words.ts';
@@ -59,19 +60,26 @@ export function wayFix(reason: string, url: URL, keys: Keys): string {
   return `see that it runs at ${host} and speaks ${url.protocol === 'https:' ? 'HTTPS' : 'HTTP'} there, or correct ${keys.url}`;
 }
 
+/** For the start of a process. */
+const START_MS = 2_000;
+
 type LookedUp = { addresses: { address: string }[] } | { error: { message: string; code: string } };
 
 /** By a process of its own: a lookup cannot be given up, and the process that waits for it cannot end. */
 async function lookUp(host: string, timeoutMs: number): Promise<{ address: string }[]> {
-  const { stdout } = await promisify(execFile)(
-    process.execPath,
-    ['--input-type=module', '--eval', LOOKUP, '--', host],
-    { timeout: timeoutMs, killSignal: 'SIGKILL' },
-  ).catch((error: { killed?: boolean }) => {
-    if (error.killed !== true) throw error;
+  let found: LookedUp;
+  try {
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      ['--input-type=module', '--eval', LOOKUP, '--', host],
+      { timeout: timeoutMs + START_MS, killSignal: 'SIGKILL' },
+    );
+    found = JSON.parse(stdout) as LookedUp;
+  } catch (error) {
+    // Without such a process (too many, forbidden, ended by others) it is looked up here: that is no fault of the DNS.
+    if ((error as { killed?: boolean }).killed !== true) return await lookup(host, { all: true });
     throw Object.assign(new Error('the DNS server is slow'), { code: 'EAI_AGAIN' });
-  });
-  const found = JSON.parse(stdout) as LookedUp;
+  }
   if ('error' in found) throw Object.assign(new Error(found.error.message), { code: found.error.code });
   return found.addresses;
 }

@@ -5,10 +5,14 @@ import { expect, onTestFinished, test } from 'vitest';
 import { stringify } from 'yaml';
 import { sendJson, startIssuer } from '../auth/support.ts';
 import { folder as newFolder } from '../config/folder.ts';
-import { relay } from './child.ts';
+import { MAIN, relay, start } from './child.ts';
 
-/** An issuer whose refresh tokens are good for one use, and which ends all that came of one that is used again. */
-async function startRotatingIssuer() {
+/**
+ * An issuer whose refresh tokens are good for one use, and which ends all that came of one that is used again.
+ * @param isHanging it never answers where tokens are revoked
+ */
+async function startRotatingIssuer(isHanging = false) {
+  const revoking = Promise.withResolvers<void>();
   const asked = { password: 0, refresh: 0, revoked: [] as string[] };
   const another = Promise.withResolvers<void>();
   let good: string | undefined;
@@ -22,7 +26,8 @@ async function startRotatingIssuer() {
     token: async (form, response, request) => {
       if (request.url === '/revoke') {
         asked.revoked.push(form.get('token') ?? '');
-        response.end();
+        revoking.resolve();
+        if (!isHanging) response.end();
         return;
       }
       const isRefresh = form.get('grant_type') === 'refresh_token';
@@ -65,8 +70,10 @@ async function startRotatingIssuer() {
     }),
   });
   const env = { XDG_CACHE_HOME: folder };
-  const token = (...args: string[]) => relay(['token', ...args, '-c', join(folder, 'relay.yaml')], { env });
-  return { asked, folder, token, good: () => good };
+  const argsOf = (args: string[]) => ['token', ...args, '-c', join(folder, 'relay.yaml')];
+  const token = (...args: string[]) => relay(argsOf(args), { env });
+  const begin = (...args: string[]) => start(MAIN, argsOf(args), { env });
+  return { asked, folder, token, begin, revoking: revoking.promise, good: () => good };
 }
 
 const AS_PERSON = ['--client-id', 'cli', '--grant', 'password', '--username', 'somebody', '--password-file'];
@@ -94,4 +101,15 @@ test('a refresh token in a file is revoked at the issuer, with nothing kept of i
   expect({ code, stdout }).toEqual({ code: 0, stdout: 'revoked\n' });
   expect(asked).toEqual({ password: 1, refresh: 0, revoked: ['refresh-1'] });
   expect(await readdir(join(folder, 'mlflow-trace-relay/tokens'))).toHaveLength(1);
+});
+
+test('a token stays to be revoked again, where the issuer hangs and somebody stops waiting for it', async () => {
+  const { folder, token, begin, revoking } = await startRotatingIssuer(true);
+  const asPerson = [...AS_PERSON, join(folder, 'password')];
+  await token(...asPerson);
+  const revoke = begin('revoke', ...asPerson);
+  await revoking;
+  revoke.kill('SIGINT');
+  expect((await revoke.ended()).code).not.toBe(0);
+  expect((await token(...asPerson)).stdout).toBe('access-1\n');
 });

@@ -1,4 +1,5 @@
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statfsSync } from 'node:fs';
+import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
@@ -176,8 +177,21 @@ test.each([
   ['10.0.0.1', 4318, '0.0.0.0', 4318, 'failed'],
   ['10.0.0.1', 4318, '127.0.0.1', 4318, 'ok'],
   ['0.0.0.0', 0, '0.0.0.0', 0, 'ok'],
-])('listening at %s:%i and %s:%i: %s', (host, port, adminHost, adminPort, state) => {
-  expect(checkApart({ host, port }, { host: adminHost, port: adminPort }).state).toBe(state);
+  ['0.0.0.0', 4318, '::1', 4318, 'ok'],
+  ['::', 4318, '0.0.0.0', 4318, 'failed'],
+  ['name.invalid', 4318, '127.0.0.1', 4318, 'ok'],
+])('listening at %s:%i and %s:%i: %s', async (host, port, adminHost, adminPort, state) => {
+  const { state: found } = await checkApart({ host, port }, { host: adminHost, port: adminPort });
+  expect(found).toBe(state);
+});
+
+test('localhost is the address that it has', async () => {
+  const { address, family } = await lookup('localhost');
+  const receiver = { host: 'localhost', port: 4318 };
+  const states = [address, family === 6 ? '127.0.0.1' : '::1'].map(
+    async (host) => (await checkApart(receiver, { host, port: 4318 })).state,
+  );
+  expect(await Promise.all(states)).toEqual(['failed', 'ok']);
 });
 
 test('a configuration that is not there is named, with what to do', async () => {

@@ -134,7 +134,7 @@ describe.skipIf(skipWithout('java', 'maven'))('Keycloak with the realm for impor
     });
     expect(
       await diagnosed(elsewhere, {
-        'issuer discovery': [/\/realms\/mlfow\/\S+ answers 404/, /a realm that is there .*mlfow/],
+        'issuer discovery': [/\/realms\/mlfow\/\S+ answers 404/, /a realm that exists .*mlfow/],
       }),
     ).toEqual(['failed issuer discovery']);
   });

@@ -105,7 +105,7 @@ describe.skipIf(NODES.length === 0)('the package', () => {
     const readme = readFileSync(join(PROJECT, 'README.md'), 'utf8');
     expect(readme.includes(`npm pack && npm install --global ./${basename(archive)}\n`)).toBe(true);
     const said =
-      /The package is (?<packed>[\d.]+) MB; with its (?<others>\d+) dependencies it takes (?<all>[\d.]+) MB/.exec(
+      /the package is (?<packed>[\d.]+) MB, with its (?<others>\d+) dependencies it takes (?<all>[\d.]+) MB/.exec(
         readme,
       );
     const measured = {

@@ -16,7 +16,8 @@ export type Check = {
 
 /** What a check comes to, with what later checks need of it. */
 export type Verdict<T> =
-  | { readonly state: 'ok'; readonly words: string; readonly value: T }
+  /** Skipped with a value: it cannot be seen from here, and what needs it finds it out. */
+  | { readonly state: 'ok' | 'skipped'; readonly words: string; readonly value: T }
   | { readonly state: 'warning'; readonly words: string; readonly fix: string; readonly value: T }
   | { readonly state: 'failed'; readonly words: string; readonly fix: string }
   | { readonly state: 'skipped'; readonly words: string };
@@ -37,8 +38,10 @@ export function failed(words: string, fix: string): Verdict<never> {
   return { state: 'failed', words, fix };
 }
 
-export function skipped(words: string): Verdict<never> {
-  return { state: 'skipped', words };
+export function skipped(words: string): Verdict<never>;
+export function skipped<T>(words: string, value: T): Verdict<T>;
+export function skipped(words: string, ...value: [unknown?]): Verdict<unknown> {
+  return value.length === 0 ? { state: 'skipped', words } : { state: 'skipped', words, value: value[0] };
 }
 
 /** A check that is over; without `found`, what needs it is skipped. */

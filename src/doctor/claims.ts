@@ -32,7 +32,7 @@ export function checkClaim(
     case 'audience':
       return ok(`aud is ${quoted(claims.audience)}, which OIDC_AUDIENCE of mlflow-oidc-auth must be`);
     case 'username':
-      return ok(`MLflow knows the relay as ${claims.username}`);
+      return ok(`the token names the relay ${claims.username}`);
     case 'groups':
       return ok(`groups are ${quoted(claims.groups ?? [])}, of which OIDC_GROUP_NAME must name one`);
   }

@@ -127,10 +127,7 @@ async function examineMlflow(
   );
   const trusted = tls.caFile === undefined ? TRUST_STORE : keys.caFile;
   await examinePeer(checkup, 'MLflow certificate', base, connection, peers, trusted);
-  await checkup.check('MLflow clock', [connection], ({ clock }) =>
-    checkClock('MLflow', { 'its answer': clock }),
-  );
-  await checkup.check('MLflow health', [upstream, connection], checkHealth);
+  const health = await checkup.check('MLflow health', [upstream, connection], checkHealth);
   // Without its token all that is asked with one would only be refused.
   const needed = granted === undefined ? [connection] : [connection, granted];
   await checkup.check('MLflow version', [upstream, ...needed], checkVersion);
@@ -139,8 +136,12 @@ async function examineMlflow(
     checkOpenness(to, granted !== undefined),
   );
   const route = await checkup.check('OTLP route', [upstream, ...needed], checkRoute);
+  // The time that something else than MLflow tells says nothing.
+  await checkup.check('MLflow clock', [health, route], (_, { clock }) =>
+    checkClock('MLflow', { 'its answer': clock }),
+  );
   const taken =
-    granted === undefined ? openness : await examineToken(checkup, granted, upstream, connection, route);
+    granted === undefined ? openness : await examineToken(checkup, granted, upstream, health, route);
   const id = await checkup.check('experiment', [upstream, route, taken], (to) => checkExperiment(to, LOG));
   await checkup.check('permission', [upstream, id], (to, experimentId) =>
     checkPermission(to, experimentId, { ...common, url: new URL(url), workspace, repair }, token, LOG),
@@ -152,10 +153,10 @@ async function examineToken(
   checkup: Checkup,
   granted: Done<Granted>,
   upstream: Done<Upstream>,
-  connection: Done<Answered>,
+  health: Done<undefined>,
   route: Done<Answered>,
 ): Promise<Done<undefined>> {
-  await checkup.check('token times', [connection, granted], ({ clock }, { issuedAt, lifetimeMs }) =>
+  await checkup.check('token times', [health, route, granted], (_, { clock }, { issuedAt, lifetimeMs }) =>
     checkTokenTimes(issuedAt, clock, lifetimeMs),
   );
   const taken = await checkup.check('token', [upstream, route, granted], checkToken);

@@ -3,6 +3,7 @@ import type { SendOutcome } from '../destinations/destination.ts';
 import { createExperimentResolver, experimentWords } from '../destinations/experiment.ts';
 import { NOTHING, createMlflowDestination } from '../destinations/mlflow.ts';
 import type { MlflowOptions } from '../destinations/mlflow.ts';
+import { readJsonObject } from '../destinations/mlflow-error.ts';
 import { NEVER_ABORTS } from '../never-aborts.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { failed, ok, skipped, warning } from './checkup.ts';
@@ -19,8 +20,15 @@ export async function checkExperiment(upstream: Upstream, log: Logger): Promise<
   const { experiment, base, account } = upstream;
   const words = experimentWords(experiment);
   let isMissing = false;
+  let isSeen = false;
   const resolved = await createExperimentResolver(experiment, base, log).resolve(async (method, url) => {
-    if (method === 'GET') return (await ask(upstream, method, url, { accept: 'application/json' })).result;
+    if (method === 'GET') {
+      const { result } = await ask(upstream, method, url, { accept: 'application/json' });
+      isSeen =
+        result.kind === 'answer' &&
+        readJsonObject(result.contentType, result.body)?.['experiment'] !== undefined;
+      return result;
+    }
     isMissing = true;
     return { kind: 'no answer', reason: 'nothing is made here' };
   }, account);
@@ -32,12 +40,13 @@ export async function checkExperiment(upstream: Upstream, log: Logger): Promise<
     );
   }
   if (!resolved.ok) return outcomeFailed(resolved.outcome, upstream);
-  return ok(
-    'id' in experiment
-      ? `MLflow does not say that ${words} is missing`
-      : `${words} has the id ${resolved.id}`,
-    resolved.id,
-  );
+  if ('name' in experiment) return ok(`${words} has the id ${resolved.id}`, resolved.id);
+  return isSeen
+    ? ok(`${words} is there`, resolved.id)
+    : skipped(
+        `MLflow does not show ${words} to ${account}, be it there or not; "permission" tells whether it can be written`,
+        resolved.id,
+      );
 }
 
 /** Sends what leaves nothing there, as the relay does to learn whether it may write. */

@@ -47,7 +47,19 @@ describe('the report', () => {
         'failed   mlflow: token: a\n           b\n           fix: c\n' +
         'skipped  mlflow: permission: needs "token"\n',
     );
-    expect(summaryOf(checks)).toBe('1 failed, 0 warning, 1 ok, 1 skipped\n');
+  });
+
+  const warned: Check = { name: 'queue speed', state: 'warning', words: 'slow', fix: 'd' };
+  test.each([
+    [[], '0 failed, 0 warnings, 0 ok, 0 skipped\n'],
+    [checks, '1 failed, 0 warnings, 1 ok, 1 skipped\nfailed: mlflow: token\n'],
+    [[warned], '0 failed, 1 warning, 0 ok, 0 skipped\nwarning: queue speed\n'],
+    [
+      [warned, ...checks, warned],
+      '1 failed, 2 warnings, 1 ok, 1 skipped\nfailed: mlflow: token\nwarning: queue speed\nwarning: queue speed\n',
+    ],
+  ])('ends with a sum, and names again what is wrong, the worst first', (all, summary) => {
+    expect(summaryOf(all)).toBe(summary);
   });
 
   test('controls no terminal, whatever files and hosts are called', () => {

@@ -1,8 +1,10 @@
 import { expect, test } from 'vitest';
+import { sendJson } from '../auth/support.ts';
 import { freePort } from '../stack/processes.ts';
 import { auth, diagnose, instead, issuer, mlflow, refuse, refused } from './broken.ts';
 import type { Case } from './broken.ts';
 import { examineBroken, useShared } from './setting.ts';
+import type { Setting } from './setting.ts';
 
 /* What MLflow does not take of the relay: its token, or its traces for an experiment. */
 
@@ -149,6 +151,63 @@ test('what needs something that has failed is skipped, and says for what', async
   });
   // What can be asked without a token is asked all the same.
   expect(checks.find(({ name }) => name === 'MLflow health')?.state).toBe('ok');
+});
+
+test.each<[string, (setting: Setting) => unknown, Record<string, string>]>([
+  [
+    'nothing listens',
+    async (setting) => (mlflow(setting).url = `http://127.0.0.1:${await freePort()}`),
+    {
+      'MLflow clock': 'skipped: needs "MLflow health"',
+      'token times': 'skipped: needs "MLflow health"',
+      'token user name': 'ok: the token names the relay service-account-relay',
+    },
+  ],
+  [
+    'another server has the address',
+    (setting) => instead(setting, /./, (response) => sendJson(response, 404, { error: 'not found' })),
+    {
+      'MLflow clock': 'skipped: needs "OTLP route"',
+      'token times': 'skipped: needs "OTLP route"',
+      'token user name': 'ok: the token names the relay service-account-relay',
+    },
+  ],
+  [
+    'another server, which is well, has the address',
+    (setting) => instead(setting, /POST/, (response) => response.writeHead(404).end()),
+    {
+      'MLflow health': 'ok: MLflow is well',
+      'MLflow clock': 'skipped: needs "OTLP route"',
+      'token times': 'skipped: needs "OTLP route"',
+    },
+  ],
+  [
+    'MLflow does not say whether the experiment is there',
+    (setting) => {
+      mlflow(setting).experiment = { id: '777' };
+      instead(setting, /v1\/traces|GET get$/, (response) => response.writeHead(403).end('Permission denied'));
+    },
+    {
+      'MLflow clock': 'ok: MLflow and this machine have the same time',
+      experiment:
+        'skipped: MLflow does not show experiment 777 to the service account service-account-relay, be it there or not; "permission" tells whether it can be written',
+      permission: expect.stringMatching(/^failed: .* needs EDIT on experiment 777/) as string,
+    },
+  ],
+  [
+    'MLflow shows the experiment',
+    (setting) => (mlflow(setting).experiment = { id: '1' }),
+    {
+      'token times': 'ok: MLflow and the issuer have the same time',
+      experiment: 'ok: experiment 1 is there',
+      permission: 'ok: the service account service-account-relay may write experiment 1',
+    },
+  ],
+])('nothing is said of MLflow that is not known: %s', async (_, breakIt, said) => {
+  const { checks } = await examineBroken(shared, breakIt);
+  expect(
+    Object.fromEntries(checks.map(({ name, state, words }) => [name, `${state}: ${words}`])),
+  ).toMatchObject(said);
 });
 
 test('a token that is some seconds too young for MLflow is given the time', async () => {

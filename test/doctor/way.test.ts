@@ -34,7 +34,7 @@ test('a lookup that never ends is given up, and does not keep doctor', async () 
   expect(stdout).toMatch(
     /^failed {3}mlflow: MLflow address: the DNS server did not answer for silent\.example\n {11}fix: correct destinations\.mlflow\.url/m,
   );
-  expect(stdout).toMatch(/^1 failed, .* skipped\n$/m);
+  expect(stdout).toMatch(/^1 failed, .* skipped\nfailed: mlflow: MLflow address\n$/m);
   expect(code).toBe(1);
 });
 

@@ -68,14 +68,14 @@ test('beside a running relay with which all is right: exit code 0, every check i
   expect(stdout).toMatch(/^ok {7}mlflow: MLflow version: MLflow 3\.\d+\.\d+$/m);
   expect(stdout).toMatch(/^ok {7}mlflow: MLflow store: MLflow has a database; it does not tell which$/m);
   expect(stdout).toMatch(/^ok {7}mlflow: requests without a token: are refused \(401\)$/m);
-  expect(stdout).toMatch(/^ok {7}mlflow: token user name: MLflow knows the relay as service-account-relay$/m);
+  expect(stdout).toMatch(/^ok {7}mlflow: token user name: the token names the relay service-account-relay$/m);
   expect(stdout).toMatch(
     new RegExp(
       `^ok {7}mlflow: permission: .*service-account-relay may write experiment ${experiment.id}$`,
       'm',
     ),
   );
-  expect(stdout).toMatch(/^0 failed, \d+ warning, \d+ ok, [01] skipped$/m);
+  expect(stdout).toMatch(/^0 failed, \d+ warnings?, \d+ ok, [01] skipped$/m);
   expect(stdout).not.toContain(stack.client.secret);
 
   expect(await readdir(queue)).toEqual(before);
@@ -157,6 +157,15 @@ describe('what is wrong is named', () => {
     const file = await configurationWith(relay.configFile, change);
     const first = problems[0]?.replace(/^\w+ /, '') ?? '';
     expect(await diagnosed(file, { [first]: [words, fix] })).toEqual(problems);
+  });
+
+  test('an experiment that MLflow does not show is not said to be there', async () => {
+    const file = await configurationWith(relay.configFile, (to) => (to.experiment = { id: '999999' }));
+    const { checks } = await examine(file, {}, (destinations) => destinations);
+    expect(checks.find(({ name }) => name === 'experiment')).toMatchObject({
+      state: 'skipped',
+      words: expect.stringContaining('be it there or not; "permission" tells') as string,
+    });
   });
 
   test('an experiment of a name that is not there yet is no failure, and is not made', async () => {

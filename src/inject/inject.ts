@@ -10,8 +10,8 @@ import { withTrailingSlash } from '../destinations/mlflow.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { agentTrace } from './agent-trace.ts';
 import { createStoredWaiter } from './await-stored.ts';
-import type { Difference } from './compare.ts';
 import type { Pending, StoredOutcome } from './await-stored.ts';
+import type { Difference } from './compare.ts';
 import type { InjectedTrace } from './injected-trace.ts';
 import { createMlflowReader } from './mlflow-reader.ts';
 import type { MlflowReader } from './mlflow-reader.ts';
@@ -86,7 +86,7 @@ export async function inject(injection: Injection): Promise<InjectedTrace[]> {
       const traces = sentTraces(payloads);
       // What is made up has ids that nobody had before.
       const isNew = load.kind === 'agent';
-      const before = isNew || waitMs === undefined ? new Map() : await lookNow(traces);
+      const before = isNew || waitMs === undefined ? new Map<string, never>() : await lookNow(traces);
       const sentAt = performance.now();
       let deadline = sentAt;
       const refusals = new Map<string, string>();

@@ -41,6 +41,9 @@ test('what is right, and undefined where it may be left out, is taken', async ()
     () => injectTrace(never({ ...options, service: undefined })),
     () => injectTraces(never({ ...options, wait: 1.5, count: 2, rate: 0.5 })),
   ]) {
-    await expect(call()).rejects.toMatchObject({ code: 'CONFIG_UNREADABLE' });
+    await expect(call()).rejects.toMatchObject({
+      code: 'CONFIG_UNREADABLE',
+      message: expect.stringMatching(/; name another one with the option config$/) as string,
+    });
   }
 });

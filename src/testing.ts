@@ -1,10 +1,11 @@
 import { chooseDestination } from './commands/destination-option.ts';
 import { loadDestinations } from './config/load.ts';
+import { RelayError } from './errors.ts';
 import { DEFAULT_SERVICE } from './inject/agent-trace.ts';
 import { inject } from './inject/inject.ts';
 import type { InjectedTrace } from './inject/injected-trace.ts';
 import { relayEndpoint } from './inject/relay-endpoint.ts';
-import { HIGHEST_RATE, MOST_TRACES } from './inject/limits.ts';
+import { checkOptions } from './inject/library-options.ts';
 import { experimentOf } from './inject/experiment-choice.ts';
 
 export { RelayError } from './errors.ts';
@@ -32,7 +33,10 @@ export type InjectOptions = {
   certFile?: string;
   /** Its private key, PEM. */
   keyFile?: string;
-  /** Milliseconds to wait for the trace in MLflow, 30,000 unless given; `false`: it is sent and not read back. */
+  /**
+   * Milliseconds to wait for the trace in MLflow, up to an hour, 30,000 unless given; `false`: it is sent and not read
+   * back.
+   */
   wait?: number | false;
   /** `service.name` of the resource; `weather-assistant` unless given. */
   service?: string;
@@ -64,29 +68,50 @@ const DEFAULT_WAIT_MS = 30_000;
  * @throws RelayError CONFIG_UNREADABLE, CONFIG_INVALID, DESTINATION_UNKNOWN, CERTIFICATE_INVALID, USAGE
  */
 export async function injectTrace(options: InjectOptions): Promise<InjectedTrace> {
-  const [result] = await injectTraces({ ...options, count: 1 });
+  checkOptions(options, 'one trace');
+  const [result] = await injectAll({ ...options, count: 1 });
   return result!;
 }
 
 /**
  * As `injectTrace`, several times; the results are in the order of sending.
- * @throws RelayError as `injectTrace`; RangeError for a count or rate that is out of its range
+ * @throws RelayError as `injectTrace`
  */
 export async function injectTraces(options: InjectManyOptions): Promise<InjectedTrace[]> {
+  checkOptions(options, 'several');
+  return injectAll(options);
+}
+
+function injectAll(options: InjectManyOptions): Promise<InjectedTrace[]> {
   const { config: file, destination, count, rate, experiment } = options;
   const { wait = DEFAULT_WAIT_MS, service = DEFAULT_SERVICE, attributes = {} } = options;
-  if (!Number.isInteger(count) || count < 1 || count > MOST_TRACES) {
-    throw new RangeError(`count: expected 1 to ${MOST_TRACES}, got ${count}`);
-  }
-  if (rate !== undefined && !(rate > 0 && rate <= HIGHEST_RATE)) {
-    throw new RangeError(`rate: expected above 0, up to ${HIGHEST_RATE}, got ${rate}`);
-  }
   return inject({
-    endpoint: relayEndpoint(options, process.env),
-    destination: chooseDestination(file, loadDestinations(file, process.env), destination),
+    endpoint: inOptions(() => relayEndpoint(options, process.env)),
+    destination: inOptions(() => chooseDestination(file, loadDestinations(file, process.env), destination)),
     load: { kind: 'agent', count, service, attributes },
     rate,
     waitMs: wait === false ? undefined : wait,
     experiment: experiment === undefined ? undefined : experimentOf(experiment),
   });
+}
+
+const OPTION_OF: Readonly<Record<string, keyof InjectOptions>> = {
+  '--config FILE': 'config',
+  '--destination': 'destination',
+  '--endpoint': 'endpoint',
+  '--ca-file': 'caFile',
+  '--cert-file': 'certFile',
+  '--key-file': 'keyFile',
+};
+
+/** What is said of the command line is said of the options of a program. */
+function inOptions<T>(act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    if (!(error instanceof RelayError)) throw error;
+    const pattern = new RegExp(Object.keys(OPTION_OF).join('|'), 'g');
+    const message = error.message.replace(pattern, (flag) => `the option ${OPTION_OF[flag]}`);
+    throw new RelayError(error.code, message, { cause: error.cause });
+  }
 }

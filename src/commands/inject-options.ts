@@ -1,7 +1,7 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { parseDuration } from '../config/units.ts';
-import { HIGHEST_RATE, MOST_TRACES } from '../inject/limits.ts';
+import { HIGHEST_RATE, LONGEST_WAIT_MS, MOST_TRACES } from '../inject/limits.ts';
 
 /** What is said on the command line of `inject`. */
 export type InjectFlags = {
@@ -20,8 +20,6 @@ export type InjectFlags = {
   readonly experiment?: string;
   readonly json?: true;
 };
-
-const LONGEST_WAIT_MS = 3_600_000;
 
 export function withInjectOptions(command: Command): Command {
   return command

@@ -36,13 +36,14 @@ export function exitCodeOf(results: readonly InjectedTrace[]): number {
 
 /** One object in one line. */
 export function traceToJson(result: InjectedTrace): string {
-  const { traceId, outcome, spans, reason, link, storedAfterMs, trace, differences } = result;
+  const { traceId, outcome, spans, reason, link, alreadyStored, storedAfterMs, trace, differences } = result;
   return safeJson({
     trace_id: traceId,
     outcome,
     spans,
     ...(reason !== undefined && { reason }),
     ...(link !== undefined && { link }),
+    ...(alreadyStored && { already_stored: true }),
     ...(storedAfterMs !== undefined && { stored_after_seconds: Math.round(storedAfterMs) / 1_000 }),
     ...(trace !== undefined && { experiment_id: trace.experimentId, state: trace.state }),
     ...(differences.length > 0 && {
@@ -59,11 +60,11 @@ export function traceToJson(result: InjectedTrace): string {
 
 /** A line, and for what differs some more. */
 export function traceToText(result: InjectedTrace): string {
-  const { traceId, outcome, spans, reason, link, storedAfterMs, differences } = result;
+  const { traceId, outcome, spans, reason, link, alreadyStored, storedAfterMs, differences } = result;
   const after = storedAfterMs === undefined ? [] : [`after ${(storedAfterMs / 1_000).toFixed(2)} s`];
   const line = [
     traceId,
-    WORDS[outcome],
+    WORDS[outcome] + (alreadyStored ? ', as it was before it was sent' : ''),
     `${spans} span${spans === 1 ? '' : 's'}`,
     ...after,
     ...(link === undefined ? [] : [link]),
@@ -89,13 +90,22 @@ export function summaryOf(results: readonly InjectedTrace[]): string {
   return `${results.length} traces: ${counts.join(', ')}${times.length === 0 ? '' : `, after ${first} to ${last} s`}`;
 }
 
+/** Of traces that were there before; undefined where there are none. */
+export function warningOf(results: readonly InjectedTrace[]): string | undefined {
+  const count = results.filter(({ alreadyStored }) => alreadyStored).length;
+  if (count === 0) return undefined;
+  const was =
+    count === 1 ? 'trace was in MLflow before it was sent' : 'traces were in MLflow before they were sent';
+  return `${count} ${was}: this shows nothing of the relay; without --file a new one is sent`;
+}
+
 const WORDS: Readonly<Record<Outcome, string>> = {
   stored: 'stored and equal',
   sent: 'taken by the relay',
-  refused: 'refused by the relay',
+  refused: 'not taken by the relay',
   'not stored': 'not stored in time',
   differs: 'stored, but different',
-  'not readable': 'may not be read back',
+  'not readable': 'cannot be read back',
 };
 
 function differenceWords({ spanId, span, what, sent, stored }: Difference): string {

@@ -6,13 +6,22 @@ import type { InjectedTrace } from '../inject/injected-trace.ts';
 import { withDestination } from './destination-option.ts';
 import { withInjectOptions } from './inject-options.ts';
 import type { InjectFlags } from './inject-options.ts';
-import { EXIT_CODE_HELP, exitCodeOf, summaryOf, traceToJson, traceToText } from './inject-words.ts';
+import {
+  EXIT_CODE_HELP,
+  exitCodeOf,
+  summaryOf,
+  traceToJson,
+  traceToText,
+  warningOf,
+} from './inject-words.ts';
 import { print } from './print.ts';
 import { Progress } from './progress.ts';
 
 /** Bytes, also of what is decompressed. */
 const LARGEST_FILE = 256 * 1024 * 1024;
-const MOST_PROGRESS_LINES = 100;
+const MOST_STEPS = 100;
+/** Of each of two, where they stay between the results. */
+const MOST_LINES = 5;
 
 const EXAMPLES = `
 Examples:
@@ -73,6 +82,8 @@ export function injectCommand(): Command {
       progress?.end();
     }
     if (results.length > 1 && flags.json === undefined) await print(`${summaryOf(results)}\n`);
+    const warning = warningOf(results);
+    if (warning !== undefined) process.stderr.write(`${warning}\n`);
     process.exitCode = exitCodeOf(results);
   });
 }
@@ -84,7 +95,7 @@ const traceWords = (done: number, total: number) => `${done} of ${total} traces`
 function progressOf(total: number, wordsOf: (done: number, total: number) => string) {
   if (total === 1) return undefined;
   const progress = new Progress(total, (done) => wordsOf(done, total));
-  const step = Math.ceil(total / MOST_PROGRESS_LINES);
+  const step = Math.ceil(total / (process.stderr.isTTY ? MOST_STEPS : MOST_LINES));
   let done = 0;
   progress.add(0);
   return {

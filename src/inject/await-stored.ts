@@ -24,7 +24,17 @@ export type StoredOutcome =
       readonly afterMs: number;
       readonly differences: readonly Difference[];
     }
-  | { readonly kind: 'not stored' | 'not readable'; readonly reason: string };
+  /** `isPartly`: some of it is in MLflow. */
+  | { readonly kind: 'not stored' | 'not readable'; readonly reason: string; readonly isPartly: boolean };
+
+export type StoredWaiter = {
+  awaitStored(pending: Pending): Promise<StoredOutcome>;
+  /**
+   * The traces that MLflow has now, with all these spans, and what it shows otherwise. One look at each, and none more
+   * where MLflow cannot be asked.
+   */
+  lookNow(traces: ReadonlyMap<string, readonly SentSpan[]>): Promise<Map<string, readonly Difference[]>>;
+};
 
 /** Asking takes from MLflow what storing needs. */
 const READERS = 4;
@@ -38,12 +48,12 @@ const DENIED_MS = 1_000;
 const LEAST_TIMEOUT_MS = 5_000;
 
 /** Waits for traces in MLflow, several at once, and compares them. */
-export function createStoredWaiter(reader: MlflowReader): (pending: Pending) => Promise<StoredOutcome> {
+export function createStoredWaiter(reader: MlflowReader): StoredWaiter {
   const reads = new PQueue({ concurrency: READERS });
   /** Of the last word of MLflow, or of the issuer. */
   let denied: { readonly since: number; readonly reason: string } | undefined;
 
-  return async function awaitStored({ traceId, spans, sentAt, deadline, isNew }) {
+  async function awaitStored({ traceId, spans, sentAt, deadline, isNew }: Pending): Promise<StoredOutcome> {
     let pauseMs = FIRST_PAUSE_MS;
     let wholeAt: number | undefined;
     for (;;) {
@@ -60,7 +70,7 @@ export function createStoredWaiter(reader: MlflowReader): (pending: Pending) => 
         const missing = missingOf(spans, trace);
         if (missing === undefined) {
           wholeAt ??= now;
-          const differences = [...compareSpans(spans, trace.spans), ...placeOf(trace, reader.experimentId())];
+          const differences = differencesOf(spans, trace);
           const afterMs = wholeAt - sentAt;
           if (differences.length === 0) return { kind: 'stored', trace, afterMs };
           const isSettled = isNew || now - wholeAt > SETTLE_MS;
@@ -68,13 +78,33 @@ export function createStoredWaiter(reader: MlflowReader): (pending: Pending) => 
         } else reason = missing;
       } else reason = read.reason;
       if (denied !== undefined && (isOver || now - denied.since > DENIED_MS)) {
-        return { kind: 'not readable', reason: denied.reason };
+        return { kind: 'not readable', reason: denied.reason, isPartly: false };
       }
-      if (isOver) return { kind: 'not stored', reason };
+      if (isOver) return { kind: 'not stored', reason, isPartly: read.kind === 'trace' };
       await pause(pauseMs);
       pauseMs = Math.min(pauseMs * 1.5, LONGEST_PAUSE_MS);
     }
-  };
+  }
+
+  async function lookNow(traces: ReadonlyMap<string, readonly SentSpan[]>) {
+    const found = new Map<string, readonly Difference[]>();
+    let canAsk = true;
+    const looks = [...traces].map(([traceId, spans]) => async () => {
+      if (!canAsk) return;
+      const read = await reader.read(traceId, LEAST_TIMEOUT_MS);
+      if (read.kind === 'away' || read.kind === 'denied') canAsk = false;
+      if (read.kind !== 'trace' || missingOf(spans, read.trace) !== undefined) return;
+      found.set(traceId, differencesOf(spans, read.trace));
+    });
+    await reads.addAll(looks);
+    return found;
+  }
+
+  function differencesOf(spans: readonly SentSpan[], trace: StoredTrace): Difference[] {
+    return [...compareSpans(spans, trace.spans), ...placeOf(trace, reader.experimentId())];
+  }
+
+  return { awaitStored, lookNow };
 }
 
 /** What is not there yet, in words; undefined if nothing is. */

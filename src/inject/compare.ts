@@ -142,5 +142,7 @@ function shown(value: unknown): string {
       if (typeof inner === 'bigint') return String(inner);
       return inner;
     }) ?? 'undefined';
-  return text.length > LONGEST_TEXT ? `${text.slice(0, LONGEST_TEXT)}… (${text.length} characters)` : text;
+  if (text.length <= LONGEST_TEXT) return text;
+  const length = typeof value === 'string' ? [...value].length : text.length;
+  return `${text.slice(0, LONGEST_TEXT)}… (${length} characters)`;
 }

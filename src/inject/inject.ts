@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { pino } from 'pino';
 import type { Config } from '../config/schema.ts';
 import { tlsFilesOf } from '../config/tls-files.ts';
@@ -10,6 +11,7 @@ import { createMetrics } from '../telemetry/metrics.ts';
 import { agentTrace } from './agent-trace.ts';
 import { createStoredWaiter } from './await-stored.ts';
 import type { Pending, StoredOutcome } from './await-stored.ts';
+import type { Difference } from './compare.ts';
 import type { InjectedTrace } from './injected-trace.ts';
 import { createMlflowReader } from './mlflow-reader.ts';
 import type { MlflowReader } from './mlflow-reader.ts';
@@ -75,12 +77,16 @@ export async function inject(injection: Injection): Promise<InjectedTrace[]> {
       { http, tokens },
       closing.signal,
     );
-    const awaitStored = createStoredWaiter(reader);
+    const { awaitStored, lookNow } = createStoredWaiter(reader);
     const linkTo = createLinks(config.url, reader, experiment);
     const pace = createPace(rate);
 
     /** Resolves when all are sent, to a promise for each trace in them. */
     const send = async (payloads: readonly Uint8Array[]): Promise<Promise<InjectedTrace>[]> => {
+      const traces = sentTraces(payloads);
+      // What is made up has ids that nobody had before.
+      const isNew = load.kind === 'agent';
+      const before = isNew || waitMs === undefined ? new Map<string, never>() : await lookNow(traces);
       const sentAt = performance.now();
       let deadline = sentAt;
       const refusals = new Map<string, string>();
@@ -92,17 +98,22 @@ export async function inject(injection: Injection): Promise<InjectedTrace[]> {
         if (result.kind === 'taken') continue;
         for (const traceId of sentTraces([payload]).keys()) refusals.set(traceId, result.reason);
       }
-      return [...sentTraces(payloads)].map(([traceId, spans]) =>
-        follow({ traceId, spans, sentAt, deadline, isNew: load.kind === 'agent' }, refusals.get(traceId)),
+      return [...traces].map(([traceId, spans]) =>
+        follow({ traceId, spans, sentAt, deadline, isNew }, refusals.get(traceId), before.get(traceId)),
       );
     };
 
-    const follow = async (sent: Pending, refusal: string | undefined): Promise<InjectedTrace> => {
+    const follow = async (
+      sent: Pending,
+      refusal: string | undefined,
+      before: readonly Difference[] | undefined,
+    ): Promise<InjectedTrace> => {
       const known: Known = { traceId: sent.traceId, spans: sent.spans.length, differences: [] };
       if (refusal !== undefined) return { ...known, outcome: 'refused', reason: refusal };
       if (waitMs === undefined) return { ...known, outcome: 'sent', ...linkTo(sent.traceId) };
       const outcome = await awaitStored(sent);
-      return { ...known, ...ofOutcome(outcome), ...linkTo(sent.traceId) };
+      const isThere = outcome.kind !== 'not stored' || outcome.isPartly;
+      return { ...known, ...ofOutcome(outcome, before), ...(isThere && linkTo(sent.traceId)) };
     };
 
     const results: Promise<InjectedTrace>[] = [];
@@ -135,16 +146,21 @@ function* batchesOf(load: Load): Generator<Batch> {
   }
 }
 
-function ofOutcome(found: StoredOutcome): Omit<InjectedTrace, keyof Known> & Partial<Known> {
+/** @param before what MLflow showed otherwise before it was sent; undefined: it did not have it */
+function ofOutcome(
+  found: StoredOutcome,
+  before: readonly Difference[] | undefined,
+): Omit<InjectedTrace, keyof Known> & Partial<Known> {
   if ('reason' in found) {
     return { outcome: found.kind, reason: found.reason };
   }
   const { kind: outcome, afterMs: storedAfterMs, trace } = found;
+  const differences = found.kind === 'differs' ? found.differences : [];
   return {
     outcome,
-    storedAfterMs,
+    ...(isDeepStrictEqual(differences, before) ? { alreadyStored: true } : { storedAfterMs }),
     trace,
-    ...(found.kind === 'differs' && { differences: found.differences }),
+    differences,
   };
 }
 

@@ -8,7 +8,7 @@ export type InjectedTrace = {
   /**
    * - `stored`: MLflow has it, and shows what was sent.
    * - `sent`: the relay has taken it; it was not waited for.
-   * - `refused`: the relay did not take it.
+   * - `refused`: the relay did not take it, or did not answer.
    * - `not stored`: MLflow did not have all of it in time.
    * - `differs`: MLflow has it, and shows something else.
    * - `not readable`: the account of the relay may not read it, or MLflow cannot be asked as the configuration says.
@@ -20,9 +20,14 @@ export type InjectedTrace = {
   readonly reason?: string;
   /** Of `differs`; else empty. */
   readonly differences: readonly Difference[];
-  /** Of what was read back: milliseconds from the begin of sending until it was found in MLflow. */
+  /**
+   * Of `stored` and `differs`: MLflow showed the same before it was sent, so that this shows nothing of the relay. Of
+   * traces from files, whose ids are kept.
+   */
+  readonly alreadyStored?: true;
+  /** Of what was read back, and not already stored: milliseconds from the begin of sending until MLflow had it. */
   readonly storedAfterMs?: number;
-  /** Its page in MLflow's UI, where the experiment is known. */
+  /** Its page in MLflow's UI, where the experiment is known; none of what MLflow did not have in time. */
   readonly link?: string;
   /** What MLflow gave back. */
   readonly trace?: StoredTrace;

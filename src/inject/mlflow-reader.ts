@@ -36,6 +36,9 @@ export type ReaderOptions = {
   readonly workspace: string | undefined;
 };
 
+const NOT_THERE =
+  "MLflow does not have it: see the relay's /status, and `mlflow-trace-relay dead-letters list`";
+
 /**
  * Reads traces of an experiment by MLflow's REST API (`GET /api/3.0/mlflow/traces/get`, MLflow 3.17). mlflow-oidc-auth
  * answers 403 to a trace that is not there, so that it is the experiment which tells who may read.
@@ -129,8 +132,7 @@ export function createMlflowReader(
     const path = 'api/3.0/mlflow/traces/get';
     const answer = await get(path, { trace_id: `tr-${traceId}` }, timeoutMs);
     if (answer.kind !== 'answer') return answer;
-    if (answer.status === 404 || answer.status === 403)
-      return { kind: 'absent', reason: 'MLflow does not have it' };
+    if (answer.status === 404 || answer.status === 403) return { kind: 'absent', reason: NOT_THERE };
     if (answer.status !== 200) return { kind: 'away', reason: wordsOf(answer, new URL(path, base)) };
     try {
       return { kind: 'trace', trace: readStoredTrace(traceId, parseExactly(answer.body.toString('utf8'))) };

@@ -43,7 +43,7 @@ export function createSender({ url, tls }: RelayEndpoint, log: Logger, signal: A
     for (;;) {
       const headers = { 'content-type': CONTENT_TYPE.protobuf };
       const result = await http.ask({ method: 'POST', url, headers, body: payload }, signal);
-      if (result.kind !== 'answer') return refused(result.reason + hint(result.reason));
+      if (result.kind !== 'answer') return refused(inOptions(result.reason) + hint(result.reason));
       if (!RETRYABLE.has(result.status)) return read(result);
       const after = retryAfterMs(result.retryAfter);
       if (performance.now() + after > deadline) return read(result);
@@ -52,7 +52,6 @@ export function createSender({ url, tls }: RelayEndpoint, log: Logger, signal: A
   }
 
   function hint(reason: string): string {
-    if (reason.includes('set ca_file')) return ' (here: --ca-file or OTEL_EXPORTER_OTLP_CERTIFICATE)';
     if (!HANG_UP.test(reason)) return '';
     if (url.protocol === 'http:') return '; if it accepts only TLS, its URL begins with https://';
     // What asks for a client certificate often just hangs up.
@@ -79,6 +78,14 @@ export function createSender({ url, tls }: RelayEndpoint, log: Logger, signal: A
 
 function refused(reason: string): Sent {
   return { kind: 'refused', reason };
+}
+
+/** Of what is a key of the relay's configuration elsewhere. */
+function inOptions(reason: string): string {
+  return reason.replace(
+    "set ca_file to the CA's certificate",
+    'set --ca-file or OTEL_EXPORTER_OTLP_CERTIFICATE to the certificate of its CA',
+  );
 }
 
 function said({ contentType, body }: HttpAnswer): string {

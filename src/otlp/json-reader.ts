@@ -196,7 +196,7 @@ export class JsonReader {
 }
 
 export function describeText(text: string): string {
-  return `text of ${text.length} characters`;
+  return `text of ${text.length} character${text.length === 1 ? '' : 's'}`;
 }
 
 function isDigit(byte: number): boolean {

@@ -2,7 +2,13 @@ import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { withInjectOptions } from '../../src/commands/inject-options.ts';
 import type { InjectFlags } from '../../src/commands/inject-options.ts';
-import { exitCodeOf, summaryOf, traceToJson, traceToText } from '../../src/commands/inject-words.ts';
+import {
+  exitCodeOf,
+  summaryOf,
+  traceToJson,
+  traceToText,
+  warningOf,
+} from '../../src/commands/inject-words.ts';
 import { barOf } from '../../src/commands/progress.ts';
 import { agentTrace } from '../../src/inject/agent-trace.ts';
 import type { InjectedTrace } from '../../src/inject/injected-trace.ts';
@@ -93,11 +99,14 @@ function traceLine(): string {
   return `${JSON.stringify(tracesToJson(agentTrace('test', {}, 0).payload))}\n`;
 }
 
-test('of a file with several requests it tells how many are sent, then how many traces are known', async () => {
-  const cwd = folder({ 'relay.yaml': CONFIG, 'traces.json': traceLine() + traceLine() + traceLine() });
+test('of a file with many requests it tells a few times how many are sent, then how many traces are known', async () => {
+  const cwd = folder({ 'relay.yaml': CONFIG, 'traces.json': Array.from({ length: 12 }, traceLine).join('') });
   const args = ['--config', 'relay.yaml', '--endpoint', 'http://127.0.0.1:1', '--file', 'traces.json'];
   const { code, stderr } = await relay(['inject', ...args], { cwd, env: ENV });
-  expect(stderr).toBe('sent 1 of 3 requests\nsent 2 of 3 requests\n1 of 3 traces\n2 of 3 traces\n');
+  const lines = [3, 6, 9];
+  expect(stderr).toBe(
+    [...lines.map((n) => `sent ${n} of 12 requests\n`), ...lines.map((n) => `${n} of 12 traces\n`)].join(''),
+  );
   expect(code).toBe(3);
 });
 
@@ -147,6 +156,30 @@ test('a trace in words, and several', () => {
   expect(summaryOf([STORED, differing, { ...STORED, storedAfterMs: 40 }])).toBe(
     '3 traces: 2 stored and equal, 1 stored, but different, after 0.04 to 1.23 s',
   );
+});
+
+test.each<[InjectedTrace['outcome'], string]>([
+  ['refused', 'not taken by the relay  5 spans\n  why'],
+  ['not stored', 'not stored in time  5 spans\n  why'],
+  ['not readable', 'cannot be read back  5 spans\n  why'],
+])('%s in words', (outcome, words) => {
+  const { traceId, spans, differences } = STORED;
+  expect(traceToText({ traceId, spans, differences, outcome, reason: 'why' })).toBe(`${traceId}  ${words}`);
+});
+
+test('what was there before is told of, and warned of once', () => {
+  const { storedAfterMs: _, ...rest } = STORED;
+  const again: InjectedTrace = { ...rest, alreadyStored: true };
+  expect(traceToText(again)).toBe(
+    `${STORED.traceId}  stored and equal, as it was before it was sent  5 spans  ${STORED.link}`,
+  );
+  expect(JSON.parse(traceToJson(again))).toMatchObject({ outcome: 'stored', already_stored: true });
+  expect(exitCodeOf([again])).toBe(0);
+  expect(warningOf([STORED])).toBeUndefined();
+  expect(warningOf([STORED, again])).toBe(
+    '1 trace was in MLflow before it was sent: this shows nothing of the relay; without --file a new one is sent',
+  );
+  expect(warningOf([again, again])).toMatch(/^2 traces were in MLflow before they were sent: /);
 });
 
 test('a trace as JSON', () => {

@@ -63,6 +63,7 @@ type Line = {
   outcome: string;
   reason?: string;
   link?: string;
+  already_stored?: boolean;
   stored_after_seconds?: number;
   experiment_id?: string;
   differences?: { span: string; what: string; sent: string; stored: string }[];
@@ -142,7 +143,7 @@ describe.concurrent('ends with', () => {
     const env = { OTEL_EXPORTER_OTLP_ENDPOINT: relay.url, OTEL_EXPORTER_OTLP_CERTIFICATE: ca };
     const { code, stdout } = await startCommand(env, 'inject', '--config', relay.configFile).ended;
     expect(code).toBe(3);
-    expect(stdout).toMatch(/refused by the relay {2}5 spans\n {2}.*client certificate/);
+    expect(stdout).toMatch(/not taken by the relay {2}5 spans\n {2}.*client certificate/);
   });
 
   test('4: not in MLflow in time', async () => {
@@ -228,7 +229,12 @@ describe.concurrent('a file', () => {
     expect((await runJson(...WAIT, '--file', file)).code).toBe(0);
     const spans = trace.spans.map((span) => ({ ...span, name: `${span.name} again` }));
     await writeFile(file, toJson({ ...trace, spans }));
-    expect((await runJson(...WAIT, '--file', file)).code).toBe(0);
+    const changed = await runJson(...WAIT, '--file', file);
+    expect(changed).toMatchObject({ code: 0, stderr: '' });
+    expect(changed.lines[0]?.already_stored).toBeUndefined();
+    const again = await runJson(...WAIT, '--file', file);
+    expect(again).toMatchObject({ code: 0, lines: [{ outcome: 'stored', already_stored: true }] });
+    expect(again.stderr).toMatch(/^1 trace was in MLflow before it was sent: /);
   });
 });
 
@@ -278,7 +284,7 @@ test('many traces, with how far it is and what became of all', async () => {
   expect(new Set(ids).size).toBe(20);
   const id = await stack.mlflow.findExperiment(experiment);
   expect(await stack.mlflow.searchTraces(id!)).toEqual(expect.arrayContaining(ids));
-  expect(stderr.split('\n').slice(0, 2)).toEqual(['1 of 20 traces', '2 of 20 traces']);
+  expect(stderr.split('\n').slice(0, 2)).toEqual(['4 of 20 traces', '8 of 20 traces']);
 });
 
 function libraryOptions() {

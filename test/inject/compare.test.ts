@@ -102,13 +102,14 @@ describe('a difference is', () => {
   });
 
   test('told with both values, and long ones cut', () => {
-    const [found] = compareSpans([withAttribute('x'.repeat(300))], [showing(7)]);
+    const [found] = compareSpans([withAttribute('ä'.repeat(300))], [showing(['x'.repeat(300)])]);
     expect(found).toEqual({
       spanId: SPAN.spanId,
       span: 'root',
       what: 'attribute key',
-      sent: `"${'x'.repeat(119)}… (302 characters)`,
-      stored: '7',
+      // Without the quotes of a text; what is no text has the length of its JSON.
+      sent: `"${'ä'.repeat(119)}… (300 characters)`,
+      stored: `["${'x'.repeat(118)}… (304 characters)`,
     });
   });
 });

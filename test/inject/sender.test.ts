@@ -114,7 +114,7 @@ test('a relay over TLS that is asked without, or without its CA: what to set is 
       'http',
       'closed the connection before its answer was complete; if it accepts only TLS, its URL begins with https://',
     ],
-    ['https', "set ca_file to the CA's certificate (here: --ca-file or OTEL_EXPORTER_OTLP_CERTIFICATE)"],
+    ['https', ': set --ca-file or OTEL_EXPORTER_OTLP_CERTIFICATE to the certificate of its CA'],
   ] as const) {
     const url = new URL(`${scheme}://${host}/v1/traces`);
     const sender = createSender({ url, tls: {} }, pino({ level: 'silent' }), new AbortController().signal);

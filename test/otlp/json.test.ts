@@ -182,13 +182,14 @@ describe('errors name the place, what is expected and what was found', () => {
     [[], 'expected an object; found an array'],
     ['null', 'expected an object; found null'],
     ['"text"', 'expected an object; found text of 4 characters'],
+    ['"t"', 'expected an object; found text of 1 character'],
     [{ resourceSpans: {} }, 'resourceSpans: expected an array; found an object'],
     [{ resourceSpans: [null] }, 'resourceSpans[0]: expected an object; found null'],
     [{ resourceSpans: [{}, 7] }, 'resourceSpans[1]: expected an object; found 7'],
     [inSpan({ name: 5 }), `${SPAN_PATH}.name: expected a string; found 5`],
     [
       rawSpan('"name":"\\ud800"'),
-      `${SPAN_PATH}.name: expected text without lone surrogates; found text of 1 characters`,
+      `${SPAN_PATH}.name: expected text without lone surrogates; found text of 1 character`,
     ],
     [
       inSpan({ traceId: 'xyz!' }),
@@ -209,7 +210,7 @@ describe('errors name the place, what is expected and what was found', () => {
     ],
     [
       inSpan({ kind: '3' }),
-      `${SPAN_PATH}.kind: expected the number of an enum value; found text of 1 characters`,
+      `${SPAN_PATH}.kind: expected the number of an enum value; found text of 1 character`,
     ],
     [inSpan({ kind: 1.5 }), `${SPAN_PATH}.kind: expected the number of an enum value; found 1.5`],
     [
@@ -274,7 +275,7 @@ describe('errors name the place, what is expected and what was found', () => {
       inValue({ doubleValue: true }),
       `${VALUE_PATH}.doubleValue: expected a number, "NaN", "Infinity" or "-Infinity"; found true`,
     ],
-    [inValue({ bytesValue: 'a' }), `${VALUE_PATH}.bytesValue: expected base64; found text of 1 characters`],
+    [inValue({ bytesValue: 'a' }), `${VALUE_PATH}.bytesValue: expected base64; found text of 1 character`],
     [
       inValue({ bytesValue: '*bc=' }),
       `${VALUE_PATH}.bytesValue: expected base64; found text of 4 characters`,
@@ -293,7 +294,7 @@ describe('errors name the place, what is expected and what was found', () => {
     ],
     [
       rawSpan('"\\u006eame":"a","name":"b"'),
-      `${SPAN_PATH}.name: expected no second value for the same name; found text of 1 characters`,
+      `${SPAN_PATH}.name: expected no second value for the same name; found text of 1 character`,
     ],
     ['', 'expected a value, at byte 0 of 0'],
     ['{"secret text', 'expected the end of a string, at byte 13 of 13'],

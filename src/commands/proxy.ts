@@ -43,8 +43,8 @@ Examples:
   mlflow-trace-relay proxy --config relay.yaml          # prints the variables, until it is stopped
 
 The door asks for a user name and password, made for this run, which the command gets as MLFLOW_TRACKING_USERNAME and
-MLFLOW_TRACKING_PASSWORD, beside MLFLOW_TRACKING_URI. It exits as its command does; 126 and 127 as a shell would. Where the
-issuer refuses the client, it exits 1 and runs nothing.`,
+MLFLOW_TRACKING_PASSWORD, beside MLFLOW_TRACKING_URI. It exits as its command does; 126 and 127 as a shell would.
+Where the issuer refuses the client, it exits 1 and runs nothing.`,
     );
   return withDestination(command, async (chosen) => {
     const [program, ...args] = command.args;

@@ -12,7 +12,8 @@ export type ErrorCode =
   | 'DEAD_LETTER_UNKNOWN'
   | 'DEAD_LETTERS_LEFT'
   | 'USAGE'
-  | 'NO_TOKEN';
+  | 'NO_TOKEN'
+  | 'NOT_REVOKED';
 
 /**
  * A condition that stops the relay or a command: what happened, where, and what to do, in one message.

@@ -10,6 +10,7 @@ import type { Logger } from '../telemetry/logger.ts';
 import { withDestination } from './destination-option.ts';
 import type { ChosenDestination } from './destination-option.ts';
 import { print } from './print.ts';
+import { tokenWish } from './token-options.ts';
 import { untilStopped } from './until-stopped.ts';
 
 const DEFAULT_PORT = 5001;
@@ -42,7 +43,8 @@ Examples:
   mlflow-trace-relay proxy --config relay.yaml          # prints the variables, until it is stopped
 
 The door asks for a user name and password, made for this run, which the command gets as MLFLOW_TRACKING_USERNAME and
-MLFLOW_TRACKING_PASSWORD, beside MLFLOW_TRACKING_URI. It exits as its command does; 126 and 127 as a shell would.`,
+MLFLOW_TRACKING_PASSWORD, beside MLFLOW_TRACKING_URI. It exits as its command does; 126 and 127 as a shell would.
+Where the issuer refuses the client, it exits 1 and runs nothing.`,
     );
   return withDestination(command, async (chosen) => {
     const [program, ...args] = command.args;
@@ -50,6 +52,7 @@ MLFLOW_TRACKING_PASSWORD, beside MLFLOW_TRACKING_URI. It exits as its command do
     const log = createLogger('warn', 2);
     const start = async () => {
       const tokens = await tokensOf(chosen, log);
+      await refuseEarly(chosen);
       const { startProxy } = await import('../proxy/proxy-server.ts');
       const door = { username: USERNAME, password: randomBytes(24).toString('base64url') };
       const { url, tls } = chosen.config;
@@ -76,6 +79,9 @@ MLFLOW_TRACKING_PASSWORD, beside MLFLOW_TRACKING_URI. It exits as its command do
             Object.entries(variables)
               .map(([name, value]) => `${name}=${value}\n`)
               .join(''),
+          );
+          process.stderr.write(
+            'the door is open until Ctrl-C: set these variables where your program runs\n',
           );
           return { stop };
         },
@@ -105,6 +111,22 @@ async function tokensOf({ name, config, file }: ChosenDestination, log: Logger):
   );
 }
 
+/**
+ * Clients of MLflow would ask again and again for what only a person can mend; an issuer that is away comes back.
+ * @throws RelayError NO_TOKEN, or what a secret file throws when it is read
+ */
+async function refuseEarly(chosen: ChosenDestination): Promise<void> {
+  const { wantedToken } = await import('./wanted-token.ts');
+  const { IssuerProblem } = await import('../auth/issuer-words.ts');
+  try {
+    // A kept one would hide that the secret is wrong.
+    await wantedToken(tokenWish(chosen, { grant: 'client_credentials', cache: false }));
+  } catch (error) {
+    const cause = error instanceof RelayError ? error.cause : undefined;
+    if (!(cause instanceof IssuerProblem && cause.kind === 'away')) throw error;
+  }
+}
+
 /** Signals go to it, and its end is this one's. @returns the exit code */
 function runWith(
   program: string,
@@ -130,8 +152,12 @@ function runWith(
   return new Promise((resolve) => {
     child.once('error', (error: NodeJS.ErrnoException) => {
       stopForwarding();
-      process.stderr.write(`error: cannot run ${program}: ${messageOf(error)}\n`);
-      resolve(error.code === 'ENOENT' ? EXIT.notFound : EXIT.cannotRun);
+      const isMissing = error.code === 'ENOENT';
+      const words = isMissing
+        ? `${program}: command not found`
+        : `cannot run ${program}: ${messageOf(error)}`;
+      process.stderr.write(`error: ${words}\n`);
+      resolve(isMissing ? EXIT.notFound : EXIT.cannotRun);
     });
     child.once('exit', (code, signal) => {
       stopForwarding();

@@ -33,15 +33,17 @@ export function tokenInspectCommand(): Command {
     const claims = readClaims(token);
     if (claims === undefined) {
       throw new RelayError(
-        'NO_TOKEN',
+        flags.stdin === true ? 'USAGE' : 'NO_TOKEN',
         'this is no signed JWT (RFC 7515): an opaque token tells nothing, and mlflow-oidc-auth takes none',
       );
     }
-    const shown = {
-      ...claims,
-      lacks: Object.values(lacksOf(claims)).map(({ what, remedy }) => `${what}: ${remedy}`),
-    };
-    await print(flags.json === true ? `${safeJson(shown)}\n` : inWords(shown, Date.now()));
+    const lacks = Object.values(lacksOf(claims)).map(({ what, remedy }) => `${what}: ${remedy}`);
+    const { validFrom: valid_from, expiresAt: expires_at, ...rest } = claims;
+    await print(
+      flags.json === true
+        ? `${safeJson({ ...rest, valid_from, expires_at, lacks })}\n`
+        : inWords({ ...claims, lacks }, Date.now()),
+    );
   }).addHelpText(
     'after',
     `

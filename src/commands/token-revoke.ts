@@ -63,13 +63,13 @@ async function revokeKept(wish: TokenWish, cache: TokenCache): Promise<boolean> 
 async function atIssuer(wish: TokenWish, tokens: readonly string[]): Promise<void> {
   const { revoke } = await import('../auth/grants.ts');
   const { createIssuerClient } = await import('../auth/issuer-client.ts');
-  const { asNoToken } = await import('./wanted-token.ts');
+  const { asRelayError } = await import('./wanted-token.ts');
   try {
     const client = createIssuerClient(wish.issuer);
     const metadata = await client.discover(NEVER_ABORTS);
     const asking = { metadata, secret: await wish.secret?.(), signal: NEVER_ABORTS };
     for (const token of tokens) await revoke(client, asking, token);
   } catch (error) {
-    throw asNoToken(error);
+    throw asRelayError('NOT_REVOKED', error);
   }
 }

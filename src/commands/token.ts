@@ -48,7 +48,8 @@ Examples:
   mlflow-trace-relay token --config relay.yaml --grant device_code --client-id mlflow-cli
 
 Of the configuration only its destinations are looked at. Tokens are kept in $XDG_CACHE_HOME/mlflow-trace-relay/tokens
-(~/.cache), readable by this user alone.`,
+(~/.cache), readable by this user alone. A kept token is used whatever the client secret is now; --no-cache asks the
+issuer anew.`,
     );
 }
 

@@ -22,13 +22,13 @@ export async function wantedToken(wish: TokenWish): Promise<KeptToken> {
       signal: NEVER_ABORTS,
     });
   } catch (error) {
-    throw asNoToken(error);
+    throw asRelayError('NO_TOKEN', error);
   }
 }
 
 /** What an issuer says against it, as an error of a command. */
-export function asNoToken(error: unknown): unknown {
-  return error instanceof IssuerProblem ? new RelayError('NO_TOKEN', error.message, { cause: error }) : error;
+export function asRelayError(code: 'NO_TOKEN' | 'NOT_REVOKED', error: unknown): unknown {
+  return error instanceof IssuerProblem ? new RelayError(code, error.message, { cause: error }) : error;
 }
 
 function say(words: string): void {

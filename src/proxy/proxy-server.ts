@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import basicAuth from '@fastify/basic-auth';
 import replyFrom from '@fastify/reply-from';
 import Fastify from 'fastify';
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import type { TokenSource } from '../auth/token-source.ts';
 import { readTls } from '../destinations/http-client.ts';
 import type { TlsFiles } from '../destinations/http-client.ts';
@@ -31,6 +31,8 @@ const HOST = '127.0.0.1';
 const MOST_KEPT = 1024 * 1024;
 /** MLflow takes its time for some requests. */
 const TIMEOUT_MS = 600_000;
+const WRONG_KEY =
+  'user name and password are those that the proxy was given: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD';
 
 /**
  * Passes on what comes to MLflow, with a fresh token in place of the user name and password that it asks for. A request
@@ -48,8 +50,7 @@ export async function startProxy(options: ProxyOptions, tokens: TokenSource): Pr
       // Both, always: neither tells by its time how much of it is right.
       const isUser = isEqual(username, door.username);
       const isPassword = isEqual(password, door.password);
-      if (!isUser || !isPassword)
-        throw new Error('user name and password are those that the proxy was given');
+      if (!isUser || !isPassword) throw new Error();
     },
   });
   await app.register(replyFrom, {
@@ -61,6 +62,9 @@ export async function startProxy(options: ProxyOptions, tokens: TokenSource): Pr
     undici: upstreamOptions(options) as object,
   });
   app.addHook('onRequest', app.basicAuth);
+  app.setErrorHandler<FastifyError>((error, _, reply) =>
+    error.statusCode === 401 ? refuse(reply, 401, WRONG_KEY) : reply.send(error),
+  );
 
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', (request, payload, done) => {
@@ -81,7 +85,8 @@ export async function startProxy(options: ProxyOptions, tokens: TokenSource): Pr
     // A URL takes it for a slash, which with dots could lead out of the base path.
     if (path.includes('\\')) return refuse(reply, 400, 'MLflow has no path with a backslash');
     const token = await tokens.token();
-    if (token.kind !== 'token') return refuse(reply, 503, token.reason);
+    // Clients ask again where it is 503, which helps only where the issuer is away.
+    if (token.kind !== 'token') return refuse(reply, token.kind === 'rejected' ? 401 : 503, token.reason);
     const { body } = request;
     const canGoAgain = !isAgain && (body === undefined || body === null || Buffer.isBuffer(body));
     return reply.from(basePath + path, {
@@ -151,7 +156,8 @@ function withToken<T extends Record<string, unknown>>(headers: T, token: string)
 
 /** In the form that MLflow's clients show (mlflow/utils/rest_utils.py). */
 function refuse(reply: FastifyReply, status: number, message: string): FastifyReply {
-  return reply.code(status).send({ error_code: 'TEMPORARILY_UNAVAILABLE', message });
+  const code = status === 401 ? 'UNAUTHENTICATED' : 'TEMPORARILY_UNAVAILABLE';
+  return reply.code(status).send({ error_code: code, message });
 }
 
 /** A redirect of MLflow to itself leads back through the proxy. */

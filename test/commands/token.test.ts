@@ -146,6 +146,8 @@ describe('token inspect', () => {
     expect(JSON.parse(await printed('inspect', '--json'))).toMatchObject({
       username: 'service-account-relay',
       issuer: oidc.issuer,
+      valid_from: expect.any(Number) as number,
+      expires_at: expect.any(Number) as number,
       lacks: [],
     });
   });
@@ -159,12 +161,12 @@ describe('token inspect', () => {
     expect(stdout).toContain('missing: it has no groups claim');
 
     const opaque = await relay(['token', 'inspect', '--stdin', '-c', config], { input: 'opaque\n' });
-    expect(opaque.code).toBe(1);
-    expect(opaque.stderr).toContain('this is no signed JWT');
+    expect(opaque.code).toBe(2);
+    expect(opaque.stderr).toMatch(/this is no signed JWT.*\ncode: USAGE\n$/);
 
     const nothing = await relay(['token', 'inspect', '--stdin', '-c', config], { input: '\n' });
     expect(nothing.code).toBe(2);
-    expect(nothing.stderr).toContain('there is nothing on standard input');
+    expect(nothing.stderr).toMatch(/there is nothing on standard input.*\ncode: USAGE\n$/);
   });
 });
 
@@ -174,7 +176,7 @@ test('token revoke removes what is kept, whatever the issuer says to it', async 
   const { code, stderr } = await token('revoke');
   expect(code).toBe(1);
   expect(stderr).toMatch(
-    /^error: removed from this disk, and not revoked at the issuer: .* names no revocation_endpoint: its tokens end by themselves\n/,
+    /^error: removed from this disk, and not revoked at the issuer: .* names no revocation_endpoint: its tokens end by themselves\ncode: NOT_REVOKED\n$/,
   );
   expect(await printed()).not.toBe(value);
 });

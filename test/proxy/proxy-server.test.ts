@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
-import type { TokenSource } from '../../src/auth/token-source.ts';
+import type { TokenResult, TokenSource } from '../../src/auth/token-source.ts';
 import { startProxy } from '../../src/proxy/proxy-server.ts';
 import { folder } from '../config/folder.ts';
 import { createCertificateAuthority } from '../stack/certificates.ts';
@@ -28,23 +28,25 @@ beforeAll(async () => {
 });
 
 /** Tokens "1", "2", … */
-function countedTokens() {
+function countedTokens(without?: Exclude<TokenResult, { kind: 'token' }>) {
   let current = 1;
   const postponed: number[] = [];
   const source: TokenSource = {
     token: () =>
-      Promise.resolve({
-        kind: 'token',
-        value: String(current),
-        claims: {
-          issuer: undefined,
-          client: undefined,
-          audience: [],
-          groups: [],
-          username: undefined,
-          validFrom: 1_000,
+      Promise.resolve(
+        without ?? {
+          kind: 'token',
+          value: String(current),
+          claims: {
+            issuer: undefined,
+            client: undefined,
+            audience: [],
+            groups: [],
+            username: undefined,
+            validFrom: 1_000,
+          },
         },
-      }),
+      ),
     drop: () => void (current += 1),
     postpone: (_, ms) => void postponed.push(ms),
     expiresAt: () => undefined,
@@ -62,7 +64,11 @@ type Seen = {
 
 async function setUp(
   answer: (incoming: IncomingMessage, response: ServerResponse) => void,
-  { ca = authority, basePath = '' }: { ca?: CertificateAuthority; basePath?: string } = {},
+  {
+    ca = authority,
+    basePath = '',
+    without,
+  }: { ca?: CertificateAuthority; basePath?: string; without?: Parameters<typeof countedTokens>[0] } = {},
 ) {
   const seen: Seen[] = [];
   const server = createServer({ cert: pair.certPem, key: pair.keyPem }, (incoming, response) => {
@@ -81,7 +87,7 @@ async function setUp(
   });
   const { port } = server.address() as AddressInfo;
   const caFile = join(folder({ 'ca.crt': ca.certPem }), 'ca.crt');
-  const { source, postponed } = countedTokens();
+  const { source, postponed } = countedTokens(without);
   const proxy = await startProxy(
     {
       name: 'mlflow',
@@ -179,5 +185,31 @@ test('no path leads out of the base path', async () => {
   const [answer] = (await once(asked.end(), 'response')) as [IncomingMessage];
   answer.resume();
   expect(answer.statusCode).toBe(400);
+  expect(seen).toEqual([]);
+});
+
+test.each([
+  ['rejected', 401, 'UNAUTHENTICATED'],
+  ['unavailable', 503, 'TEMPORARILY_UNAVAILABLE'],
+] as const)('without a token that is %s it answers %i', async (kind, status, code) => {
+  const { seen, ask } = await setUp((_, response) => response.end(), { without: { kind, reason: 'why' } });
+  const answer = await ask('/');
+  expect([answer.status, await answer.json()]).toEqual([status, { error_code: code, message: 'why' }]);
+  expect(seen).toEqual([]);
+});
+
+test('says whose user name and password it wants, to wrong ones and to none', async () => {
+  const { seen, proxy } = await setUp((_, response) => response.end());
+  for (const authorization of [undefined, `Basic ${btoa('relay:wrong')}`, 'Bearer 1']) {
+    const answer = await fetch(proxy.url, { headers: authorization === undefined ? {} : { authorization } });
+    expect([answer.status, await answer.json()]).toEqual([
+      401,
+      {
+        error_code: 'UNAUTHENTICATED',
+        message: expect.stringContaining('MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD') as string,
+      },
+    ]);
+    expect(answer.headers.get('www-authenticate')).toMatch(/^Basic /);
+  }
   expect(seen).toEqual([]);
 });

@@ -80,6 +80,9 @@ export async function startProxy(options: ProxyOptions, tokens: TokenSource): Pr
     payload.once('error', done);
   });
 
+  /** The token that MLflow took last. */
+  let taken: string | undefined;
+
   async function pass(request: FastifyRequest, reply: FastifyReply, isAgain: boolean): Promise<FastifyReply> {
     const path = (request.raw.url ?? '/').replace(/\?.*$/s, '');
     // A URL takes it for a slash, which with dots could lead out of the base path.
@@ -102,7 +105,11 @@ export async function startProxy(options: ProxyOptions, tokens: TokenSource): Pr
       onResponse(_, __, response) {
         const { statusCode, stream, headers } = response as unknown as UpstreamResponse;
         if (statusCode === 401) {
-          giveUp(tokens, token, typeof headers['date'] === 'string' ? headers['date'] : undefined);
+          // What was taken once is not from MLflow's future; under load its Date lags by seconds.
+          const isNew = token.value !== taken;
+          giveUp(tokens, token, isNew && typeof headers['date'] === 'string' ? headers['date'] : undefined);
+        } else {
+          taken = token.value;
         }
         if (statusCode !== 401 || !canGoAgain) {
           void reply.send(stream);

@@ -159,6 +159,18 @@ test('keeps a token whose time has not come for MLflow', async () => {
   expect(postponed).toEqual([10_000, 10_000]);
 });
 
+test('drops a token that MLflow took before, whatever MLflow says of its time', async () => {
+  let answers = 0;
+  const { ask, postponed, seen } = await setUp((_, response) => {
+    answers += 1;
+    response.writeHead(answers === 2 ? 401 : 200, { date: new Date(990_000).toUTCString() }).end();
+  });
+  await ask('/');
+  expect((await ask('/')).status).toBe(200);
+  expect(postponed).toEqual([]);
+  expect(seen.map(({ authorization }) => authorization)).toEqual(['Bearer 1', 'Bearer 1', 'Bearer 2']);
+});
+
 test('leads redirects of MLflow to itself back through the door, and others as they are', async () => {
   const { ask, port, proxy } = await setUp(
     (incoming, response) => {

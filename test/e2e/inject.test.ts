@@ -219,7 +219,9 @@ describe.concurrent('a file', () => {
       stderr: '1 of 2 traces\n',
       outcomes: ['stored', 'stored'],
     });
-    expect(lines.map(({ trace_id }) => trace_id)).toEqual(traces.map(({ traceId }) => traceId));
+    expect(lines.map(({ trace_id }) => trace_id).toSorted()).toEqual(
+      traces.map(({ traceId }) => traceId).toSorted(),
+    );
   });
 
   test('that is sent again with something changed is waited for until MLflow shows the change', async () => {
@@ -264,8 +266,9 @@ describe.skipIf(skipWithout('go'))("a file of the Collector's file exporter", ()
     expect(ends.map(({ code, stderr }) => ({ code, stderr }))).toEqual(
       files.map(() => ({ code: 0, stderr: 'sent 1 of 2 requests\n1 of 2 traces\n' })),
     );
-    expect(ends.map(({ lines }) => lines.map(({ trace_id }) => trace_id))).toEqual(
-      files.map(({ traces }) => traces.map(({ traceId }) => traceId)),
+    // In the order in which MLflow has them.
+    expect(ends.map(({ lines }) => lines.map(({ trace_id }) => trace_id).toSorted())).toEqual(
+      files.map(({ traces }) => traces.map(({ traceId }) => traceId).toSorted()),
     );
     await expectWhole(
       stack.mlflow,

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Status } from '../../src/otlp/schema.ts';
 import { expectStored } from './support/compare.ts';
 import {
+  DEADLINE_MS,
   accountOf,
   clientFiles,
   expectBalanced,
@@ -83,9 +84,11 @@ test('what is no OTLP is answered with words; the relay stays up and loses nothi
   const account = await accountOf(relay);
   expect(account).toMatchObject({ accepted: 4, deadLetters: 0 });
   expectBalanced(account);
-  expect(await relay.logLines()).toContainEqual(
-    expect.objectContaining({ msg: 'request refused', status: 400, reason: 'undecodable' }) as object,
-  );
+  await expect
+    .poll(() => relay.logLines(), { timeout: DEADLINE_MS })
+    .toContainEqual(
+      expect.objectContaining({ msg: 'request refused', status: 400, reason: 'undecodable' }) as object,
+    );
   await expectStored(stack.mlflow, experiment, good);
 });
 

@@ -6,6 +6,7 @@ import { parse, stringify } from 'yaml';
 import { runCommand } from './support/command.ts';
 import { expectStored } from './support/compare.ts';
 import {
+  DEADLINE_MS,
   accountOf,
   expectBalanced,
   isReady,
@@ -46,10 +47,15 @@ test('an unknown experiment id: the status says so, and all is delivered with a 
   expect(blocked.waiting_spans).toBe(2);
   expect(await metric(relay, BLOCKED)).toBe(1);
   expect(await isReady(relay)).toBe(true);
-  expect((await relay.logLines()).find(({ reason }) => reason === blocked.reason)).toMatchObject({
-    level: 'error',
-    msg: expect.stringContaining('they are kept') as string,
-  });
+  await expect
+    .poll(() => relay.logLines(), { timeout: DEADLINE_MS })
+    .toContainEqual(
+      expect.objectContaining({
+        level: 'error',
+        msg: expect.stringContaining('they are kept') as string,
+        reason: blocked.reason,
+      }) as object,
+    );
   expect(await relay.stop()).toEqual({ code: 0, signal: null });
 
   const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
@@ -72,12 +78,14 @@ test('a wrong client secret: log and status say so, and the corrected file is en
   const blocked = await waitForDestination(relay, 'blocked', ({ state }) => state === 'blocked');
   expect(blocked.reason).toMatch(/no access token.*(invalid_client|client secret)/);
   expect(await isReady(relay)).toBe(true);
-  expect(await relay.logLines()).toContainEqual(
-    expect.objectContaining({
-      level: 'error',
-      msg: expect.stringMatching(/^no access token/) as string,
-    }) as object,
-  );
+  await expect
+    .poll(() => relay.logLines(), { timeout: DEADLINE_MS })
+    .toContainEqual(
+      expect.objectContaining({
+        level: 'error',
+        msg: expect.stringMatching(/^no access token/) as string,
+      }) as object,
+    );
   expect(await metric(relay, 'token_requests_total{destination="mlflow",result="rejected"}')).toBeGreaterThan(
     0,
   );

@@ -88,12 +88,14 @@ describe.skipIf(skipWithout('java', 'maven'))('Keycloak with the realm for impor
       expect(blocked.reason).toContain('answers 401');
       expect(Object.values(lacks).filter((lack) => blocked.reason?.includes(lack))).toEqual([words]);
       expect(blocked.reason).toContain(`Correct the client "${RELAY_CLIENT}" at the issuer`);
-      expect(await relay.logLines()).toContainEqual(
-        expect.objectContaining({
-          level: 'error',
-          reason: expect.stringContaining(words) as string,
-        }) as object,
-      );
+      await expect
+        .poll(() => relay.logLines(), { timeout: DEADLINE_MS })
+        .toContainEqual(
+          expect.objectContaining({
+            level: 'error',
+            reason: expect.stringContaining(words) as string,
+          }) as object,
+        );
       expect((await accountOf(relay)).waiting).toBe(2);
       const { check, fix } = diagnoses[mapper as keyof typeof diagnoses];
       expect(
@@ -114,15 +116,17 @@ describe.skipIf(skipWithout('java', 'maven'))('Keycloak with the realm for impor
     const { relay, stream, experiment } = await startStream(300);
     await stream.acknowledge(10);
     await finish(relay, stream, experiment);
-    expect(await relay.logLines()).toContainEqual(
-      expect.objectContaining({
-        msg: 'first access token',
-        lifetimeSeconds: 300,
-        username: `service-account-${RELAY_CLIENT}`,
-        audience: ['mlflow'],
-        groups: ['mlflow'],
-      }) as object,
-    );
+    await expect
+      .poll(() => relay.logLines(), { timeout: DEADLINE_MS })
+      .toContainEqual(
+        expect.objectContaining({
+          msg: 'first access token',
+          lifetimeSeconds: 300,
+          username: `service-account-${RELAY_CLIENT}`,
+          audience: ['mlflow'],
+          groups: ['mlflow'],
+        }) as object,
+      );
     expect(await metric(relay, TOKENS)).toBe(1);
     expect(await metric(relay, UNAUTHORIZED)).toBe(0);
 

@@ -95,9 +95,11 @@ test('a certificate of the CA that is not among allowed_clients gets 403 and is 
     const json = await post(relay, files, { 'content-type': 'application/json' });
     expect(json.status).toBe(403);
     expect(JSON.parse(json.body.toString())).toEqual(status);
-    expect(await relay.logLines()).toContainEqual(
-      expect.objectContaining({ msg: 'request refused', status: 403, reason: 'not_allowed' }) as object,
-    );
+    await expect
+      .poll(() => relay.logLines(), { timeout: DEADLINE_MS })
+      .toContainEqual(
+        expect.objectContaining({ msg: 'request refused', status: 403, reason: 'not_allowed' }) as object,
+      );
   }
   const byDns = await post(relay, await filesOf({ uris: [], dnsNames: ['one.senders.example'] }));
   expect(byDns.status).toBe(200);

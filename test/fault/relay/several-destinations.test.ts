@@ -151,9 +151,11 @@ test('one that is renamed keeps its data until it is forgotten, and a new one st
 
   await door.open();
   const relay = await start('farther');
-  expect((await relay.logLines()).map(({ msg }) => msg)).toContainEqual(
-    expect.stringMatching(/keeps spans of a destination that is not in the configuration: .* queue forget/),
-  );
+  await expect
+    .poll(async () => (await relay.logLines()).map(({ msg }) => msg), { timeout: 30_000 })
+    .toContainEqual(
+      expect.stringMatching(/keeps spans of a destination that is not in the configuration: .* queue forget/),
+    );
   expect((await statusOf(relay)).unconfigured_destinations).toEqual({
     far: { waiting_spans: 6, dead_letter_spans: 0 },
   });

@@ -6,7 +6,7 @@ import type { TokenResult, TokenSource } from '../../src/auth/token-source.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
 import { startOidcProvider } from '../stack/oidc-provider.ts';
 import type { OidcProvider } from '../stack/oidc-provider.ts';
-import { memoryLog } from './support.ts';
+import { issuerOptions, memoryLog } from './support.ts';
 
 /* Against a real OpenID provider, over real sockets. */
 
@@ -36,16 +36,8 @@ function source(oidc: OidcProvider, changes: Partial<ClientCredentialsOptions> =
   const tokens = createClientCredentials(
     {
       destination: 'mlflow',
-      issuer: oidc.issuer,
-      discoveryUrl: undefined,
-      clientId: 'relay',
+      ...issuerOptions(oidc.issuer),
       clientSecret: () => Promise.resolve(SECRET),
-      scope: undefined,
-      audience: undefined,
-      resource: undefined,
-      caFile: undefined,
-      allowHttp: false,
-      timeoutMs: 10_000,
       ...changes,
     },
     { log, metrics },

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createClientCredentials } from '../../src/auth/client-credentials.ts';
 import { createMlflowDestination } from '../../src/destinations/mlflow.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
-import { memoryLog, sendJson, startIssuer, startServer } from './support.ts';
+import { issuerOptions, memoryLog, sendJson, startIssuer, startServer } from './support.ts';
 
 /*
  * An issuer and an upstream whose clocks are apart, over real sockets. The upstream takes tokens as mlflow-oidc-auth
@@ -62,20 +62,12 @@ async function setUp({ lifetime, apart }: { lifetime: number; apart: number }) {
   const tokens = createClientCredentials(
     {
       destination: 'mlflow',
-      issuer: issuer.url,
-      discoveryUrl: undefined,
-      clientId: 'relay',
+      ...issuerOptions(issuer.url),
       // Read first thing in each fetch.
       clientSecret: async () => {
         fetchesBegun++;
         return 'secret';
       },
-      scope: undefined,
-      audience: undefined,
-      resource: undefined,
-      caFile: undefined,
-      allowHttp: false,
-      timeoutMs: 10_000,
     },
     { log, metrics },
   );

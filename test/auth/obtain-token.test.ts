@@ -7,7 +7,7 @@ import type { GrantRequest } from '../../src/auth/obtain-token.ts';
 import { createTokenCache } from '../../src/auth/token-cache.ts';
 import type { KeptToken } from '../../src/auth/token-cache.ts';
 import { NEVER_ABORTS } from '../../src/never-aborts.ts';
-import { startIssuer } from './support.ts';
+import { issuerOptions, startIssuer } from './support.ts';
 
 const MINUTE = 60_000;
 
@@ -24,17 +24,7 @@ async function obtainBeside(kept: KeptToken, grant: GrantRequest) {
     () =>
       obtainToken(
         {
-          issuer: {
-            issuer: issuer.url,
-            discoveryUrl: undefined,
-            clientId: 'relay',
-            scope: undefined,
-            audience: undefined,
-            resource: undefined,
-            caFile: undefined,
-            timeoutMs: 10_000,
-            allowHttp: false,
-          },
+          issuer: issuerOptions(issuer.url),
           secret: async () => 'secret',
           kind: grant.kind,
           grant: () => grant,

@@ -8,7 +8,7 @@ import { byClientCredentials } from '../../src/auth/grants.ts';
 import { createIssuerClient } from '../../src/auth/issuer-client.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
 import { createCertificateAuthority } from '../stack/certificates.ts';
-import { memoryLog, sendHtml, sendJson, startIssuer, startServer } from './support.ts';
+import { issuerOptions, memoryLog, sendHtml, sendJson, startIssuer, startServer } from './support.ts';
 import type { IssuerBehaviour } from './support.ts';
 
 /* Issuers that answer what a good one does not. */
@@ -33,16 +33,8 @@ function source(url: string, changes: Partial<ClientCredentialsOptions> = {}) {
   const tokens = createClientCredentials(
     {
       destination: 'mlflow',
-      issuer: url,
-      discoveryUrl: undefined,
-      clientId: 'relay',
+      ...issuerOptions(url),
       clientSecret: () => Promise.resolve('s3cret'),
-      scope: undefined,
-      audience: undefined,
-      resource: undefined,
-      caFile: undefined,
-      allowHttp: false,
-      timeoutMs: 10_000,
       ...changes,
     },
     { log, metrics: createMetrics() },
@@ -128,17 +120,7 @@ describe('discovery', () => {
 
   it('sends no secret unencrypted to the host of the issuer either', async () => {
     // The name resolves nowhere: that a request was tried would show in the words.
-    const client = createIssuerClient({
-      issuer: 'https://issuer.example',
-      discoveryUrl: undefined,
-      clientId: 'relay',
-      scope: undefined,
-      audience: undefined,
-      resource: undefined,
-      caFile: undefined,
-      allowHttp: false,
-      timeoutMs: 10_000,
-    });
+    const client = createIssuerClient(issuerOptions('https://issuer.example'));
     const found = { issuer: 'https://issuer.example', token_endpoint: 'http://issuer.example/token' };
     await expect(
       byClientCredentials(client, {

@@ -5,6 +5,7 @@ import { createServer as createTlsServer } from 'node:https';
 import type { ServerOptions } from 'node:https';
 import { text } from 'node:stream/consumers';
 import { pino } from 'pino';
+import type { IssuerOptions } from '../../src/auth/issuer-client.ts';
 import type { Logger } from '../../src/telemetry/logger.ts';
 
 /** A real server on the loopback interface; everything it does is the handler's. */
@@ -25,6 +26,21 @@ export async function startServer(handler: RequestListener, tls?: ServerOptions)
       server.closeAllConnections();
       await closed;
     },
+  };
+}
+
+/** A client named relay of this issuer, and nothing else that could be set. */
+export function issuerOptions(issuer: string): IssuerOptions {
+  return {
+    issuer,
+    discoveryUrl: undefined,
+    clientId: 'relay',
+    scope: undefined,
+    audience: undefined,
+    resource: undefined,
+    caFile: undefined,
+    allowHttp: false,
+    timeoutMs: 10_000,
   };
 }
 

@@ -1,10 +1,10 @@
 import type { Destination, ResolvedTarget, SendOutcome } from '../destinations/destination.ts';
 import type { Lease } from '../queue/queue.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import { bytesOf } from './batch.ts';
+import { bytesOf, sendersOf } from './batch.ts';
 import type { Batch } from './batch.ts';
 import type { BatchSizing } from './batch-sizing.ts';
-import { mend } from './divide.ts';
+import { halveBySender, mend } from './divide.ts';
 import { Isolation } from './isolation.ts';
 import type { Delivered, Refusal, Seen, Verdict } from './isolation.ts';
 import type { Outbox } from './outbox.ts';
@@ -124,11 +124,19 @@ export class Answers {
     else this.#apply(isolation, isolation.delivered(piece, outcome));
   }
 
-  /**
-   * A refusal of these bytes; or a fault of the upstream, if it says of everything what it says of a bad span. Then
-   * there are pauses between requests, and the search goes on in them: whose fault it is, it has to tell.
-   */
+  /** A refusal of these bytes. What several have sent goes again by sender, so that no other waits for the search. */
   #refused(consignment: Consignment, ticket: Ticket, refusal: Refusal): void {
+    const { batch, attempts, isolation } = consignment;
+    const halves = isolation === undefined ? halveBySender(batch) : undefined;
+    if (halves === undefined) {
+      this.#search(consignment, ticket, refusal);
+    } else {
+      this.#deps.outbox.part(halves, attempts);
+      this.#answeredRefusal(batch.target, ticket, refusal, false);
+    }
+  }
+
+  #search(consignment: Consignment, ticket: Ticket, refusal: Refusal): void {
     const { batch, attempts, isolation } = consignment;
     const about = { now: performance.now(), seen: this.#seen };
     const piece = { batch, attempts };
@@ -137,16 +145,27 @@ export class Answers {
     const mended = isolation === undefined ? this.#mend(batch) : undefined;
     const verdicts = mended === undefined ? begun.refused(piece, refusal, about) : [];
     if (mended !== undefined) begun.add({ batch: mended, attempts });
-    if (isolation === undefined) this.#deps.outbox.isolate(begun);
+    if (isolation === undefined) {
+      const [sender = ''] = sendersOf(batch);
+      this.#deps.outbox.isolate(sender, begun, about.now);
+    }
     const isKnown = verdicts.some(({ kind }) => kind === 'guilty');
+    this.#answeredRefusal(batch.target, ticket, refusal, isKnown);
+    this.#apply(begun, verdicts);
+  }
+
+  /**
+   * A fault of the upstream, if it says of everything what it says of a bad span. Then there are pauses between requests,
+   * and the search goes on in them: whose fault it is, it has to tell.
+   */
+  #answeredRefusal(target: ResolvedTarget, ticket: Ticket, refusal: Refusal, isKnown: boolean): void {
     if (refusal.doubtful === true && !isKnown && ++this.#doubts > MOST_DOUBTS) {
       const kind = refusal.status >= 500 ? 'retry' : 'blocked';
       const reason = `${refusal.reason}; whatever is sent is answered like this, so that no span is to blame: see to the upstream`;
-      this.#fell(batch.target, ticket, { kind, reason });
+      this.#fell(target, ticket, { kind, reason });
     } else {
       this.#answered(ticket, 0);
     }
-    this.#apply(begun, verdicts);
   }
 
   /** A bug in it must cost no span, and not the process. */

@@ -36,9 +36,15 @@ export function bytesOf({ parts }: Batch<unknown>): number {
   return parts.reduce((sum, { payload }) => sum + payload.byteLength, 0);
 }
 
+/** Who has sent its spans. */
+export function sendersOf({ parts }: Batch<unknown>): Set<string> {
+  return new Set(parts.map(({ held }) => held.sender));
+}
+
 /** A record in the window, until all of its spans are settled. */
 export type HeldRecord<H> = {
   readonly handle: H;
+  readonly sender: string;
   readonly payload: Uint8Array;
   readonly spans: readonly SpanSlice[];
   /** Bytes of the payload that are not spans: resources, scopes, framing. */
@@ -66,16 +72,22 @@ export type BatchLimits = {
   readonly maxBatchSize: number;
 };
 
+/** Share of a request that the envelope of its first record counts for at most. */
+const MOST_ENVELOPE = 1 / 2;
+
 /**
  * A batch while spans are chosen for it. Its size is counted from above: a record of which some spans are taken
- * costs its whole envelope once, though the cut may need less of it.
+ * costs its whole envelope once, though the cut may need less of it. A large envelope leaves room for as many spans as
+ * fit into the rest of a request, which then goes over its limit: if they went one by one, each would take it along.
  */
 export class BatchDraft<H> {
   readonly #limits: BatchLimits;
   readonly #traces = new Map<TraceId, number>();
   readonly #chosen = new Map<HeldRecord<H>, number[]>();
   #spans = 0;
+  /** As they count for the limit. */
   #bytes = 0;
+  #size = 0;
 
   constructor(limits: BatchLimits) {
     this.#limits = limits;
@@ -89,13 +101,20 @@ export class BatchDraft<H> {
     return this.#spans >= this.#limits.maxBatchSpans || this.#bytes >= this.#limits.maxBatchSize;
   }
 
+  /** Bytes of what was chosen, at most. */
+  get size(): number {
+    return this.#size;
+  }
+
   /** How many spans, from the front, still fit; at least one where nothing was chosen yet. */
   roomFor(pieces: LinkedList<Piece<H>>): number {
     let spans = this.#spans;
     let bytes = this.#bytes;
+    let isFirst = this.#chosen.size === 0;
     for (let link = pieces.first; link !== undefined; link = link.after) {
       const { held, spanIndexes, from } = link.value;
-      if (!this.#chosen.has(held)) bytes += held.envelope;
+      if (!this.#chosen.has(held)) bytes += this.#counted(held, isFirst);
+      isFirst = false;
       for (let at = from; at < spanIndexes.length; at++) {
         bytes += sizeOf(held, spanIndexes[at]);
         const fits = spans < this.#limits.maxBatchSpans && bytes <= this.#limits.maxBatchSize;
@@ -118,8 +137,9 @@ export class BatchDraft<H> {
       let chosen = this.#chosen.get(held);
       if (chosen === undefined) {
         chosen = [];
+        this.#bytes += this.#counted(held, this.#chosen.size === 0);
+        this.#size += held.envelope;
         this.#chosen.set(held, chosen);
-        this.#bytes += held.envelope;
       }
       for (; left > 0 && piece.from < spanIndexes.length; left--) {
         const spanIndex = spanIndexes[piece.from++] as number;
@@ -129,7 +149,12 @@ export class BatchDraft<H> {
       if (piece.from === spanIndexes.length) pieces.shift();
     }
     this.#bytes += moved;
+    this.#size += moved;
     return moved;
+  }
+
+  #counted({ envelope }: HeldRecord<H>, isFirst: boolean): number {
+    return isFirst ? Math.min(envelope, this.#limits.maxBatchSize * MOST_ENVELOPE) : envelope;
   }
 
   /** The batch, oldest record first. */

@@ -104,7 +104,17 @@ class Dispatcher {
     const pacing = new Pacing({ maxInFlight: options.maxInFlight, canProbe, random });
     const upstream = new Upstream(name, { metrics, log });
     const burial = new Burial({ deadLetters, log, stopping });
-    const intake = new Intake({ reader, window, destination, burial, log, stopping, onProgress });
+    const intake = new Intake({
+      reader,
+      window,
+      mostLargeBytes: options.windowSize,
+      destination,
+      burial,
+      log,
+      stopping,
+      onArrival: (sender) => outbox.came(sender, performance.now()),
+      onProgress,
+    });
     const onSettled = () => {
       intake.wake();
       this.#pump();

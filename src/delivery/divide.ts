@@ -1,6 +1,7 @@
 import type { Repair } from '../destinations/destination.ts';
 import type { TraceId } from '../otlp/record.ts';
 import { cutSpans, indexSpans } from '../otlp/wire.ts';
+import { sendersOf } from './batch.ts';
 import type { Batch, Part } from './batch.ts';
 
 /* Batches of a batch: halves of it, and the same with spans mended. Pure. */
@@ -20,13 +21,24 @@ export function halve<H>(batch: Batch<H>): readonly [Batch<H>, Batch<H>] | undef
   return divide(batch, () => left-- > 0);
 }
 
+/** Halves by sender; undefined where there is only one. A trace of several senders may be in both. */
+export function halveBySender<H>(batch: Batch<H>): readonly [Batch<H>, Batch<H>] | undefined {
+  const senders = [...sendersOf(batch)];
+  if (senders.length < 2) return undefined;
+  const first = new Set(senders.slice(0, Math.ceil(senders.length / 2)));
+  return divide(batch, (_traceId, sender) => first.has(sender));
+}
+
 /** Whether a span is in the first half is asked once for each, in order. */
-function divide<H>(batch: Batch<H>, isInFirst: (traceId: TraceId) => boolean): readonly [Batch<H>, Batch<H>] {
+function divide<H>(
+  batch: Batch<H>,
+  isInFirst: (traceId: TraceId, sender: string) => boolean,
+): readonly [Batch<H>, Batch<H>] {
   const first = new Collector(batch);
   const second = new Collector(batch);
   for (const part of batch.parts) {
     const half = indexSpans(part.payload).map(({ traceId }) => {
-      const isFirst = isInFirst(traceId);
+      const isFirst = isInFirst(traceId, part.held.sender);
       (isFirst ? first : second).count(traceId);
       return isFirst;
     });

@@ -3,33 +3,49 @@ import { setImmediate } from 'node:timers/promises';
 import type { Destination } from '../destinations/destination.ts';
 import { messageOf } from '../errors.ts';
 import { indexSpans } from '../otlp/wire.ts';
-import type { Lease, QueueReader } from '../queue/queue.ts';
+import type { SpanSlice } from '../otlp/wire.ts';
+import type { DeadLetter, Lease, QueueReader } from '../queue/queue.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Burial } from './burial.ts';
+import { isLarge, LargeRecord } from './large-record.ts';
+import type { RecordPart } from './large-record.ts';
 import { Notice } from '../telemetry/notice.ts';
 import { pause } from './pause.ts';
-import type { TraceWindow, WindowEntry } from './trace-window.ts';
+import type { TraceWindow } from './trace-window.ts';
 
-/** How much is read before answers of the upstream get their turn; a record counts as some bytes more than it has. */
+/**
+ * How much enters the window before answers of the upstream get their turn; a record counts as some bytes more than it
+ * has, and a span does.
+ */
 const TURN_BYTES = 1024 * 1024;
-const RECORD_WEIGHT = 1024;
+const RECORD_COST = 1024;
+const SPAN_COST = 128;
 const READ_AGAIN_MS = 1000;
 
 export type IntakeDeps = {
   readonly reader: QueueReader;
   readonly window: TraceWindow<Lease>;
+  /** Bytes of large records that may be in hand beside the window, but for the last of them. */
+  readonly mostLargeBytes: number;
   readonly destination: Destination;
   readonly burial: Burial;
   readonly log: Logger;
   readonly stopping: AbortSignal;
+  /** Spans of this sender are about to enter the window. */
+  readonly onArrival: (sender: string) => void;
   /** Something was added to the window, or all there is has been. */
   readonly onProgress: () => void;
 };
 
-/** Reads a destination's records from the queue into the window, as long as there is room. */
+/**
+ * Reads a destination's records from the queue into the window, as long as there is room. A large record enters in parts,
+ * while the window is less than half full, and what stands behind it in the queue enters beside it.
+ */
 export class Intake {
   readonly #deps: IntakeDeps;
   readonly #failed = new Notice();
+  /** Large records that are not wholly in the window. */
+  readonly #large = new Set<LargeRecord>();
   #isAtTail = false;
   #wake: (() => void) | undefined;
 
@@ -37,7 +53,7 @@ export class Intake {
     this.#deps = deps;
   }
 
-  /** All that is in the queue is in the window. */
+  /** All that is in the queue was read; of large records some may not be in the window yet. */
   get isAtTail(): boolean {
     return this.#isAtTail;
   }
@@ -54,35 +70,89 @@ export class Intake {
 
   /** Reads until the relay stops. */
   async run(): Promise<void> {
-    const { reader, window, stopping, onProgress } = this.#deps;
-    let sinceTurn = 0;
+    const { window, stopping, onProgress } = this.#deps;
+    let cost = 0;
     while (!stopping.aborted) {
       if (window.isFull) {
         await new Promise<void>((resolve) => (this.#wake = resolve));
         continue;
       }
-      if (reader.isHeldBack) {
-        onProgress();
-        await reader.waitForMore(stopping);
-        continue;
-      }
-      const lease = await this.#next();
+      const costOfPart = await this.#admitPart();
+      const costOfRecord = await this.#admitRecord();
       if (stopping.aborted) return;
-      if (lease === undefined) {
-        this.#isAtTail = true;
-        onProgress();
-        await reader.waitForMore(stopping);
-        this.#isAtTail = false;
-      } else {
-        await this.#admit(lease);
-        onProgress();
-        sinceTurn += lease.record.payload.byteLength + RECORD_WEIGHT;
-      }
-      if (lease === undefined || sinceTurn > TURN_BYTES) {
-        sinceTurn = 0;
+      onProgress();
+      if (costOfPart === 0 && costOfRecord === 0) await this.#waitForMore();
+      cost += costOfPart + costOfRecord;
+      if (costOfRecord === 0 || cost > TURN_BYTES) {
+        cost = 0;
         await setImmediate();
       }
     }
+  }
+
+  /** Until there is something to read, or room for another part. */
+  async #waitForMore(): Promise<void> {
+    const { reader, stopping } = this.#deps;
+    if (this.#large.size === 0) {
+      await reader.waitForMore(stopping);
+    } else if (this.#nextLarge() === undefined) {
+      const woken = new AbortController();
+      this.#wake = () => woken.abort();
+      await (this.#hasEnoughLarge ? once(woken.signal) : reader.waitForMore(woken.signal));
+    }
+    this.#wake = undefined;
+    this.#isAtTail = false;
+  }
+
+  get #hasEnoughLarge(): boolean {
+    let bytes = 0;
+    for (const record of this.#large) bytes += record.bytes;
+    return this.#large.size > 0 && bytes >= this.#deps.mostLargeBytes;
+  }
+
+  /** What is next in the queue. @returns what it costs; 0 where nothing is read now */
+  async #admitRecord(): Promise<number> {
+    const { reader, stopping } = this.#deps;
+    if (this.#hasEnoughLarge || reader.isHeldBack) return 0;
+    const lease = await this.#next();
+    this.#isAtTail = lease === undefined;
+    if (lease === undefined || stopping.aborted) return 0;
+    if (isLarge(lease)) {
+      this.#large.add(new LargeRecord(lease));
+      return RECORD_COST;
+    }
+    const { payload } = lease.record;
+    let spans: readonly SpanSlice[] = [];
+    await this.#burying(lease, () => {
+      spans = indexSpans(payload);
+      this.#add({ lease, payload, spans }, false);
+    });
+    return costOf({ payload, spans });
+  }
+
+  /** A part of the large record whose sender has least in the window. @returns as `#admitRecord` */
+  async #admitPart(): Promise<number> {
+    const record = this.#nextLarge();
+    if (record === undefined) return 0;
+    let step: ReturnType<LargeRecord['next']>;
+    const isRead = await this.#burying(record.lease, () => {
+      step = record.next();
+      if (typeof step === 'object') this.#add(step, true);
+    });
+    if (!isRead || step === 'end') this.#large.delete(record);
+    if (step === 'end') record.end();
+    return typeof step === 'object' ? costOf(step) : TURN_BYTES;
+  }
+
+  #nextLarge(): LargeRecord | undefined {
+    const { window } = this.#deps;
+    let next: LargeRecord | undefined;
+    for (const record of this.#large) {
+      // One that has nothing in the window may always go on: others could keep it more than half full for ever.
+      if (window.isHalfFull && !record.isOut) continue;
+      if (next === undefined || window.bytesOf(record.sender) < window.bytesOf(next.sender)) next = record;
+    }
+    return next;
   }
 
   async #next(): Promise<Lease | undefined> {
@@ -101,41 +171,53 @@ export class Intake {
     return undefined;
   }
 
-  async #admit(lease: Lease): Promise<void> {
-    const { destination, window, burial } = this.#deps;
-    const { payload, receivedAt, route, spanCount, sender } = lease.record;
-    let entry: WindowEntry<Lease>;
-    try {
-      entry = {
-        handle: lease,
-        target: destination.targetOf(route),
-        payload,
-        spans: indexSpans(payload),
-        receivedAt,
-      };
-    } catch (error) {
-      // Validated on arrival, so this is a bug. It must cost neither the record nor those behind it.
-      const reason = `this relay could not read the record that it had accepted: ${messageOf(error)}`;
-      const letter = {
-        payload,
-        spanCount,
-        sender,
-        route,
-        receivedAt,
-        reason,
-        id: randomUUID(),
-        status: undefined,
-        repaired: undefined,
-        attempts: 0,
-        refusedAt: Date.now(),
-      };
-      const isKept = await burial.bury(() => [
-        { ...letter, destination: destination.name, target: `route ${route.name}` },
-      ]);
-      if (isKept) lease.settle();
-      return;
-    }
-    if (entry.spans.length === 0) lease.settle();
-    else window.add(entry);
+  #add({ lease, payload, spans }: RecordPart, isBehind: boolean): void {
+    const { destination, window, onArrival } = this.#deps;
+    const { receivedAt, route, sender } = lease.record;
+    onArrival(sender);
+    const target = destination.targetOf(route);
+    if (spans.length === 0) lease.settle();
+    else window.add({ handle: lease, sender, target, payload, spans, receivedAt, isBehind });
   }
+
+  /**
+   * Does what reads a record. It was validated on arrival, so where that throws it is a bug, which must cost neither the
+   * record nor those behind it: it becomes a dead letter.
+   * @returns whether it was read
+   */
+  async #burying(lease: Lease, read: () => void): Promise<boolean> {
+    try {
+      read();
+      return true;
+    } catch (error) {
+      const reason = `this relay could not read the record that it had accepted: ${messageOf(error)}`;
+      if (await this.#bury(lease, reason)) lease.settle();
+      return false;
+    }
+  }
+
+  /** The whole record, as it came. @returns whether the letter is on stable storage */
+  #bury({ record }: Lease, reason: string): Promise<boolean> {
+    const { destination, burial } = this.#deps;
+    const letter: DeadLetter = {
+      ...record,
+      reason,
+      id: randomUUID(),
+      destination: destination.name,
+      target: `route ${record.route.name}`,
+      status: undefined,
+      repaired: undefined,
+      attempts: 0,
+      refusedAt: Date.now(),
+    };
+    return burial.bury(() => [letter]);
+  }
+}
+
+function costOf({ payload, spans }: Pick<RecordPart, 'payload' | 'spans'>): number {
+  return RECORD_COST + payload.byteLength + spans.length * SPAN_COST;
+}
+
+function once(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 }

@@ -6,21 +6,33 @@ import type { Isolation, Seen, Step } from './isolation.ts';
 const EXTRA_REQUESTS = { burst: 40, perSecond: 20 } as const;
 /** While good batches wait, one request of four is for those that were refused. */
 const GOOD_BEFORE_PIECE = 3;
+/** How long after its last refused batch a sender is suspected of sending more such, in ms. */
+const SUSPECTED_MS = 60_000;
 
-type Next<H> = { readonly isolation: Isolation<H>; readonly step: Step<H> };
+type Suspect<H> = { readonly isolations: Set<Isolation<H>>; refusedAt: number };
+
+/** The next request: a step of a search, or a fresh batch of a sender that is suspected. */
+type Next<H> =
+  | { readonly isolation: Isolation<H>; readonly step: Step<H> }
+  | { readonly isolation: undefined; readonly fresh: Batch<H> };
 
 /**
- * Refused batches of which the bad spans are looked for, by turns. However many there are, good traffic goes first:
- * one request for them is under way at a time, and they may take so many a second. Times are ms of one clock.
+ * Refused batches of which the bad spans are looked for. Each sender with such has a search of its own, and these take
+ * turns; of one sender's batches the oldest comes first, so that each ends. However many there are, good traffic goes
+ * first: one request for all of them is under way at a time, and they may take so many a second. Times are ms of one
+ * clock.
  */
 export class Isolations<H> {
-  readonly #line = new Set<Isolation<H>>();
+  /** The first has the next turn. */
+  readonly #suspects = new Map<string, Suspect<H>>();
   readonly #allowance = new Allowance(EXTRA_REQUESTS);
   #isUnderWay = false;
   #goodSince = 0;
 
   get count(): number {
-    return this.#line.size;
+    let count = 0;
+    for (const { isolations } of this.#suspects.values()) count += isolations.size;
+    return count;
   }
 
   /** Whether good batches have had their turn. */
@@ -28,38 +40,59 @@ export class Isolations<H> {
     return this.#goodSince >= GOOD_BEFORE_PIECE;
   }
 
-  add(isolation: Isolation<H>): void {
-    this.#line.add(isolation);
+  add(sender: string, isolation: Isolation<H>, now: number): void {
+    let suspect = this.#suspects.get(sender);
+    if (suspect === undefined)
+      this.#suspects.set(sender, (suspect = { isolations: new Set(), refusedAt: now }));
+    suspect.refusedAt = now;
+    suspect.isolations.add(isolation);
   }
 
-  remove(isolation: Isolation<H>): void {
-    this.#line.delete(isolation);
+  /** Removes those of which all is known. */
+  takeDone(): Isolation<H>[] {
+    const done: Isolation<H>[] = [];
+    for (const { isolations } of this.#suspects.values()) {
+      for (const isolation of isolations) {
+        if (isolation.isDone && isolations.delete(isolation)) done.push(isolation);
+      }
+    }
+    return done;
   }
 
   goodBegan(): void {
     this.#goodSince++;
   }
 
-  [Symbol.iterator](): IterableIterator<Isolation<H>> {
-    return this.#line.values();
+  /** Senders of which a batch was refused lately, or is searched. */
+  suspects(now: number): string[] {
+    for (const [sender, { isolations, refusedAt }] of this.#suspects) {
+      if (isolations.size === 0 && now - refusedAt >= SUSPECTED_MS) this.#suspects.delete(sender);
+    }
+    return [...this.#suspects.keys()];
   }
 
   /**
-   * The next request for one of them, which is to be ended; undefined if none may go, or has one.
+   * The next request, which is to be ended; undefined if none may go, or there is none.
    * @param isFree whether none of its traces is on its way
+   * @param freshOf a batch that such a sender has ready
    */
-  begin(now: number, seen: Seen, isFree: (batch: Batch<H>) => boolean): Next<H> | undefined {
+  begin(
+    now: number,
+    seen: Seen,
+    isFree: (batch: Batch<H>) => boolean,
+    freshOf: (sender: string) => Batch<H> | undefined,
+  ): Next<H> | undefined {
     if (this.#isUnderWay || !this.#allowance.has(now)) return undefined;
-    for (const isolation of this.#line) {
-      const step = isolation.next(now, seen, isFree);
-      if (step === undefined) continue;
+    for (const [sender, suspect] of this.#suspects) {
+      const next = nextOf(suspect, now, seen, isFree) ?? fresh(freshOf(sender));
+      if (next === undefined) continue;
       // They take turns, so that good spans beside a bad one need not wait for those beside a thousand.
-      this.#line.delete(isolation);
-      this.#line.add(isolation);
+      this.#suspects.delete(sender);
+      this.#suspects.set(sender, suspect);
       this.#isUnderWay = true;
       this.#allowance.take(now);
       this.#goodSince = 0;
-      return { isolation, step };
+      return next;
     }
     return undefined;
   }
@@ -68,11 +101,33 @@ export class Isolations<H> {
     this.#isUnderWay = false;
   }
 
-  /** When one may go by waiting alone; undefined if there is nothing to wait for. */
+  /** When something may change by waiting alone; undefined if there is nothing to wait for. */
   mayGoAt(now: number): number | undefined {
-    if (this.#line.size === 0 || this.#isUnderWay) return undefined;
+    if (this.#suspects.size === 0 || this.#isUnderWay) return undefined;
     if (!this.#allowance.has(now)) return this.#allowance.availableAt(now);
-    const times = [...this.#line].map((isolation) => isolation.nextAt()).filter((at) => at !== undefined);
-    return times.length === 0 ? undefined : Math.min(...times);
+    const times = [...this.#suspects.values()].flatMap(({ isolations, refusedAt }) =>
+      isolations.size === 0
+        ? [refusedAt + SUSPECTED_MS]
+        : [...isolations].map((isolation) => isolation.nextAt() ?? Infinity),
+    );
+    const first = Math.min(...times);
+    return Number.isFinite(first) ? first : undefined;
   }
+}
+
+function nextOf<H>(
+  { isolations }: Suspect<H>,
+  now: number,
+  seen: Seen,
+  isFree: (batch: Batch<H>) => boolean,
+): Next<H> | undefined {
+  for (const isolation of isolations) {
+    const step = isolation.next(now, seen, isFree);
+    if (step !== undefined) return { isolation, step };
+  }
+  return undefined;
+}
+
+function fresh<H>(batch: Batch<H> | undefined): Next<H> | undefined {
+  return batch && { isolation: undefined, fresh: batch };
 }

@@ -9,6 +9,7 @@ import type { Isolation, Seen, Verdict } from './isolation.ts';
 import { Isolations } from './isolations.ts';
 import { newConsignment, RetryLine } from './retry-line.ts';
 import type { Consignment, PauseOf } from './retry-line.ts';
+import { SenderMix } from './sender-mix.ts';
 import type { TraceWindow } from './trace-window.ts';
 
 /** What the next request is for. */
@@ -28,12 +29,17 @@ type Deps = {
 /**
  * All that is to be sent: what is new in the window, what failed and goes again, and pieces of what was refused.
  * Good batches go first; of these what is new and what failed take turns, so that neither keeps the other from going,
- * or from being the trial. Spans of one trace are in one request at a time.
+ * or from being the trial. Where there are several senders, one of which batches are refused is apart: what it sends
+ * goes in batches of its own, with the pieces of those. Spans of one trace are in one request at a time.
  */
 export class Outbox {
   readonly #deps: Deps;
   readonly #retries: RetryLine;
   readonly #isolations = new Isolations<Lease>();
+  readonly #mix = new SenderMix();
+  #apart: readonly string[] = [];
+  /** What was refused with what others had sent, by sender: goes at once. */
+  readonly #parted: Consignment[] = [];
   /** Traces in a request of which other pieces of the same batch may have spans too. */
   readonly #underWay = new Set<TraceId>();
   /** The one request for an isolation that is under way. */
@@ -47,7 +53,7 @@ export class Outbox {
 
   /** More than goes. */
   get hasMore(): boolean {
-    return !this.#retries.isEmpty || this.#deps.window.hasFullBatch;
+    return !this.#retries.isEmpty || this.#parted.length > 0 || this.#deps.window.hasFullBatch;
   }
 
   /** Refused batches of which the bad spans are looked for. */
@@ -60,9 +66,10 @@ export class Outbox {
    * @param isIdle nothing is under way that might settle the oldest records yet
    */
   next(now: number, isIdle: boolean, seen: Seen): Work | undefined {
+    this.#setApart(now);
     const isPieceFirst = this.#isolations.isTurn;
-    const work = (isPieceFirst ? this.#piece(now, seen) : undefined) ?? this.#good(now, isIdle);
-    return work ?? (isPieceFirst ? undefined : this.#piece(now, seen));
+    const work = (isPieceFirst ? this.#piece(now, isIdle, seen) : undefined) ?? this.#good(now, isIdle);
+    return work ?? (isPieceFirst ? undefined : this.#piece(now, isIdle, seen));
   }
 
   ended(work: Work): void {
@@ -102,45 +109,84 @@ export class Outbox {
     }
   }
 
-  isolate(isolation: Isolation<Lease>): void {
-    this.#isolations.add(isolation);
+  /** Looks for the bad spans of a refused batch of this sender. */
+  isolate(sender: string, isolation: Isolation<Lease>, now: number): void {
+    this.#isolations.add(sender, isolation, now);
+  }
+
+  /** Sends parts of a refused batch by themselves, each of some of its senders. */
+  part(batches: readonly Batch<Lease>[], attempts: number): void {
+    for (const batch of batches) this.#parted.push(newConsignment(batch, { isPiece: true, attempts }));
+  }
+
+  /** Spans of this sender enter the window. */
+  came(sender: string, now: number): void {
+    this.#mix.came(sender, now);
+  }
+
+  /** Senders that are apart. */
+  get apart(): readonly string[] {
+    return this.#apart;
   }
 
   /** Refused batches of which all is known, with what was kept back of them. */
   takeIsolated(): [Isolation<Lease>, Verdict<Lease>[]][] {
-    const done = [...this.#isolations].filter(({ isDone }) => isDone);
-    for (const isolation of done) this.#isolations.remove(isolation);
-    return done.map((isolation) => [isolation, isolation.end()]);
+    return this.#isolations.takeDone().map((isolation) => [isolation, isolation.end()]);
+  }
+
+  #setApart(now: number): void {
+    const { window } = this.#deps;
+    const apart = this.#isolations.suspects(now).filter((sender) => this.#mix.hasOthers(sender, now));
+    for (const sender of this.#apart) if (!apart.includes(sender)) window.setApart(sender, false);
+    for (const sender of apart) window.setApart(sender, true);
+    this.#apart = apart;
   }
 
   #good(now: number, isIdle: boolean): Work | undefined {
-    const { window, intake, sizing } = this.#deps;
     const fresh = () => {
-      window.limitBatches(sizing.limits);
-      const batch = window.take({
-        now: Date.now(),
-        atTail: intake.isAtTail,
-        isStuck: intake.isStuck && isIdle,
-      });
+      const batch = this.#fresh(isIdle);
       return batch && newConsignment(batch);
     };
     const again = () => this.#retries.takeDue(now, (one) => this.#mayGo(one));
-    this.#isTurnOfRetries = !this.#isTurnOfRetries;
-    const consignment = this.#isTurnOfRetries ? (again() ?? fresh()) : (fresh() ?? again());
+    const parted = this.#takeParted();
+    if (parted === undefined) this.#isTurnOfRetries = !this.#isTurnOfRetries;
+    const consignment = parted ?? (this.#isTurnOfRetries ? (again() ?? fresh()) : (fresh() ?? again()));
     if (consignment === undefined) return undefined;
     this.#isolations.goodBegan();
     return this.#begin(consignment);
   }
 
-  #piece(now: number, seen: Seen): Work | undefined {
-    const next = this.#isolations.begin(now, seen, (batch) => this.#isFree(batch));
+  /** @param only of this sender, which is apart; without it, of all that are not */
+  #fresh(isIdle: boolean, only?: string): Batch<Lease> | undefined {
+    const { window, intake, sizing } = this.#deps;
+    window.limitBatches(sizing.limits);
+    return window.take({
+      now: Date.now(),
+      atTail: intake.isAtTail,
+      isStuck: intake.isStuck && isIdle,
+      only,
+    });
+  }
+
+  #takeParted(): Consignment | undefined {
+    const index = this.#parted.findIndex((one) => this.#mayGo(one));
+    return index === -1 ? undefined : this.#parted.splice(index, 1)[0];
+  }
+
+  #piece(now: number, isIdle: boolean, seen: Seen): Work | undefined {
+    const freshOf = (sender: string) =>
+      this.#apart.includes(sender) ? this.#fresh(isIdle, sender) : undefined;
+    const next = this.#isolations.begin(now, seen, (batch) => this.#isFree(batch), freshOf);
     if (next === undefined) return undefined;
-    const { isolation, step } = next;
-    if (step.kind === 'probe') {
-      this.#extra = step;
+    if (next.isolation === undefined) {
+      this.#extra = this.#begin(newConsignment(next.fresh));
+    } else if (next.step.kind === 'probe') {
+      this.#extra = next.step;
     } else {
-      const { batch, attempts } = step.piece;
-      this.#extra = this.#begin(newConsignment(batch, { isPiece: true, isolation, attempts }));
+      const { batch, attempts } = next.step.piece;
+      this.#extra = this.#begin(
+        newConsignment(batch, { isPiece: true, isolation: next.isolation, attempts }),
+      );
     }
     return this.#extra;
   }

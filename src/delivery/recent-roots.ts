@@ -1,7 +1,10 @@
 import type { TraceId } from '../otlp/record.ts';
+import { LinkedList } from './linked-list.ts';
 
-/** About 15 MiB of them. */
+/** About 25 MiB of them. */
 const MOST_ROOTS = 100_000;
+
+type Root = { readonly key: string; readonly at: number };
 
 /**
  * Traces whose root has come lately, by target. What comes of them afterwards, as from a service that exports more
@@ -9,8 +12,13 @@ const MOST_ROOTS = 100_000;
  */
 export class RecentRoots {
   readonly #keptMs: number;
-  /** When the root came, oldest first. */
-  readonly #seen = new Map<string, number>();
+  readonly #latest = new Map<string, Root>();
+  /**
+   * As they came, with those that have come again since. Not read off the map: a map walks over all that was deleted
+   * before its first entry, so that each root would cost as much as there were before it.
+   */
+  readonly #order = new LinkedList<Root>();
+  #count = 0;
 
   /** @param keptMs how long a root is remembered, in ms of the times that are given */
   constructor(keptMs: number) {
@@ -18,19 +26,21 @@ export class RecentRoots {
   }
 
   add(targetKey: string, traceId: TraceId, now: number): void {
-    const key = keyOf(targetKey, traceId);
-    // To the end of the order.
-    this.#seen.delete(key);
-    this.#seen.set(key, now);
-    for (const [oldest, since] of this.#seen) {
-      if (this.#isKept(since, now) && this.#seen.size <= MOST_ROOTS) return;
-      this.#seen.delete(oldest);
+    const root = { key: keyOf(targetKey, traceId), at: now };
+    this.#latest.set(root.key, root);
+    this.#order.push(root);
+    this.#count++;
+    for (let oldest = this.#order.first?.value; oldest !== undefined; oldest = this.#order.first?.value) {
+      if (this.#isKept(oldest.at, now) && this.#count <= MOST_ROOTS) return;
+      this.#order.shift();
+      this.#count--;
+      if (this.#latest.get(oldest.key) === oldest) this.#latest.delete(oldest.key);
     }
   }
 
   has(targetKey: string, traceId: TraceId, now: number): boolean {
-    const since = this.#seen.get(keyOf(targetKey, traceId));
-    return since !== undefined && this.#isKept(since, now);
+    const root = this.#latest.get(keyOf(targetKey, traceId));
+    return root !== undefined && this.#isKept(root.at, now);
   }
 
   #isKept(since: number, now: number): boolean {

@@ -5,6 +5,7 @@ import { BatchDraft, weightOf } from './batch.ts';
 import type { Batch, BatchLimits, HeldRecord, Piece } from './batch.ts';
 import { LinkedList } from './linked-list.ts';
 import type { Link } from './linked-list.ts';
+import { ReadyTraces } from './ready-traces.ts';
 import { RecentRoots } from './recent-roots.ts';
 
 export type WindowLimits = BatchLimits & {
@@ -14,21 +15,28 @@ export type WindowLimits = BatchLimits & {
   readonly windowSize: number;
 };
 
-/** A record to be put into the window. It has at least one span. */
+/** A record to be put into the window, or a part of one. It has at least one span. */
 export type WindowEntry<H> = {
   readonly handle: H;
+  readonly sender: string;
   readonly target: ResolvedTarget;
   readonly payload: Uint8Array;
   /** As `indexSpans` gives them. */
   readonly spans: readonly SpanSlice[];
   /** Milliseconds since the Unix epoch. */
   readonly receivedAt: number;
+  /** Records that came after it are in the window already: its time says nothing of the clock. */
+  readonly isBehind?: boolean;
 };
 
 /** The spans of one trace for one target that have not gone yet. */
 type Gathering<H> = {
   readonly traceId: TraceId;
-  readonly line: TargetLine<H>;
+  readonly target: ResolvedTarget;
+  /** Whose span was the first of them; its turn it is when they go. */
+  readonly sender: string;
+  /** The key of the gatherings that it is one of. */
+  readonly group: string;
   readonly firstReceivedAt: number;
   readonly pieces: LinkedList<Piece<H>>;
   spans: number;
@@ -39,10 +47,10 @@ type Gathering<H> = {
   link: Link<Gathering<H>> | undefined;
 };
 
-type TargetLine<H> = {
-  readonly target: ResolvedTarget;
-  readonly gatherings: Map<TraceId, Gathering<H>>;
-  readonly ready: LinkedList<Gathering<H>>;
+/** What the spans of a record have in common when they come. */
+type Arrival<H> = Pick<Gathering<H>, 'group' | 'target'> & {
+  readonly held: HeldRecord<H>;
+  readonly receivedAt: number;
 };
 
 /**
@@ -58,16 +66,15 @@ type TargetLine<H> = {
 export class TraceWindow<H> {
   readonly #limits: WindowLimits;
   #batchLimits: BatchLimits;
-  readonly #lines = new Map<string, TargetLine<H>>();
+  /** By target, and trace; what a sender sends while it is apart is gathered by itself. */
+  readonly #gatherings = new Map<string, Map<TraceId, Gathering<H>>>();
   readonly #waiting = new LinkedList<Gathering<H>>();
-  /** Lines with a ready trace; the first has the next turn. */
-  readonly #readyLines = new Set<TargetLine<H>>();
+  readonly #ready = new ReadyTraces<Gathering<H>>();
   /** Traces in a batch: how many spans of them, and the gatherings that wait until those are settled. */
   readonly #busy = new Map<TraceId, { out: number; readonly parked: Gathering<H>[] }>();
   readonly #roots: RecentRoots;
-  #readySpans = 0;
-  #readyBytes = 0;
   #weight = 0;
+  readonly #weightOf = new Map<string, number>();
   #records = 0;
   #eventTime = Number.NEGATIVE_INFINITY;
 
@@ -87,10 +94,23 @@ export class TraceWindow<H> {
     return this.#weight >= this.#limits.windowSize;
   }
 
-  /** A whole request's worth of ready traces waits. */
+  get isHalfFull(): boolean {
+    return this.#weight >= this.#limits.windowSize / 2;
+  }
+
+  /** The part of `bytes` that is of this sender. */
+  bytesOf(sender: string): number {
+    return this.#weightOf.get(sender) ?? 0;
+  }
+
+  /** A whole request's worth of ready traces waits, without those of senders that are apart. */
   get hasFullBatch(): boolean {
-    const { maxBatchSpans, maxBatchSize } = this.#batchLimits;
-    return this.#readySpans >= maxBatchSpans || this.#readyBytes >= maxBatchSize;
+    return this.#ready.isWorth(this.#batchLimits);
+  }
+
+  /** From now on ready traces of this sender go only when they are taken by its name; or no longer so. */
+  setApart(sender: string, isApart: boolean): void {
+    this.#ready.setApart(sender, isApart);
   }
 
   /** From the next batch on, in place of the limits it was made with. */
@@ -99,11 +119,12 @@ export class TraceWindow<H> {
   }
 
   add(entry: WindowEntry<H>): void {
-    const { handle, target, payload, spans, receivedAt } = entry;
+    const { handle, sender, target, payload, spans, receivedAt, isBehind = false } = entry;
     if (spans.length === 0) throw new Error('a record without spans would stay in the window for ever');
     const spanBytes = spans.reduce((sum, span) => sum + span.bytes, 0);
     const held = {
       handle,
+      sender,
       payload,
       spans,
       envelope: payload.byteLength - spanBytes,
@@ -112,34 +133,35 @@ export class TraceWindow<H> {
       pieces: 0,
     };
     // Far behind what was read before means that the clock was set back; requests that overtook each other are not.
-    const clockWentBack = receivedAt < this.#eventTime - this.#limits.traceWaitMs;
+    const clockWentBack = !isBehind && receivedAt < this.#eventTime - this.#limits.traceWaitMs;
     this.#eventTime = clockWentBack ? receivedAt : Math.max(this.#eventTime, receivedAt);
-    const line = this.#lineOf(target);
-    for (const [spanIndex, span] of spans.entries()) this.#gather(line, held, spanIndex, span, receivedAt);
-    this.#weight += weightOf(held);
+    const group = this.#ready.isApart(sender) ? `${target.key} ${sender}` : target.key;
+    for (const [spanIndex, span] of spans.entries())
+      this.#gather({ group, target, held, receivedAt }, spanIndex, span);
+    this.#weigh(sender, weightOf(held));
   }
 
   /**
-   * The next batch: whole ready traces of one target, oldest first, within the limits. A trace larger than a request
-   * goes part by part, in order. A single span over the size limit goes alone. Targets take turns.
-   * The traces in it are busy until their spans are settled. `undefined`: nothing is ready.
+   * The next batch: whole ready traces of one target, those of a sender oldest first, within the limits. A trace larger
+   * than a request goes part by part, in order. A single span over the size limit goes alone. Targets take turns, and
+   * senders do. The traces in it are busy until their spans are settled. `undefined`: nothing is ready.
    *
    * @param at.now milliseconds since the Unix epoch
    * @param at.atTail all that could be added was added, so that waiting by the clock is fair
    * @param at.isStuck nothing is added until the oldest records are settled: as in a full window
+   * @param at.only what is ready of this sender, which is apart; without it, of all that are not
    */
   take(at: {
     readonly now: number;
     readonly atTail: boolean;
     readonly isStuck?: boolean;
+    readonly only?: string | undefined;
   }): Batch<H> | undefined {
     this.#ripen(at.now, at.atTail, this.isFull || at.isStuck === true);
-    for (const line of this.#readyLines) {
-      const draft = this.#fill(line);
-      // Off the set and on again: its next turn comes after those of the others.
-      this.#readyLines.delete(line);
-      if (line.ready.first !== undefined) this.#readyLines.add(line);
-      if (!draft.isEmpty) return draft.finish(line.target);
+    for (const target of [...this.#ready.targets(at.only)]) {
+      const draft = this.#fill(target, at.only);
+      this.#ready.endTurn(target);
+      if (!draft.isEmpty) return draft.finish(target);
     }
     return undefined;
   }
@@ -162,7 +184,7 @@ export class TraceWindow<H> {
     for (const { held, spanIndexes } of parts) {
       held.open -= spanIndexes.length;
       if (held.open > 0) continue;
-      this.#weight -= weightOf(held);
+      this.#weigh(held.sender, -weightOf(held));
       settled.push(held.handle);
     }
     return settled;
@@ -174,29 +196,19 @@ export class TraceWindow<H> {
     return first && first.firstReceivedAt + this.#limits.traceWaitMs;
   }
 
-  #lineOf(target: ResolvedTarget): TargetLine<H> {
-    let line = this.#lines.get(target.key);
-    if (line === undefined) {
-      line = { target, gatherings: new Map(), ready: new LinkedList() };
-      this.#lines.set(target.key, line);
-    }
-    return line;
-  }
-
-  #gather(
-    line: TargetLine<H>,
-    held: HeldRecord<H>,
-    spanIndex: number,
-    span: SpanSlice,
-    receivedAt: number,
-  ): void {
-    let gathering = line.gatherings.get(span.traceId);
-    let isComplete = span.isRoot;
+  #gather(of: Arrival<H>, spanIndex: number, { traceId, isRoot, bytes }: SpanSlice): void {
+    const { group, target, held, receivedAt } = of;
+    let gatherings = this.#gatherings.get(group);
+    if (gatherings === undefined) this.#gatherings.set(group, (gatherings = new Map()));
+    let gathering = gatherings.get(traceId);
+    let isComplete = isRoot;
     if (gathering === undefined) {
-      isComplete ||= this.#roots.has(line.target.key, span.traceId, this.#eventTime);
+      isComplete ||= this.#roots.has(target.key, traceId, this.#eventTime);
       gathering = {
-        traceId: span.traceId,
-        line,
+        traceId,
+        target,
+        sender: held.sender,
+        group,
         firstReceivedAt: receivedAt,
         pieces: new LinkedList(),
         spans: 0,
@@ -205,7 +217,7 @@ export class TraceWindow<H> {
         link: undefined,
       };
       gathering.link = this.#waiting.push(gathering);
-      line.gatherings.set(span.traceId, gathering);
+      gatherings.set(traceId, gathering);
     }
     const last = gathering.pieces.last?.value;
     if (last?.held === held) {
@@ -215,14 +227,17 @@ export class TraceWindow<H> {
       held.pieces++;
     }
     gathering.spans++;
-    gathering.bytes += span.bytes;
-    if (span.isRoot) this.#roots.add(line.target.key, span.traceId, this.#eventTime);
-    if (gathering.place === 'ready') {
-      this.#readySpans++;
-      this.#readyBytes += span.bytes;
-    } else if (gathering.place === 'waiting' && isComplete) {
-      this.#makeReady(gathering);
-    }
+    gathering.bytes += bytes;
+    if (isRoot) this.#roots.add(target.key, traceId, this.#eventTime);
+    if (gathering.place === 'ready') this.#ready.grew(gathering, bytes);
+    else if (gathering.place === 'waiting' && isComplete) this.#makeReady(gathering);
+  }
+
+  #weigh(sender: string, weight: number): void {
+    this.#weight += weight;
+    const sum = this.bytesOf(sender) + weight;
+    if (sum === 0) this.#weightOf.delete(sender);
+    else this.#weightOf.set(sender, sum);
   }
 
   /** Makes ready what has waited long enough, and in a full window enough of the oldest for a whole batch. */
@@ -250,16 +265,13 @@ export class TraceWindow<H> {
       return;
     }
     gathering.place = 'ready';
-    gathering.line.ready.push(gathering);
-    this.#readyLines.add(gathering.line);
-    this.#readySpans += gathering.spans;
-    this.#readyBytes += gathering.bytes;
+    this.#ready.add(gathering);
   }
 
-  #fill(line: TargetLine<H>): BatchDraft<H> {
+  #fill(target: ResolvedTarget, only: string | undefined): BatchDraft<H> {
     const draft = new BatchDraft<H>(this.#batchLimits);
     while (!draft.isFull) {
-      const gathering = line.ready.first?.value;
+      const gathering = this.#ready.first(target, only);
       if (gathering === undefined) break;
       // Busy, though it was not when it became ready: the trace has gone to another target since.
       const isBusy = this.#busy.has(gathering.traceId);
@@ -267,16 +279,16 @@ export class TraceWindow<H> {
       const isWhole = count === gathering.spans;
       if (!isWhole && !isBusy && !draft.isEmpty) break;
 
-      line.ready.shift();
-      this.#readySpans -= gathering.spans;
-      this.#readyBytes -= gathering.bytes;
+      this.#ready.take(target, only);
       if (isBusy) {
         this.#makeReady(gathering);
         continue;
       }
       this.#busy.set(gathering.traceId, { out: count, parked: [] });
+      const before = draft.size;
       gathering.bytes -= draft.move(gathering.traceId, gathering.pieces, count);
       gathering.spans -= count;
+      this.#ready.sent(target, gathering.sender, draft.size - before);
       if (isWhole) {
         this.#forget(gathering);
       } else {
@@ -288,8 +300,9 @@ export class TraceWindow<H> {
     return draft;
   }
 
-  #forget({ line, traceId }: Gathering<H>): void {
-    line.gatherings.delete(traceId);
-    if (line.gatherings.size === 0) this.#lines.delete(line.target.key);
+  #forget({ group, traceId }: Gathering<H>): void {
+    const gatherings = this.#gatherings.get(group);
+    gatherings?.delete(traceId);
+    if (gatherings?.size === 0) this.#gatherings.delete(group);
   }
 }

@@ -1,26 +1,5 @@
-import type { TraceId } from './record.ts';
 import { add, headerOf, SPANS, Walker, WAY_TO_SPANS } from './walker.ts';
 import type { Pieces } from './walker.ts';
-import { LEN } from './wire-reader.ts';
-
-/** One span of a payload, in wire order. */
-export type SpanSlice = {
-  readonly traceId: TraceId;
-  /** Whether its parent span id is empty or all zero. */
-  readonly isRoot: boolean;
-  /** Bytes that the span takes in its payload: tag, length and content. */
-  readonly bytes: number;
-};
-
-const TRACE_ID_TAG = (1 << 3) | LEN;
-const PARENT_SPAN_ID_TAG = (4 << 3) | LEN;
-
-/** The spans of a payload that `scanTraces` has passed, in wire order. Throws on other bytes. */
-export function indexSpans(payload: Uint8Array): SpanSlice[] {
-  const indexer = new Indexer(payload);
-  indexer.message(0, payload.length);
-  return indexer.spans;
-}
 
 /**
  * A request with only the spans that `keep` picks by their position in wire order, made of slices of a payload
@@ -32,61 +11,6 @@ export function cutSpans(payload: Uint8Array, keep: (spanIndex: number) => boole
   const cutter = new Cutter(payload, keep);
   const { pieces, length } = cutter.message(0, payload.length);
   return length === payload.length ? payload : Buffer.concat(pieces, length);
-}
-
-class Indexer extends Walker {
-  readonly spans: SpanSlice[] = [];
-  #idAt = 0;
-  #idLength = 0;
-  #id: TraceId = '';
-
-  message(level: number, end: number): void {
-    const { reader } = this;
-    while (reader.pos < end) {
-      const at = reader.pos;
-      const tag = this.tag(end);
-      if (tag !== WAY_TO_SPANS[level]) {
-        this.skip(tag, end);
-        continue;
-      }
-      const length = this.length(end);
-      if (level === SPANS) this.#span(at, reader.pos + length);
-      else this.message(level + 1, reader.pos + length);
-    }
-  }
-
-  #span(start: number, end: number): void {
-    const { reader } = this;
-    let traceIdAt = 0;
-    let traceIdLength = 0;
-    let isRoot = true;
-    while (reader.pos < end) {
-      const tag = this.tag(end);
-      if (tag === TRACE_ID_TAG) {
-        traceIdLength = this.length(end);
-        traceIdAt = reader.pos;
-        reader.pos += traceIdLength;
-      } else if (tag === PARENT_SPAN_ID_TAG) {
-        const parentEnd = this.length(end) + reader.pos;
-        isRoot = true;
-        while (reader.pos < parentEnd) if (reader.bytes[reader.pos++] !== 0) isRoot = false;
-      } else {
-        this.skip(tag, end);
-      }
-    }
-    this.spans.push({ traceId: this.#traceId(traceIdAt, traceIdLength), isRoot, bytes: end - start });
-  }
-
-  /** In hex. Neighbours mostly share their trace, so the last string is used again where it fits. */
-  #traceId(at: number, length: number): TraceId {
-    const { bytes } = this.reader;
-    let same = length === this.#idLength;
-    for (let i = 0; same && i < length; i++) same = bytes[at + i] === bytes[this.#idAt + i];
-    if (!same) this.#id = Buffer.from(bytes.buffer, bytes.byteOffset + at, length).toString('hex');
-    this.#idAt = at;
-    this.#idLength = length;
-    return this.#id;
-  }
 }
 
 type Kept = Pieces & { spans: number };

@@ -14,7 +14,9 @@ import {
   TRACE_ID,
 } from './wire-table.ts';
 
-export { cutSpans, indexSpans, type SpanSlice } from './cut.ts';
+export { cutSpans } from './cut.ts';
+export { indexSpans, type SpanSlice } from './span-index.ts';
+export { splitSpans, type PayloadPart } from './split.ts';
 
 export type ScanResult =
   /**

@@ -21,6 +21,7 @@ export function batchOf(spansOfTraces: readonly number[]): Batch<string> {
     const payload = encode([{ name: `service ${record}`, scopes: [{ name: 'lib', spans: mine }] }]);
     window.add({
       handle: `record ${record}`,
+      sender: 'agent',
       target: { key: 'a', description: 'experiment a' },
       payload,
       spans: indexSpans(payload),

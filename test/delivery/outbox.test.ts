@@ -25,6 +25,7 @@ function outboxOf(good: number) {
     const record = recordOf([{ trace: 1000 + trace, isRoot: true }]);
     window.add({
       handle: { record, done: () => {}, settle: () => {} },
+      sender: record.sender,
       target: { key: 'a', description: 'experiment a' },
       payload: record.payload,
       spans: indexSpans(record.payload),
@@ -49,7 +50,7 @@ const isPiece = (work: Work | undefined) =>
 describe('pieces of refused batches', () => {
   test('go after three good batches, and at once where there is none', () => {
     const outbox = outboxOf(4);
-    outbox.isolate(isolationOf(8));
+    outbox.isolate('agent', isolationOf(8), 0);
     const order = Array.from({ length: 5 }, () => {
       const work = outbox.next(0, true, SEEN);
       if (isPiece(work)) outbox.ended(work as Work);
@@ -57,14 +58,14 @@ describe('pieces of refused batches', () => {
     });
     expect(order).toEqual(['good', 'good', 'good', 'piece', 'good']);
     const idle = outboxOf(0);
-    idle.isolate(isolationOf(8));
+    idle.isolate('agent', isolationOf(8), 0);
     expect(isPiece(idle.next(0, true, SEEN))).toBe(true);
   });
 
   test('are one at a time, also of several batches', () => {
     const outbox = outboxOf(0);
-    outbox.isolate(isolationOf(8));
-    outbox.isolate(isolationOf(8));
+    outbox.isolate('agent', isolationOf(8), 0);
+    outbox.isolate('agent', isolationOf(8), 0);
     const first = outbox.next(0, true, SEEN);
     expect(isPiece(first)).toBe(true);
     expect(outbox.next(0, true, SEEN)).toBeUndefined();
@@ -76,12 +77,12 @@ describe('pieces of refused batches', () => {
     const outbox = outboxOf(0);
     for (let extra = 0; extra < 40; extra++) {
       // Each of another batch: an outcome that is not known holds up its own.
-      outbox.isolate(isolationOf(2));
+      outbox.isolate('agent', isolationOf(2), 0);
       const work = outbox.next(0, true, SEEN);
       expect(isPiece(work)).toBe(true);
       outbox.ended(work as Work);
     }
-    outbox.isolate(isolationOf(2));
+    outbox.isolate('agent', isolationOf(2), 0);
     expect(outbox.next(0, true, SEEN)).toBeUndefined();
     const at = outbox.nextAt(0) ?? 0;
     expect(at).toBeCloseTo(50);
@@ -111,7 +112,7 @@ describe('halves of a batch that took too long', () => {
   test('of a piece hold up what it is a piece of until both are known', () => {
     const outbox = outboxOf(0);
     const isolation = isolationOf(4);
-    outbox.isolate(isolation);
+    outbox.isolate('agent', isolation, 0);
     const work = outbox.next(0, true, SEEN) as Extract<Work, { kind: 'batch' }>;
     outbox.ended(work);
     outbox.retry(work.consignment, PAUSE, true);

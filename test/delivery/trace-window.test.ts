@@ -21,10 +21,17 @@ function windowOf(limits: Partial<WindowLimits> = {}) {
   const window = new TraceWindow<string>({ ...LIMITS, ...limits });
   return {
     window,
-    add(handle: string, at: number, spans: readonly Omit<SpanSpec, 'id'>[], target = 'default') {
+    add(
+      handle: string,
+      at: number,
+      spans: readonly Omit<SpanSpec, 'id'>[],
+      target = 'default',
+      sender = 'agent',
+    ) {
       const { payload } = recordOf(spans);
       const entry = {
         handle,
+        sender,
         target: { key: target, description: target },
         payload,
         spans: indexSpans(payload),
@@ -134,7 +141,14 @@ describe('what a batch is made of', () => {
     ];
     const payload = encode([{ name: 'agent', scopes }]);
     const target = { key: 'a', description: 'a' };
-    window.add({ handle: 'a', target, payload, spans: indexSpans(payload), receivedAt: START });
+    window.add({
+      handle: 'a',
+      sender: 'agent',
+      target,
+      payload,
+      spans: indexSpans(payload),
+      receivedAt: START,
+    });
     expect(window.take({ now: START, atTail: false })?.parts).toMatchObject([{ payload }]);
   });
 
@@ -272,7 +286,7 @@ describe.each([
     const payload = new Uint8Array(0);
     for (let record = 0; record < count; record++) {
       const spans = [{ traceId: traceIdOf(traceOf(record)), isRoot: false, bytes: 0 }];
-      window.add({ handle: record, target, payload, spans, receivedAt: START });
+      window.add({ handle: record, sender: 'agent', target, payload, spans, receivedAt: START });
     }
     let spans = 0;
     let settled = 0;

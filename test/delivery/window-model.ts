@@ -9,14 +9,24 @@ import { decode, encode, traceIdOf } from './support.ts';
 import type { ResourceSpec, SentSpan } from './support.ts';
 
 /** What the model remembers of the spans of a trace for a target that were not taken. */
-type Expected = { ids: number[]; firstReceivedAt: number; hasRoot: boolean };
+type Expected = {
+  readonly target: string;
+  readonly trace: number;
+  /** Who sent the first of them. */
+  readonly sender: string;
+  readonly firstReceivedAt: number;
+  ids: number[];
+  hasRoot: boolean;
+};
 type Shape = { trace: number; isRoot: boolean; long: boolean }[][][];
 type Step =
   | { kind: 'add'; later: number; sender: string; target: string; resources: Shape }
-  | { kind: 'take'; later: number; atTail: boolean }
+  | { kind: 'take'; later: number; atTail: boolean; only: string | undefined }
+  | { kind: 'apart'; sender: string; isApart: boolean }
   | { kind: 'halve'; which: number }
   | { kind: 'release'; which: number };
 
+const SENDERS = ['agent', 'gateway'];
 const oneOf = <T>(...values: T[]) => fc.constantFrom(...values);
 const span = fc.record({ trace: fc.nat(6), isRoot: fc.boolean(), long: oneOf(false, false, false, true) });
 const resources = fc.array(fc.array(fc.array(span, { maxLength: 5 }), { minLength: 1, maxLength: 2 }), {
@@ -27,11 +37,17 @@ export const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({
     kind: fc.constant('add' as const),
     later: oneOf(0, 1, 900),
-    sender: oneOf('agent', 'gateway'),
+    sender: oneOf(...SENDERS),
     target: oneOf('a', 'b'),
     resources,
   }),
-  fc.record({ kind: fc.constant('take' as const), later: oneOf(0, 400), atTail: fc.boolean() }),
+  fc.record({
+    kind: fc.constant('take' as const),
+    later: oneOf(0, 400),
+    atTail: fc.boolean(),
+    only: oneOf(undefined, undefined, ...SENDERS),
+  }),
+  fc.record({ kind: fc.constant('apart' as const), sender: oneOf(...SENDERS), isApart: fc.boolean() }),
   fc.record({ kind: fc.constant('halve' as const), which: fc.nat(10) }),
   fc.record({ kind: fc.constant('release' as const), which: fc.nat(10) }),
 );
@@ -43,7 +59,9 @@ export const step: fc.Arbitrary<Step> = fc.oneof(
 export class WindowModel {
   readonly #limits: WindowLimits;
   readonly #window: TraceWindow<string>;
+  /** By target and trace, and by sender for what it sent while it was apart. */
   readonly #waiting = new Map<string, Expected>();
+  readonly #apart = new Set<string>();
   /** When the last root of a trace for a target came. */
   readonly #rootedAt = new Map<string, number>();
   readonly #facts = new Map<number, string>();
@@ -69,7 +87,12 @@ export class WindowModel {
       this.#add(next);
     } else if (next.kind === 'take') {
       this.#now += next.later;
-      this.#take(next.atTail);
+      // By name only those that are apart are asked for.
+      if (next.only === undefined || this.#apart.has(next.only)) this.#take(next.atTail, next.only);
+    } else if (next.kind === 'apart') {
+      this.#window.setApart(next.sender, next.isApart);
+      if (next.isApart) this.#apart.add(next.sender);
+      else this.#apart.delete(next.sender);
     } else if (next.kind === 'halve') {
       this.#halve(next.which);
     } else {
@@ -81,7 +104,7 @@ export class WindowModel {
   drain(): { spans: number; records: number; bytes: number } {
     this.#now += this.#limits.traceWaitMs;
     do {
-      while (this.#take(true));
+      while (this.#take(true) || [...this.#apart].some((sender) => this.#take(true, sender)));
     } while (this.#release(0));
     return { spans: this.#waiting.size, records: this.#open.size, bytes: this.#window.bytes };
   }
@@ -106,6 +129,7 @@ export class WindowModel {
     const description = `experiment ${target}`;
     this.#window.add({
       handle: record,
+      sender,
       target: { key: target, description },
       payload,
       spans,
@@ -119,28 +143,32 @@ export class WindowModel {
       this.#facts.set(id, facts);
       this.#recordOfSpan.set(id, record);
       this.#open.get(record)?.add(id);
-      const key = `${target} ${trace}`;
+      const rootKey = `${target} ${trace}`;
+      const key = this.#apart.has(sender) ? `${rootKey} ${sender}` : rootKey;
       const expected = this.#waiting.get(key) ?? {
-        ids: [],
+        target,
+        trace,
+        sender,
         firstReceivedAt: this.#now,
-        hasRoot: this.#now - (this.#rootedAt.get(key) ?? -Infinity) <= this.#limits.traceWaitMs,
+        ids: [],
+        hasRoot: this.#now - (this.#rootedAt.get(rootKey) ?? -Infinity) <= this.#limits.traceWaitMs,
       };
       expected.ids.push(id);
       expected.hasRoot ||= roots.has(id);
-      if (roots.has(id)) this.#rootedAt.set(key, this.#now);
+      if (roots.has(id)) this.#rootedAt.set(rootKey, this.#now);
       this.#waiting.set(key, expected);
     }
   }
 
-  #take(atTail: boolean): boolean {
-    const { maxBatchSpans, maxBatchSize } = this.#limits;
+  #take(atTail: boolean, only?: string): boolean {
     if (this.#window.isFull) this.#lastFullAt = this.#now;
     if (atTail) this.#lastTailAt = this.#now;
-    const batch = this.#window.take({ now: this.#now, atTail });
+    const batch = this.#window.take({ now: this.#now, atTail, only });
     const busy = new Set(this.#out.flatMap(({ traces }) => [...traces.keys()]));
     if (batch === undefined) {
       for (const [key, expected] of this.#waiting) {
-        const isBusy = busy.has(traceIdOf(Number(key.split(' ')[1])));
+        if (!this.#mayGo(expected, only)) continue;
+        const isBusy = busy.has(traceIdOf(expected.trace));
         const isReady = this.#isReady(expected) || this.#window.isFull;
         assert(isBusy || !isReady, `${key} was left, though it was ready`);
       }
@@ -148,8 +176,7 @@ export class WindowModel {
     }
     this.#out.push(batch);
     assert(![...batch.traces.keys()].some((id) => busy.has(id)));
-    assert(batch.spanCount <= maxBatchSpans);
-    assert(batch.spanCount === 1 || joined(batch).length <= maxBatchSize);
+    this.#checkLimits(batch);
 
     const sent = decode(joined(batch));
     assert.equal(sent.length, batch.spanCount);
@@ -160,13 +187,28 @@ export class WindowModel {
     );
     for (const { id, facts } of sent) assert.equal(facts, this.#facts.get(id));
     for (const { id } of sent) assert(this.#facts.delete(id), `span ${id} went twice`);
-    for (const traceId of batch.traces.keys()) this.#takeTrace(batch, Number(`0x${traceId}`), sent);
+    for (const traceId of batch.traces.keys()) this.#takeTrace(batch, Number(`0x${traceId}`), sent, only);
     return true;
   }
 
-  #takeTrace(batch: Batch<string>, trace: number, sent: readonly SentSpan[]): void {
-    const key = `${batch.target.key} ${trace}`;
-    const expected = this.#waiting.get(key) as Expected;
+  /** A large envelope may go over the size, but leaves room for no more spans than fit into half of it. */
+  #checkLimits(batch: Batch<string>): void {
+    const { maxBatchSpans, maxBatchSize } = this.#limits;
+    assert(batch.spanCount <= maxBatchSpans);
+    const envelope = Math.max(...batch.parts.map(({ held }) => held.envelope));
+    const most = Math.max(maxBatchSize, envelope + maxBatchSize / 2);
+    assert(batch.spanCount === 1 || joined(batch).length <= most);
+  }
+
+  #mayGo({ sender }: Expected, only: string | undefined): boolean {
+    return only === undefined ? !this.#apart.has(sender) : sender === only;
+  }
+
+  #takeTrace(batch: Batch<string>, trace: number, sent: readonly SentSpan[], only: string | undefined): void {
+    const first = sent.find((one) => one.trace === trace)?.id;
+    const [key, expected] = [...this.#waiting].find(([, { ids }]) => ids[0] === first) as [string, Expected];
+    assert.deepEqual([expected.target, expected.trace], [batch.target.key, trace]);
+    assert(this.#mayGo(expected, only), `${key} went in another's turn`);
     const ids = sent.filter((one) => one.trace === trace).map(({ id }) => id);
     assert.deepEqual(ids, expected.ids.slice(0, ids.length));
     const isReady = this.#isReady(expected) || this.#lastFullAt >= expected.firstReceivedAt;

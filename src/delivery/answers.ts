@@ -76,7 +76,19 @@ export class Answers {
     if (outcome.kind === 'delivered') this.#delivered(consignment, ticket, outcome, about.number);
     else if (outcome.kind === 'refused') this.#refused(consignment, ticket, outcome);
     else this.#failed(consignment, ticket, outcome, isAlive);
-    for (const [isolation, verdicts] of this.#deps.outbox.takeIsolated()) this.#apply(isolation, verdicts);
+    this.#endSearches();
+  }
+
+  /**
+   * Nothing more is read until the oldest records are settled, and these wait for a search that others must not wait for:
+   * what of it is not known becomes dead letters.
+   */
+  giveUpSearches(): void {
+    const { outbox } = this.#deps;
+    for (const sender of outbox.proven) {
+      for (const isolation of outbox.searchesOf(sender)) this.#apply(isolation, isolation.giveUp());
+    }
+    this.#endSearches();
   }
 
   /** To a probe for an isolation. What takes not even nothing is set up wrong, whatever it says of it. */
@@ -209,11 +221,18 @@ export class Answers {
     this.#seen = { ...this.#seen, accepted: Math.max(this.#seen.accepted, number) };
   }
 
+  #endSearches(): void {
+    for (const [isolation, verdicts] of this.#deps.outbox.takeIsolated()) this.#apply(isolation, verdicts);
+  }
+
   #apply(isolation: Isolation<Lease>, verdicts: readonly Verdict<Lease>[]): void {
-    const { settlement } = this.#deps;
+    const { settlement, outbox } = this.#deps;
     for (const verdict of verdicts) {
-      if (verdict.kind === 'guilty') settlement.guilty(verdict.spans);
-      else settlement.isolated(verdict.piece, verdict.outcome, isolation.refusal);
+      if (verdict.kind === 'guilty') {
+        for (const { piece } of verdict.spans)
+          for (const sender of sendersOf(piece.batch)) outbox.isGuilty(sender);
+        settlement.guilty(verdict.spans);
+      } else settlement.isolated(verdict.piece, verdict.outcome, isolation.refusal);
     }
   }
 

@@ -14,6 +14,7 @@ import type { Ticket } from './pacing.ts';
 import { within } from './pause.ts';
 import { Requests } from './requests.ts';
 import { Settlement } from './settlement.ts';
+import { SuspectShares } from './suspect-shares.ts';
 import { TraceWindow } from './trace-window.ts';
 import type { WindowLimits } from './trace-window.ts';
 import { Upstream } from './upstream.ts';
@@ -76,6 +77,8 @@ class Dispatcher {
   readonly #intake: Intake;
   readonly #sizing: BatchSizing;
   readonly #outbox: Outbox;
+  readonly #reader: QueueReader;
+  readonly #shares: SuspectShares;
   readonly #sends: PQueue;
   /** Nothing new is begun. */
   readonly #stopping = new AbortController();
@@ -94,6 +97,8 @@ class Dispatcher {
     const random = Math.random;
     const onProgress = () => this.#pump();
     const window = new TraceWindow<Lease>(options);
+    this.#reader = reader;
+    this.#shares = new SuspectShares(options.windowSize, (sender) => window.bytesOf(sender));
     const sizing = new BatchSizing({
       maxSpans: options.maxBatchSpans,
       maxBytes: options.maxBatchSize,
@@ -113,6 +118,7 @@ class Dispatcher {
       log,
       stopping,
       onArrival: (sender) => outbox.came(sender, performance.now()),
+      isOverShare: (sender) => this.#shares.isOver(sender, outbox.proven),
       onProgress,
     });
     const onSettled = () => {
@@ -121,7 +127,7 @@ class Dispatcher {
     };
     this.#burial = burial;
     this.#intake = intake;
-    const outbox = new Outbox({ window, intake, sizing, random });
+    const outbox = new Outbox({ window, reader, intake, sizing, random });
     const settlement = new Settlement({ destination: name, window, burial, metrics, log, cut, onSettled });
     this.#pacing = pacing;
     this.#sizing = sizing;
@@ -173,6 +179,7 @@ class Dispatcher {
   #pump(): void {
     if (this.#stopping.signal.aborted) return;
     const now = performance.now();
+    this.#spareOthers();
     while (this.#pacing.slots(now) > 0) {
       const work = this.#outbox.next(now, this.#pacing.isIdle, this.#answers.seen);
       if (work === undefined) break;
@@ -185,6 +192,14 @@ class Dispatcher {
       void this.#probe(failedTarget).then(() => this.#pump());
     }
     this.#setTimer(now);
+  }
+
+  /** What takes long, for a search or for its size, must not hold up what others have sent. */
+  #spareOthers(): void {
+    const { apart } = this.#outbox;
+    this.#reader.isPatient = apart.length > 0 || this.#intake.hasLarge;
+    this.#reader.heldSenders = this.#shares.held(apart);
+    if (apart.length > 0 && this.#intake.isStuck) this.#answers.giveUpSearches();
   }
 
   /** For what comes by waiting alone. A timer that is early does no harm: it sets the next. */

@@ -22,6 +22,9 @@ const RECORD_COST = 1024;
 const SPAN_COST = 128;
 const READ_AGAIN_MS = 1000;
 
+const UNTRIED =
+  'not sent: more spans of this sender are refused than can be looked through, and others need the room; mend what it sends, then replay this';
+
 export type IntakeDeps = {
   readonly reader: QueueReader;
   readonly window: TraceWindow<Lease>;
@@ -33,6 +36,8 @@ export type IntakeDeps = {
   readonly stopping: AbortSignal;
   /** Spans of this sender are about to enter the window. */
   readonly onArrival: (sender: string) => void;
+  /** So much of this sender waits for a search that what comes of it cannot be tried. */
+  readonly isOverShare: (sender: string) => boolean;
   /** Something was added to the window, or all there is has been. */
   readonly onProgress: () => void;
 };
@@ -56,6 +61,11 @@ export class Intake {
   /** All that is in the queue was read; of large records some may not be in the window yet. */
   get isAtTail(): boolean {
     return this.#isAtTail;
+  }
+
+  /** A large record is not wholly in the window. */
+  get hasLarge(): boolean {
+    return this.#large.size > 0;
   }
 
   /** Nothing more is read until the oldest records are settled. */
@@ -117,11 +127,15 @@ export class Intake {
     const lease = await this.#next();
     this.#isAtTail = lease === undefined;
     if (lease === undefined || stopping.aborted) return 0;
+    const { payload, sender } = lease.record;
+    if (this.#deps.isOverShare(sender) && this.#deps.burial.trouble === undefined) {
+      if (await this.#bury(lease, UNTRIED)) lease.settle();
+      return costOf({ payload, spans: [] });
+    }
     if (isLarge(lease)) {
       this.#large.add(new LargeRecord(lease));
       return RECORD_COST;
     }
-    const { payload } = lease.record;
     let spans: readonly SpanSlice[] = [];
     await this.#burying(lease, () => {
       spans = indexSpans(payload);

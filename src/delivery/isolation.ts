@@ -131,6 +131,15 @@ export class Isolation<H> {
     return again && this.#send(again.piece, isFree);
   }
 
+  /** All that is not on its way is taken for guilty: there are too many bad spans to find each. */
+  giveUp(): Verdict<H>[] {
+    const reason = `${this.refusal.reason}; this was refused with other spans of the same sender, and not by itself: too many of them are refused to try each alone`;
+    const untried = this.#pending.splice(0).map((piece) => ({ piece, refusal: { ...this.refusal, reason } }));
+    const tried = this.#suspects.splice(0).map(({ piece, refusal }) => ({ piece, refusal }));
+    const spans = [...untried, ...tried];
+    return spans.length === 0 ? [] : [{ kind: 'guilty', spans }];
+  }
+
   /** When it has something to send by waiting alone; undefined if there is nothing to wait for. */
   nextAt(): number | undefined {
     const isWaiting = this.#out.size === 0 && this.#pending.length === 0 && this.#suspects.length > 0;

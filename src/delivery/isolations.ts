@@ -9,7 +9,7 @@ const GOOD_BEFORE_PIECE = 3;
 /** How long after its last refused batch a sender is suspected of sending more such, in ms. */
 const SUSPECTED_MS = 60_000;
 
-type Suspect<H> = { readonly isolations: Set<Isolation<H>>; refusedAt: number };
+type Suspect<H> = { readonly isolations: Set<Isolation<H>>; refusedAt: number; isProven: boolean };
 
 /** The next request: a step of a search, or a fresh batch of a sender that is suspected. */
 type Next<H> =
@@ -42,10 +42,26 @@ export class Isolations<H> {
 
   add(sender: string, isolation: Isolation<H>, now: number): void {
     let suspect = this.#suspects.get(sender);
-    if (suspect === undefined)
-      this.#suspects.set(sender, (suspect = { isolations: new Set(), refusedAt: now }));
+    if (suspect === undefined) {
+      suspect = { isolations: new Set(), refusedAt: now, isProven: false };
+      this.#suspects.set(sender, suspect);
+    }
     suspect.refusedAt = now;
     suspect.isolations.add(isolation);
+  }
+
+  /** A span of this sender is known to be bad. */
+  proven(sender: string): void {
+    const suspect = this.#suspects.get(sender);
+    if (suspect !== undefined) suspect.isProven = true;
+  }
+
+  isProven(sender: string): boolean {
+    return this.#suspects.get(sender)?.isProven === true;
+  }
+
+  ofSender(sender: string): Iterable<Isolation<H>> {
+    return this.#suspects.get(sender)?.isolations ?? [];
   }
 
   /** Removes those of which all is known. */

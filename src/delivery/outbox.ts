@@ -1,6 +1,6 @@
 import type { ResolvedTarget } from '../destinations/destination.ts';
 import type { TraceId } from '../otlp/record.ts';
-import type { Lease } from '../queue/queue.ts';
+import type { Lease, QueueReader } from '../queue/queue.ts';
 import type { Batch } from './batch.ts';
 import type { BatchSizing } from './batch-sizing.ts';
 import { halve } from './divide.ts';
@@ -21,6 +21,7 @@ export type Work =
 type Deps = {
   readonly window: TraceWindow<Lease>;
   readonly sizing: Pick<BatchSizing, 'limits'>;
+  readonly reader: Pick<QueueReader, 'hasOthers'>;
   readonly intake: Pick<Intake, 'isAtTail' | 'isStuck'>;
   /** Values in [0, 1), for jitter. */
   readonly random: () => number;
@@ -36,7 +37,8 @@ export class Outbox {
   readonly #deps: Deps;
   readonly #retries: RetryLine;
   readonly #isolations = new Isolations<Lease>();
-  readonly #mix = new SenderMix();
+  readonly #mix: SenderMix;
+  /** Of several senders those of which batches are refused. */
   #apart: readonly string[] = [];
   /** What was refused with what others had sent, by sender: goes at once. */
   readonly #parted: Consignment[] = [];
@@ -49,6 +51,7 @@ export class Outbox {
   constructor(deps: Deps) {
     this.#deps = deps;
     this.#retries = new RetryLine(deps.random);
+    this.#mix = new SenderMix((sender) => deps.reader.hasOthers(sender));
   }
 
   /** More than goes. */
@@ -124,14 +127,27 @@ export class Outbox {
     this.#mix.came(sender, now);
   }
 
-  /** Senders that are apart. */
-  get apart(): readonly string[] {
-    return this.#apart;
+  /** Senders that are apart, and of which bad spans were found. */
+  get proven(): readonly string[] {
+    return this.#apart.filter((sender) => this.#isolations.isProven(sender));
+  }
+
+  /** A span of this sender is known to be bad. */
+  isGuilty(sender: string): void {
+    this.#isolations.proven(sender);
+  }
+
+  searchesOf(sender: string): Iterable<Isolation<Lease>> {
+    return this.#isolations.ofSender(sender);
   }
 
   /** Refused batches of which all is known, with what was kept back of them. */
   takeIsolated(): [Isolation<Lease>, Verdict<Lease>[]][] {
     return this.#isolations.takeDone().map((isolation) => [isolation, isolation.end()]);
+  }
+
+  get apart(): readonly string[] {
+    return this.#apart;
   }
 
   #setApart(now: number): void {

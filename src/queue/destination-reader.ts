@@ -4,7 +4,7 @@ import { comparePositions } from './log-cursor.ts';
 import type { LogCursor, Position, ReadFrame } from './log-cursor.ts';
 import type { Lease, QueueReader } from './queue.ts';
 import type { SegmentLog } from './segment-log.ts';
-import { spansIn } from './waiting-spans.ts';
+import { sendersOf, spansIn } from './waiting-spans.ts';
 
 /** What is written of a record beside its payload. */
 export type RecordMeta = {
@@ -24,12 +24,17 @@ type OpenFrame = {
 
 const READ_AGAIN_MS = 1000;
 
+/** A patient reader hands out so many times as much. */
+const PATIENCE = 16;
+
 /** Positions are saved before their time when this share of what a crash may bring again was settled. */
 const SAVE_AT_SHARE = 1 / 4;
 
 /** One destination's way through the log: hands out its records, knows how far all of them are settled. */
 export class DestinationReader implements QueueReader {
   readonly destination: string;
+  isPatient = false;
+  heldSenders: ReadonlySet<string> = new Set();
   readonly #cursor: LogCursor<RecordMeta>;
   #readUpTo: Position;
   readonly #log: SegmentLog<RecordMeta>;
@@ -93,7 +98,16 @@ export class DestinationReader implements QueueReader {
   }
 
   get isHeldBack(): boolean {
-    return this.#repeatedBytes >= this.#maxRepeatedBytes;
+    return this.#repeatedBytes >= this.#maxRepeatedBytes * (this.isPatient ? PATIENCE : 1);
+  }
+
+  hasOthers(sender: string): boolean {
+    const { segment } = this.#cursor.position;
+    for (const { id, tally } of this.#log.segments) {
+      if (id < segment) continue;
+      for (const [name] of sendersOf(tally)) if (name !== sender) return true;
+    }
+    return false;
   }
 
   get isStuck(): boolean {

@@ -8,7 +8,8 @@ export interface Queue {
   /**
    * Resolves after the fdatasync that covers the records; one append is all or nothing.
    * `full`: nothing was taken, the size limit is reached. `over_share`: nothing was taken, the queue is nearly full
-   * and the sender has its fair share of it. `sender_held`: nothing was taken, the sender has too many dead letters.
+   * and the sender has its fair share of it. `sender_held`: nothing was taken, the sender has too many dead letters, or
+   * too much of it is looked through for spans that were refused.
    * `failed`: nothing was taken, the disk does not take writes. A record may
    * still come to a reader after `failed`: it was never promised. All records of one append are of one sender.
    */
@@ -32,6 +33,15 @@ export interface QueueReader {
   readonly isHeldBack: boolean;
   /** Held back, and the position is saved: only by settling the oldest records it goes on. */
   readonly isStuck: boolean;
+  /**
+   * Set where the oldest records take long for a reason of their own: more may be handed out behind them then, so that
+   * they do not hold up what comes after them, and more comes again after a crash.
+   */
+  isPatient: boolean;
+  /** Whether there are records of others than this sender in what was not read yet, or was read last. */
+  hasOthers(sender: string): boolean;
+  /** Senders of which so much is looked through for this destination that the queue takes nothing new from them. */
+  heldSenders: ReadonlySet<string>;
   /**
    * Resolves when `next` may have something new, or may be called again after having been held back; also when the
    * queue closes, or the signal aborts.
@@ -71,7 +81,7 @@ export type QueueStatus = {
   >;
   /** Spans that are kept for destinations which are not in the configuration, by destination. */
   readonly unconfigured: Readonly<Record<string, number>>;
-  /** Senders with so many dead letters that nothing new is taken from them. */
+  /** Senders with so many dead letters, or spans that are looked through, that nothing new is taken from them. */
   readonly heldSenders: readonly string[];
 };
 

@@ -176,7 +176,12 @@ class SegmentQueue implements Queue {
   }
 
   async append(records: readonly TraceRecord[]): Promise<AppendOutcome> {
-    return this.#admission.isHeld(records[0]?.sender ?? '') ? 'sender_held' : this.#append(records);
+    return this.#isHeld(records[0]?.sender ?? '') ? 'sender_held' : this.#append(records);
+  }
+
+  #isHeld(sender: string): boolean {
+    for (const [, { reader }] of this.#parts.readers) if (reader.heldSenders.has(sender)) return true;
+    return this.#admission.isHeld(sender);
   }
 
   /** Also of senders that are held. */
@@ -206,6 +211,7 @@ class SegmentQueue implements Queue {
       name,
       { waitingSpans: reader.waitingSpans, recoveredSpans, oldestReceivedAt: reader.oldestReceivedAt },
     ]);
+    const held = [...readers].flatMap(([, { reader }]) => [...reader.heldSenders]);
     return {
       canAppend: this.#canAppend,
       reason: this.#reason,
@@ -214,7 +220,7 @@ class SegmentQueue implements Queue {
       segments: log.segments.length,
       destinations: Object.fromEntries(destinations) as QueueStatus['destinations'],
       unconfigured: readers.unconfigured.waitingSpans,
-      heldSenders: this.#parts.deadLetters.heldSenders,
+      heldSenders: [...new Set([...this.#parts.deadLetters.heldSenders, ...held])],
     };
   }
 

@@ -33,7 +33,13 @@ function outboxOf(good: number) {
     });
   }
   const sizing = { limits: LIMITS };
-  return new Outbox({ window, sizing, intake: { isAtTail: true, isStuck: false }, random: () => 0 });
+  return new Outbox({
+    window,
+    sizing,
+    reader: { hasOthers: () => false },
+    intake: { isAtTail: true, isStuck: false },
+    random: () => 0,
+  });
 }
 
 /** A refused batch of so many traces, whose pieces are to be sent. */

@@ -94,6 +94,8 @@ export function routeOf(name: string): RouteTarget {
 export class MemoryQueue implements QueueReader {
   readonly settled: TraceRecord[] = [];
   isHeldBack = false;
+  isPatient = false;
+  heldSenders: ReadonlySet<string> = new Set();
   get isStuck(): boolean {
     return this.isHeldBack;
   }
@@ -101,6 +103,10 @@ export class MemoryQueue implements QueueReader {
   doneSpans = 0;
   readonly #records: TraceRecord[] = [];
   #more = Promise.withResolvers<void>();
+
+  hasOthers(sender: string): boolean {
+    return this.#records.some((record) => record.sender !== sender);
+  }
 
   get unread(): number {
     return this.#records.length;

@@ -203,6 +203,47 @@ describe('what a batch is made of', () => {
     expect(sizes[3]).toBeGreaterThan(5000);
   });
 
+  test('traces that share a large resource share requests, also where it is larger than a request', () => {
+    const { window, take } = windowOf({ maxBatchSize: 2000 });
+    const spans = Array.from({ length: 40 }, (_, id) => ({ id, trace: id, isRoot: true }));
+    const payload = encode([{ name: 'x'.repeat(5000), scopes: [{ name: 'lib', spans }] }]);
+    const target = { key: 'a', description: 'a' };
+    const indexed = indexSpans(payload);
+    window.add({ handle: 'a', sender: 'agent', target, payload, spans: indexed, receivedAt: START });
+    const counts: number[] = [];
+    for (let batch = take(); batch !== undefined; batch = take()) counts.push(batch.spanCount);
+    const fit = Math.floor(1000 / indexed[0]!.bytes);
+    expect(counts.slice(0, -1)).toEqual(counts.slice(0, -1).map(() => fit));
+    expect(counts.reduce((sum, count) => sum + count)).toBe(40);
+  });
+
+  test('a sender whose requests cost much takes no more than its turns', () => {
+    const { add, take } = windowOf({ maxBatchSize: 50_000 });
+    for (let trace = 0; trace < 20; trace++) {
+      add(`large ${trace}`, 0, [{ trace, isRoot: true, name: 'x'.repeat(60_000) }], 'default', 'large');
+    }
+    for (let trace = 100; trace < 120; trace++)
+      add(`${trace}`, 0, [{ trace, isRoot: true }], 'default', 'small');
+    const batches = Array.from({ length: 4 }, () => tracesOf(take()) ?? []);
+    expect(batches.flat().filter((trace) => trace >= 100)).toHaveLength(20);
+  });
+
+  test('what is ready of a sender that is apart goes by its name alone, with nothing of others', () => {
+    const { window, add, take } = windowOf({ maxBatchSpans: 2 });
+    add('a', 0, [{ trace: 1, isRoot: true }], 'default', 'apart');
+    add('b', 0, [{ trace: 2, isRoot: true }]);
+    window.setApart('apart', true);
+    expect(window.hasFullBatch).toBe(false);
+    // Of one trace, but each has its own.
+    add('c', 0, [{ trace: 3 }], 'default', 'apart');
+    add('d', 0, [{ trace: 3, isRoot: true }]);
+    expect(tracesOf(take())).toEqual([2, 3]);
+    expect(take()).toBeUndefined();
+    const batch = window.take({ now: START, atTail: false, only: 'apart' });
+    expect(tracesOf(batch)).toEqual([1]);
+    window.setApart('apart', false);
+  });
+
   test('targets are never mixed, and take turns', () => {
     const { add, take } = windowOf({ maxBatchSpans: 1 });
     for (const trace of [1, 2, 3]) add(`a${trace}`, 0, [{ trace, isRoot: true }], 'a');
@@ -276,21 +317,24 @@ describe('limits', () => {
 
 // So many that anything quadratic would run for minutes.
 describe.each([
-  ['many traces of one span', (span: number) => span],
-  ['one trace of many spans', () => 1],
-])('%s', (_name, traceOf) => {
+  ['many traces of one span', (span: number) => span, false],
+  ['many traces of one span, a root', (span: number) => span, true],
+  ['one trace of many spans', () => 1, false],
+])('%s', (_name, traceOf, isRoot) => {
   test('pass through', { timeout: 60_000 }, () => {
     const count = 200_000;
     const window = new TraceWindow<number>({ ...LIMITS, maxBatchSpans: 100, windowSize: Number.MAX_VALUE });
     const target = { key: 'a', description: 'a' };
     const payload = new Uint8Array(0);
     for (let record = 0; record < count; record++) {
-      const spans = [{ traceId: traceIdOf(traceOf(record)), isRoot: false, bytes: 0 }];
-      window.add({ handle: record, sender: 'agent', target, payload, spans, receivedAt: START });
+      const spans = [{ traceId: traceIdOf(traceOf(record)), isRoot, bytes: 0 }];
+      // As fast as 20,000 a second: what is remembered of each is forgotten on the way.
+      const receivedAt = START + record / 20;
+      window.add({ handle: record, sender: 'agent', target, payload, spans, receivedAt });
     }
     let spans = 0;
     let settled = 0;
-    for (let batch; (batch = window.take({ now: START + 5000, atTail: true })) !== undefined;) {
+    for (let batch; (batch = window.take({ now: START + 60_000, atTail: true })) !== undefined;) {
       spans += batch.spanCount;
       settled += window.settle(batch).length;
     }

@@ -212,8 +212,9 @@ describe('what a batch is made of', () => {
     window.add({ handle: 'a', sender: 'agent', target, payload, spans: indexed, receivedAt: START });
     const counts: number[] = [];
     for (let batch = take(); batch !== undefined; batch = take()) counts.push(batch.spanCount);
-    const fit = Math.floor(1000 / indexed[0]!.bytes);
-    expect(counts.slice(0, -1)).toEqual(counts.slice(0, -1).map(() => fit));
+    // Half a request is left for them.
+    const fit = Math.floor(1000 / Math.max(...indexed.map(({ bytes }) => bytes)));
+    for (const count of counts.slice(0, -1)) expect(count).toBeGreaterThanOrEqual(fit);
     expect(counts.reduce((sum, count) => sum + count)).toBe(40);
   });
 

@@ -1,20 +1,15 @@
-import { join } from 'node:path';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { writeKeyPair } from '../stack/certificates.ts';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { waitFor } from '../stack/processes.ts';
 import { expectStored } from './support/compare.ts';
 import {
   DEADLINE_MS,
   accountOf,
-  clientFiles,
   expectBalanced,
   metric,
+  senderNamed,
   startTestRelay,
-  temporaryFolder,
   waitUntilDelivered,
 } from './support/relay.ts';
-import { createSender } from './support/sender.ts';
-import type { Sender } from './support/sender.ts';
 import { useSharedStack } from './support/stack.ts';
 import type { Stack } from './support/stack.ts';
 import { tapInto } from './support/tap.ts';
@@ -25,17 +20,6 @@ beforeAll(async () => {
   stack = await useSharedStack();
 });
 afterAll(() => stack.stop());
-
-async function senderNamed(url: string, name: string): Promise<Sender> {
-  const directory = await temporaryFolder();
-  const files = { certFile: join(directory, 'client.crt'), keyFile: join(directory, 'client.key') };
-  const uris = [`spiffe://e2e.example/ns/test/sa/${name}`];
-  const pair = await stack.certificates.ca.issue({ commonName: name, uris, usage: 'client' });
-  await writeKeyPair(files.certFile, files.keyFile, pair);
-  const sender = await createSender(url, { ...clientFiles(stack), ...files });
-  onTestFinished(() => sender.close());
-  return sender;
-}
 
 test('traces whose spans come from several senders, mixed and with the root last, arrive whole and once', async () => {
   const tap = await tapInto(stack.mlflowUrl);
@@ -49,7 +33,7 @@ test('traces whose spans come from several senders, mixed and with the root last
     },
   );
   const names = ['gateway', 'agent', 'tool'];
-  const senders = await Promise.all(names.map((name) => senderNamed(relay.url, name)));
+  const senders = await Promise.all(names.map((name) => senderNamed(stack, relay.url, name)));
   const traces = Array.from({ length: 12 }, () => makeTrace(6));
 
   /** Each sender sends one span of every trace. */

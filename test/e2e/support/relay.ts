@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished } from 'vitest';
+import { writeKeyPair } from '../../stack/certificates.ts';
 import type { ClientFiles } from '../../stack/otlp-client.ts';
 import { waitFor } from '../../stack/processes.ts';
 import { startRelayProcess } from '../../stack/relay-process.ts';
@@ -79,6 +80,18 @@ export async function startTestRelay(
 export function clientFiles({ certificates }: Stack): Required<ClientFiles> {
   const { caFile, clientCertFile, clientKeyFile } = certificates;
   return { caFile, certFile: clientCertFile, keyFile: clientKeyFile };
+}
+
+/** A sender with a certificate of its own, whose SPIFFE id ends in `name`. */
+export async function senderNamed(stack: Stack, url: string, name: string): Promise<Sender> {
+  const directory = await temporaryFolder();
+  const files = { certFile: join(directory, 'client.crt'), keyFile: join(directory, 'client.key') };
+  const uris = [`spiffe://e2e.example/ns/test/sa/${name}`];
+  const pair = await stack.certificates.ca.issue({ commonName: name, uris, usage: 'client' });
+  await writeKeyPair(files.certFile, files.keyFile, pair);
+  const sender = await createSender(url, { ...clientFiles(stack), ...files });
+  onTestFinished(() => sender.close());
+  return sender;
 }
 
 async function outputsOf(relay: RelayProcess): Promise<Record<string, string>> {

@@ -1,24 +1,20 @@
-import { join } from 'node:path';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { expectStored } from '../../e2e/support/compare.ts';
 import {
   DEADLINE_MS,
   accountOf,
-  clientFiles,
   expectBalanced,
   isReady,
   metric,
+  senderNamed,
   startTestRelay,
-  temporaryFolder,
   waitUntilDelivered,
 } from '../../e2e/support/relay.ts';
-import { createSender } from '../../e2e/support/sender.ts';
 import type { Sender } from '../../e2e/support/sender.ts';
 import { useSharedStack } from '../../e2e/support/stack.ts';
 import type { Stack } from '../../e2e/support/stack.ts';
 import { makeTrace, requestOf, toProtobuf } from '../../e2e/support/traces.ts';
 import type { TestTrace } from '../../e2e/support/traces.ts';
-import { writeKeyPair } from '../../stack/certificates.ts';
 import { waitFor } from '../../stack/processes.ts';
 import { openDoor } from '../support/door.ts';
 import { figure } from '../support/run.ts';
@@ -28,21 +24,6 @@ beforeAll(async () => {
   stack = await useSharedStack();
 });
 afterAll(() => stack.stop());
-
-/** A sender with a certificate of its own. */
-async function senderNamed(name: string, url: string): Promise<Sender> {
-  const directory = await temporaryFolder();
-  const own = { certFile: join(directory, 'client.crt'), keyFile: join(directory, 'client.key') };
-  const uris = [`spiffe://e2e.example/ns/test/sa/${name}`];
-  await writeKeyPair(
-    own.certFile,
-    own.keyFile,
-    await stack.certificates.ca.issue({ commonName: name, uris, usage: 'client' }),
-  );
-  const sender = await createSender(url, { ...clientFiles(stack), ...own });
-  onTestFinished(() => sender.close());
-  return sender;
-}
 
 test('one sender that fills the queue is refused, others are not; with room it is taken again', async () => {
   const door = await openDoor(stack.mlflowUrl);
@@ -54,8 +35,8 @@ test('one sender that fills the queue is refused, others are not; with room it i
       more: { queue: { max_size: '2MiB' }, receiver: { max_request_body_size: '256KiB' } },
     },
   );
-  const greedy = await senderNamed('greedy', relay.url);
-  const modest = await senderNamed('modest', relay.url);
+  const greedy = await senderNamed(stack, relay.url, 'greedy');
+  const modest = await senderNamed(stack, relay.url, 'modest');
   const acknowledged: TestTrace[] = [];
   const send = async (sender: Sender, bytes: number) => {
     const trace = makeTrace(1, { attributes: { filling: 'x'.repeat(bytes) } });

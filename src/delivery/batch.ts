@@ -57,6 +57,16 @@ export type HeldRecord<H> = {
   pieces: number;
 };
 
+/** What enters the window, before any of its spans goes. */
+export function holdRecord<H>(
+  { handle, sender, payload, spans }: Pick<HeldRecord<H>, 'handle' | 'sender' | 'payload' | 'spans'>,
+  order: number,
+): HeldRecord<H> {
+  const spanBytes = spans.reduce((sum, span) => sum + span.bytes, 0);
+  const envelope = payload.byteLength - spanBytes;
+  return { handle, sender, payload, spans, envelope, order, open: spans.length, pieces: 0 };
+}
+
 /** What it weighs in memory, with the bookkeeping. */
 export function weightOf(held: HeldRecord<unknown>): number {
   const { payload, spans, pieces } = held;

@@ -1,12 +1,13 @@
 import type { ResolvedTarget } from '../destinations/destination.ts';
 import type { TraceId } from '../otlp/record.ts';
 import type { SpanSlice } from '../otlp/wire.ts';
-import { BatchDraft, weightOf } from './batch.ts';
+import { BatchDraft, holdRecord, weightOf } from './batch.ts';
 import type { Batch, BatchLimits, HeldRecord, Piece } from './batch.ts';
 import { LinkedList } from './linked-list.ts';
 import type { Link } from './linked-list.ts';
 import { ReadyTraces } from './ready-traces.ts';
 import { RecentRoots } from './recent-roots.ts';
+import { SenderWeights } from './sender-weights.ts';
 
 export type WindowLimits = BatchLimits & {
   /** How long a trace waits for its root span after its first span was received, in ms. */
@@ -47,7 +48,7 @@ type Gathering<H> = {
   link: Link<Gathering<H>> | undefined;
 };
 
-/** What the spans of a record have in common when they come. */
+/** What spans of a record have in common. */
 type Arrival<H> = Pick<Gathering<H>, 'group' | 'target'> & {
   readonly held: HeldRecord<H>;
   readonly receivedAt: number;
@@ -59,7 +60,8 @@ type Arrival<H> = Pick<Gathering<H>, 'group' | 'target'> & {
  * A trace is ready when its root was added, or when event time (the latest `receivedAt` that was added) has passed
  * its first `receivedAt` by the wait, or, where all there is was added, when the clock has. So a backlog is grouped
  * like live traffic. What comes of a trace shortly after its root is ready at once. In a full window the oldest
- * incomplete traces are made ready too: memory is bounded and things move. A trace of which a batch is out is in no other batch, whatever its target, until those spans are settled.
+ * incomplete traces are made ready too: memory is bounded and things move. A trace of which a batch is out is in no
+ * other batch, whatever its target, until those spans are settled.
  *
  * Reads no clock and does no I/O; every call costs what it moves, not what waits.
  */
@@ -73,8 +75,7 @@ export class TraceWindow<H> {
   /** Traces in a batch: how many spans of them, and the gatherings that wait until those are settled. */
   readonly #busy = new Map<TraceId, { out: number; readonly parked: Gathering<H>[] }>();
   readonly #roots: RecentRoots;
-  #weight = 0;
-  readonly #weightOf = new Map<string, number>();
+  readonly #weights = new SenderWeights();
   #records = 0;
   #eventTime = Number.NEGATIVE_INFINITY;
 
@@ -86,21 +87,21 @@ export class TraceWindow<H> {
 
   /** Weight of the records that are not settled: whole payloads, since a slice pins its buffer, and bookkeeping. */
   get bytes(): number {
-    return this.#weight;
+    return this.#weights.total;
   }
 
   /** Nothing more should be added. One record is taken into an empty window, whatever its size. */
   get isFull(): boolean {
-    return this.#weight >= this.#limits.windowSize;
+    return this.#weights.total >= this.#limits.windowSize;
   }
 
   get isHalfFull(): boolean {
-    return this.#weight >= this.#limits.windowSize / 2;
+    return this.#weights.total >= this.#limits.windowSize / 2;
   }
 
   /** The part of `bytes` that is of this sender. */
   bytesOf(sender: string): number {
-    return this.#weightOf.get(sender) ?? 0;
+    return this.#weights.of(sender);
   }
 
   /** A whole request's worth of ready traces waits, without those of senders that are apart. */
@@ -119,26 +120,16 @@ export class TraceWindow<H> {
   }
 
   add(entry: WindowEntry<H>): void {
-    const { handle, sender, target, payload, spans, receivedAt, isBehind = false } = entry;
+    const { sender, target, spans, receivedAt, isBehind = false } = entry;
     if (spans.length === 0) throw new Error('a record without spans would stay in the window for ever');
-    const spanBytes = spans.reduce((sum, span) => sum + span.bytes, 0);
-    const held = {
-      handle,
-      sender,
-      payload,
-      spans,
-      envelope: payload.byteLength - spanBytes,
-      order: this.#records++,
-      open: spans.length,
-      pieces: 0,
-    };
+    const held = holdRecord(entry, this.#records++);
     // Far behind what was read before means that the clock was set back; requests that overtook each other are not.
     const clockWentBack = !isBehind && receivedAt < this.#eventTime - this.#limits.traceWaitMs;
     this.#eventTime = clockWentBack ? receivedAt : Math.max(this.#eventTime, receivedAt);
     const group = this.#ready.isApart(sender) ? `${target.key} ${sender}` : target.key;
     for (const [spanIndex, span] of spans.entries())
       this.#gather({ group, target, held, receivedAt }, spanIndex, span);
-    this.#weigh(sender, weightOf(held));
+    this.#weights.add(sender, weightOf(held));
   }
 
   /**
@@ -157,13 +148,18 @@ export class TraceWindow<H> {
     readonly isStuck?: boolean;
     readonly only?: string | undefined;
   }): Batch<H> | undefined {
-    this.#ripen(at.now, at.atTail, this.isFull || at.isStuck === true);
-    for (const target of [...this.#ready.targets(at.only)]) {
-      const draft = this.#fill(target, at.only);
-      this.#ready.endTurn(target);
-      if (!draft.isEmpty) return draft.finish(target);
+    for (;;) {
+      this.#ripen(at.now, at.atTail, this.isFull || at.isStuck === true);
+      // All at first: those that had their turn come again at the end.
+      const targets = [...this.#ready.targets(at.only)];
+      if (targets.length === 0) return undefined;
+      for (const target of targets) {
+        const draft = this.#fill(target, at.only);
+        this.#ready.endTurn(target);
+        if (!draft.isEmpty) return draft.finish(target);
+      }
+      // All that was ready turned out to be busy, and is ready no more: others may be made ready in its place.
     }
-    return undefined;
   }
 
   /**
@@ -184,7 +180,7 @@ export class TraceWindow<H> {
     for (const { held, spanIndexes } of parts) {
       held.open -= spanIndexes.length;
       if (held.open > 0) continue;
-      this.#weigh(held.sender, -weightOf(held));
+      this.#weights.add(held.sender, -weightOf(held));
       settled.push(held.handle);
     }
     return settled;
@@ -231,13 +227,6 @@ export class TraceWindow<H> {
     if (isRoot) this.#roots.add(target.key, traceId, this.#eventTime);
     if (gathering.place === 'ready') this.#ready.grew(gathering, bytes);
     else if (gathering.place === 'waiting' && isComplete) this.#makeReady(gathering);
-  }
-
-  #weigh(sender: string, weight: number): void {
-    this.#weight += weight;
-    const sum = this.bytesOf(sender) + weight;
-    if (sum === 0) this.#weightOf.delete(sender);
-    else this.#weightOf.set(sender, sum);
   }
 
   /** Makes ready what has waited long enough, and in a full window enough of the oldest for a whole batch. */

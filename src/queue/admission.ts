@@ -4,6 +4,7 @@ import type { DeadLetterStore } from './dead-letters.ts';
 import type { RecordMeta } from './destination-reader.ts';
 import { FairShare } from './fair-share.ts';
 import type { AppendOutcome } from './queue.ts';
+import type { Readers } from './readers.ts';
 import type { SegmentLog } from './segment-log.ts';
 
 /** What dead letters may always take beside the queue, as a part of its size; beyond that, what it leaves. */
@@ -13,6 +14,7 @@ type AdmissionOptions = {
   readonly maxBytes: number;
   readonly log: SegmentLog<RecordMeta>;
   readonly deadLetters: Pick<DeadLetterStore, 'bytes' | 'heldSenders'>;
+  readonly readers: Pick<Readers, 'hold'>;
   readonly logger: Logger;
 };
 
@@ -27,9 +29,10 @@ export class Admission {
     this.#fairShare = new FairShare(options.maxBytes, options.log.segments);
   }
 
-  /** Whether a sender has too many dead letters; it is told of once a minute. */
+  /** Whether a sender has too many dead letters, which is told of once a minute, or a destination holds it. */
   isHeld(sender: string): boolean {
-    const { deadLetters, logger } = this.#options;
+    const { deadLetters, readers, logger } = this.#options;
+    if (readers.hold(sender)) return true;
     if (!deadLetters.heldSenders.includes(sender)) return false;
     const times = this.#held.due(sender, performance.now());
     if (times !== undefined)

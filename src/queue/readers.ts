@@ -133,6 +133,17 @@ export class Readers {
     return this.#places.get(destination)?.reader;
   }
 
+  /** Whether a destination holds this sender. */
+  hold(sender: string): boolean {
+    for (const { reader } of this.#places.values()) if (reader.heldSenders.has(sender)) return true;
+    return false;
+  }
+
+  /** Senders that a destination holds; one may come several times. */
+  get heldSenders(): string[] {
+    return [...this.#places.values()].flatMap(({ reader }) => Array.from(reader.heldSenders));
+  }
+
   [Symbol.iterator](): IterableIterator<[string, Place]> {
     return this.#places.entries();
   }

@@ -94,8 +94,8 @@ class SegmentQueue implements Queue {
 
   private constructor(parts: Parts) {
     this.#parts = parts;
-    const { log, deadLetters, readers, options, deps } = parts;
-    this.#admission = new Admission({ maxBytes: options.maxBytes, log, deadLetters, logger: deps.log });
+    const { deadLetters, readers, options, deps } = parts;
+    this.#admission = new Admission({ ...parts, maxBytes: options.maxBytes, logger: deps.log });
     this.letterDesk = new LetterDesk({
       store: deadLetters,
       append: (record) => this.#append([record], { isReplay: true }),
@@ -176,12 +176,7 @@ class SegmentQueue implements Queue {
   }
 
   async append(records: readonly TraceRecord[]): Promise<AppendOutcome> {
-    return this.#isHeld(records[0]?.sender ?? '') ? 'sender_held' : this.#append(records);
-  }
-
-  #isHeld(sender: string): boolean {
-    for (const [, { reader }] of this.#parts.readers) if (reader.heldSenders.has(sender)) return true;
-    return this.#admission.isHeld(sender);
+    return this.#admission.isHeld(records[0]?.sender ?? '') ? 'sender_held' : this.#append(records);
   }
 
   /** Also of senders that are held. */
@@ -211,7 +206,6 @@ class SegmentQueue implements Queue {
       name,
       { waitingSpans: reader.waitingSpans, recoveredSpans, oldestReceivedAt: reader.oldestReceivedAt },
     ]);
-    const held = [...readers].flatMap(([, { reader }]) => [...reader.heldSenders]);
     return {
       canAppend: this.#canAppend,
       reason: this.#reason,
@@ -220,7 +214,7 @@ class SegmentQueue implements Queue {
       segments: log.segments.length,
       destinations: Object.fromEntries(destinations) as QueueStatus['destinations'],
       unconfigured: readers.unconfigured.waitingSpans,
-      heldSenders: [...new Set([...this.#parts.deadLetters.heldSenders, ...held])],
+      heldSenders: [...new Set([...this.#parts.deadLetters.heldSenders, ...readers.heldSenders])],
     };
   }
 

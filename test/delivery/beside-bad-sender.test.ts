@@ -19,6 +19,8 @@ type Load = {
   readonly backlog?: number;
 };
 
+const bad = (trace: number) => ({ trace, isRoot: true, name: 'marked' });
+
 /** Answers after 200 ms, and refuses what has a bad span in it. @returns what is answered by `now` */
 function answersOf(destination: ScriptedDestination) {
   const answersAt = new Map<Call, number>();
@@ -51,8 +53,9 @@ async function besides(other: Load, seconds: number, options: Partial<DeliveryOp
   let trace = 0;
   let held = 0;
   const appendBad = () => {
-    const bad = () => ({ trace: 1_000_000 + ++trace, isRoot: true, name: 'marked' });
-    queue.append(recordOf(Array.from({ length: other.tracesPerRequest }, bad), { sender: 'bad' }));
+    const from = (trace += other.tracesPerRequest);
+    const spans = Array.from({ length: other.tracesPerRequest }, (_, at) => bad(1_000_000 + from + at));
+    queue.append(recordOf(spans, { sender: 'bad' }));
   };
   const send = (now: number) => {
     if (now % 200 === 0) {
@@ -82,18 +85,18 @@ async function besides(other: Load, seconds: number, options: Partial<DeliveryOp
 
 describe('beside a sender whose spans are refused', () => {
   test.each([
-    ['one a request, 5 requests a second', { requestsPerSecond: 5, tracesPerRequest: 1 }, 8],
-    ['one a request, 20 requests a second', { requestsPerSecond: 20, tracesPerRequest: 1 }, 8],
-    ['ten a request, 50 requests a second', { requestsPerSecond: 50, tracesPerRequest: 10 }, 8],
-    ['the same, with one request at a time', { requestsPerSecond: 50, tracesPerRequest: 10 }, 1],
-  ])('good traces take little longer than alone: %s', async (_name, load, maxInFlight) => {
+    // Where one request at a time goes, it may wait for that of another, and three of four are for good traces.
+    ['one a request, 5 requests a second', { requestsPerSecond: 5, tracesPerRequest: 1 }, [8, 2, 20]],
+    ['one a request, 20 requests a second', { requestsPerSecond: 20, tracesPerRequest: 1 }, [8, 2, 20]],
+    ['ten a request, 50 requests a second', { requestsPerSecond: 50, tracesPerRequest: 10 }, [8, 2, 20]],
+    ['the same, with one request at a time', { requestsPerSecond: 50, tracesPerRequest: 10 }, [1, 4, 0]],
+  ])('good traces take little longer than alone: %s', async (_name, load, bounds) => {
+    const [maxInFlight, longestAnswers, leastLetters] = bounds as [number, number, number];
     const { missing, p50, longest, deadLetters } = await besides(load, 20, { maxInFlight });
     expect(missing).toBe(0);
     expect(p50).toBeLessThanOrEqual(2 * ANSWER_MS);
-    // The first is refused beside bad spans; with one request at a time it waits for that of another, too.
-    expect(longest).toBeLessThanOrEqual((maxInFlight === 1 ? 4 : 2) * ANSWER_MS + STEP_MS);
-    // Where one request at a time goes, three of four are for good traces.
-    if (maxInFlight > 1) expect(deadLetters.letters.length).toBeGreaterThan(20);
+    expect(longest).toBeLessThanOrEqual(longestAnswers * ANSWER_MS + STEP_MS);
+    expect(deadLetters.letters.length).toBeGreaterThanOrEqual(leastLetters);
     expect(deadLetters.letters.map(({ sender }) => sender)).not.toContain('good');
   });
 

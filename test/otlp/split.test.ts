@@ -94,8 +94,7 @@ describe('splitSpans', () => {
           const from = at;
           at += part.spans.length;
           const cut = cutSpans(payload, (index) => index >= from && index < from + part.spans.length);
-          const isWhole = part.payload === payload;
-          if (!isWhole) expect(part.payload.length).toBe(cut.length);
+          expect([cut.length, payload.length]).toContain(part.payload.length);
         }
         expect(at).toBe(spansOf(tree).length);
       }),

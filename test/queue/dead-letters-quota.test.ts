@@ -35,6 +35,18 @@ describe('the quota of a sender', () => {
     expect(await again.queue.append([from('a')])).toBe('stored');
   });
 
+  test('a destination may hold a sender for reasons of its own', async () => {
+    const { queue } = await open(await temporaryDirectory(), { destinations: ['mlflow', 'other'] });
+    queue.reader('other').heldSenders = new Set(['a']);
+    expect([await queue.append([from('a')]), await queue.append([from('b')])]).toEqual([
+      'sender_held',
+      'stored',
+    ]);
+    expect(queue.status().heldSenders).toEqual(['a']);
+    queue.reader('other').heldSenders = new Set();
+    expect(await queue.append([from('a')])).toBe('stored');
+  });
+
   test('letters that take all the room there is can be replayed as far as the queue itself has room', async () => {
     const directory = await temporaryDirectory();
     const maxBytes = 1024 * 1024;

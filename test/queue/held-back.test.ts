@@ -39,6 +39,27 @@ test('a reader is held back while a crash would bring too much again, and goes o
   expect(await readWhileAllowed(reader)).not.toEqual([]);
 });
 
+test('a patient reader hands out sixteen times as much', async () => {
+  const { queue } = await open(await temporaryDirectory(), { maxRepeatedBytes: LIMIT });
+  for (let i = 0; i < 250; i++) await queue.append([record('x', { bytes: BYTES })]);
+  const reader = queue.reader('mlflow');
+  await readWhileAllowed(reader);
+  reader.isPatient = true;
+  const more = await readWhileAllowed(reader);
+  expect(reader.isHeldBack).toBe(true);
+  expect(bytesOf(more)).toBeGreaterThan(12 * LIMIT);
+  expect(bytesOf(more)).toBeLessThan(16 * LIMIT);
+});
+
+test('a reader knows whether the queue has something of others', async () => {
+  const { queue } = await open(await temporaryDirectory());
+  const reader = queue.reader('mlflow');
+  await queue.append([{ ...record('x'), sender: 'a' }]);
+  expect([reader.hasOthers('a'), reader.hasOthers('b')]).toEqual([false, true]);
+  await queue.append([{ ...record('x'), sender: 'b' }]);
+  expect(reader.hasOthers('a')).toBe(true);
+});
+
 test('delivering and settling in order is never held back for good, at any number of records', async () => {
   const { queue } = await open(await temporaryDirectory(), { maxRepeatedBytes: LIMIT });
   const reader = queue.reader('mlflow');

@@ -26,7 +26,7 @@ export async function checkExperiment(upstream: Upstream, log: Logger): Promise<
       const { result } = await ask(upstream, method, url, { accept: 'application/json' });
       isSeen =
         result.kind === 'answer' &&
-        readJsonObject(result.contentType, result.body)?.['experiment'] !== undefined;
+        readJsonObject(result)?.['experiment'] !== undefined;
       return result;
     }
     isMissing = true;

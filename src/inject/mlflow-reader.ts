@@ -112,7 +112,7 @@ export function createMlflowReader(
       return { kind: 'denied', reason: `${said}: ${account} needs READ on ${experimentWords(experiment)}` };
     }
     if (answer.status === 200) {
-      const found = readJsonObject(answer.contentType, answer.body)?.['experiment'] as
+      const found = readJsonObject(answer)?.['experiment'] as
         { experiment_id?: unknown } | undefined;
       if (typeof found?.experiment_id === 'string') {
         experimentId = found.experiment_id;
@@ -120,7 +120,7 @@ export function createMlflowReader(
       }
       return { kind: 'denied', reason: `${said}, which is no answer of MLflow's REST API: check url` };
     }
-    const { code } = readMlflowError(answer.contentType, answer.body) ?? {};
+    const { code } = readMlflowError(answer) ?? {};
     return code === 'RESOURCE_DOES_NOT_EXIST'
       ? { kind: 'absent', reason: `${experimentWords(experiment)} does not exist in MLflow` }
       : { kind: 'away', reason: said };

@@ -8,17 +8,20 @@ export type View = {
   readonly sourceOf: (range: Range) => Range;
 };
 
-/** Which escapes are taken out. */
-type Kinds = {
+/** Each with the bytes that its escapes begin with, the first of which a text of that kind has. */
+const KINDS = {
   /** JSON (RFC 8259 section 7), JavaScript and Python. */
-  readonly backslash: boolean;
+  backslash: { marks: [0x5c, 0x5c], escapeAt: backslashAt },
   /** RFC 3986 section 2.1. */
-  readonly percent: boolean;
+  percent: { marks: [0x25, 0x25], escapeAt: percentAt },
+  /** URL standard, application/x-www-form-urlencoded: a plus is a space. */
+  form: { marks: [0x2b, 0x25], escapeAt: formAt },
   /** HTML and XML. */
-  readonly entity: boolean;
-  /** A plus is a space (URL standard, application/x-www-form-urlencoded). */
-  readonly plus: boolean;
-};
+  entity: { marks: [0x26, 0x26], escapeAt: entityAt },
+} as const;
+
+type Escape = { readonly bytes: Uint8Array; readonly length: number };
+type Kind = (typeof KINDS)[keyof typeof KINDS];
 
 const SIMPLE: Readonly<Record<string, string>> = { b: '\b', f: '\f', n: '\n', r: '\r', t: '\t' };
 const ENTITIES: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" };
@@ -26,58 +29,39 @@ const ENTITIES: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>',
 const LONGEST_ENTITY = 12;
 
 const BACKSLASH = 0x5c;
-const PERCENT = 0x25;
-const AMPERSAND = 0x26;
 const PLUS = 0x2b;
 
+/** What readers of each kind make of a text that has escapes of that kind. */
+export function withoutEscapes(text: Uint8Array): View[] {
+  return Object.values(KINDS)
+    .map((kind) => unescaped(text, kind))
+    .filter((view) => view !== undefined);
+}
+
 /** Undefined where there is nothing to take out. */
-export function withoutEscapes(text: Uint8Array, { isForm }: { readonly isForm: boolean }): View | undefined {
-  return unescaped(text, { backslash: true, percent: true, entity: true, plus: isForm });
-}
-
-/**
- * A text, and what a reader may make of it who takes for escapes what looks like some of them: so it is found behind
- * other escapes too, whose reader does the same.
- */
-export function decodings(text: string): string[] {
-  const bytes = Buffer.from(text);
-  const texts = new Set([text]);
-  for (let kinds = 1; kinds < 16; kinds++) {
-    const view = unescaped(bytes, {
-      backslash: (kinds & 1) > 0,
-      percent: (kinds & 2) > 0,
-      entity: (kinds & 4) > 0,
-      plus: (kinds & 8) > 0,
-    });
-    if (view !== undefined) texts.add(Buffer.from(view.bytes).toString('utf8'));
-  }
-  return [...texts];
-}
-
-function unescaped(text: Uint8Array, kinds: Kinds): View | undefined {
+function unescaped(text: Uint8Array, { marks: [mark, otherMark], escapeAt }: Kind): View | undefined {
   const source = Buffer.from(text.buffer, text.byteOffset, text.byteLength);
-  if (!mayHaveEscapes(source, kinds)) return undefined;
+  if (!source.includes(mark)) return undefined;
+  // No escape is shorter than what it stands for.
   const bytes = Buffer.allocUnsafe(source.length);
   /** By byte of the result, where the escape that it comes from begins; and at the end, where the source ends. */
   const starts = new Uint32Array(source.length + 1);
   let length = 0;
-  let hasEscapes = false;
   for (let at = 0; at < source.length;) {
-    const escape = escapeAt(source, at, kinds);
+    const byte = source[at] ?? 0;
+    const escape = byte === mark || byte === otherMark ? escapeAt(source, at) : undefined;
     starts[length] = at;
     if (escape === undefined) {
-      bytes[length++] = source[at++] ?? 0;
+      bytes[length++] = byte;
+      at++;
       continue;
     }
-    hasEscapes = true;
-    // No escape is shorter than what it stands for.
-    for (const byte of escape.bytes) {
+    for (const unescapedByte of escape.bytes) {
       starts[length] = at;
-      bytes[length++] = byte;
+      bytes[length++] = unescapedByte;
     }
     at += escape.length;
   }
-  if (!hasEscapes) return undefined;
   starts[length] = source.length;
   return {
     bytes: bytes.subarray(0, length),
@@ -89,39 +73,20 @@ function unescaped(text: Uint8Array, kinds: Kinds): View | undefined {
   };
 }
 
-function mayHaveEscapes(text: Buffer, { backslash, percent, entity, plus }: Kinds): boolean {
-  return (
-    (backslash && text.includes(BACKSLASH)) ||
-    (percent && text.includes(PERCENT)) ||
-    (entity && text.includes(AMPERSAND)) ||
-    (plus && text.includes(PLUS))
-  );
+function percentAt(text: Buffer, at: number): Escape | undefined {
+  const byte = hexAt(text, at + 1, 2);
+  return byte === undefined ? undefined : { bytes: single(byte), length: 3 };
 }
 
-type Escape = { readonly bytes: Uint8Array; readonly length: number };
-
-function escapeAt(text: Buffer, at: number, kinds: Kinds): Escape | undefined {
-  switch (text[at]) {
-    case BACKSLASH:
-      return kinds.backslash ? backslashAt(text, at) : undefined;
-    case PERCENT: {
-      const byte = kinds.percent ? hexAt(text, at + 1, 2) : undefined;
-      return byte === undefined ? undefined : { bytes: Uint8Array.of(byte), length: 3 };
-    }
-    case AMPERSAND:
-      return kinds.entity ? entityAt(text, at) : undefined;
-    case PLUS:
-      return kinds.plus ? { bytes: Uint8Array.of(0x20), length: 1 } : undefined;
-    default:
-      return undefined;
-  }
+function formAt(text: Buffer, at: number): Escape | undefined {
+  return text[at] === PLUS ? { bytes: single(0x20), length: 1 } : percentAt(text, at);
 }
 
 function backslashAt(text: Buffer, at: number): Escape | undefined {
   const kind = String.fromCharCode(text[at + 1] ?? 0);
   if (kind === 'x') {
     const byte = hexAt(text, at + 2, 2);
-    return byte === undefined ? undefined : { bytes: Uint8Array.of(byte), length: 4 };
+    return byte === undefined ? undefined : { bytes: single(byte), length: 4 };
   }
   if (kind === 'u') {
     const unit = hexAt(text, at + 2, 4);
@@ -133,7 +98,7 @@ function backslashAt(text: Buffer, at: number): Escape | undefined {
     return { bytes: Buffer.from(character), length: isWhole ? 12 : 6 };
   }
   if (!/^[\\"'/bfnrt]$/.test(kind)) return undefined;
-  return { bytes: Buffer.from(SIMPLE[kind] ?? kind), length: 2 };
+  return { bytes: single((SIMPLE[kind] ?? kind).charCodeAt(0)), length: 2 };
 }
 
 function entityAt(text: Buffer, at: number): Escape | undefined {
@@ -144,6 +109,12 @@ function entityAt(text: Buffer, at: number): Escape | undefined {
   const character =
     typeof code === 'number' ? code <= 0x10ffff && String.fromCodePoint(code) : ENTITIES[name];
   return character ? { bytes: Buffer.from(character), length: whole.length } : undefined;
+}
+
+const SINGLES = Array.from({ length: 256 }, (_, byte) => Uint8Array.of(byte));
+
+function single(byte: number): Uint8Array {
+  return SINGLES[byte] ?? Uint8Array.of(byte);
 }
 
 /** So many hexadecimal digits, in upper or lower case. */

@@ -1,4 +1,4 @@
-import { decodings, withoutEscapes } from './escapes.ts';
+import { withoutEscapes } from './escapes.ts';
 import { PieceIndex, joined } from './pieces.ts';
 import type { Range } from './pieces.ts';
 
@@ -16,8 +16,9 @@ const SHORTEST_PIECE = 16;
 /** An answer may tell of the token before, as one that a proxy had kept. */
 const MOST_SECRETS = 8;
 
-/** Readers see through at most so many layers of escapes, as in JSON in JSON. */
-const DEEPEST_ESCAPES = 2;
+/** It is found behind so many layers of escapes, as in JSON in JSON; of more than an error has, behind one. */
+const MOST_LAYERS = 2;
+const LARGEST_LAYERED = 64 * 1024;
 
 /** Parameters of a form that are secret (RFC 6749, RFC 7009, RFC 7521, RFC 8628). */
 const SECRET_PARAMETERS = [
@@ -88,26 +89,17 @@ export class SecretMask {
   }
 
   #find(body: Buffer): Range[] {
-    this.#index ??= new PieceIndex([...this.#secrets].flatMap(decodings), SHORTEST_PIECE);
+    this.#index ??= new PieceIndex([...this.#secrets], SHORTEST_PIECE);
     const index = this.#index;
-    const found = index.find(body);
-    for (const isForm of mayBeForm(body) ? [false, true] : [false]) {
-      let view = withoutEscapes(body, { isForm });
-      for (let depth = 1; view !== undefined; depth++) {
-        const { bytes, sourceOf } = view;
-        for (const range of index.find(bytes)) found.push(sourceOf(range));
-        if (depth === DEEPEST_ESCAPES) break;
-        const inner = withoutEscapes(bytes, { isForm });
-        view = inner && { bytes: inner.bytes, sourceOf: (range) => sourceOf(inner.sourceOf(range)) };
-      }
-    }
-    return joined(found);
+    const layers = body.length <= LARGEST_LAYERED ? MOST_LAYERS : 1;
+    const find = (text: Uint8Array, depth: number): Range[] => {
+      const found = index.find(text);
+      if (depth === layers) return found;
+      const behind = withoutEscapes(text).map(({ bytes, sourceOf }) => find(bytes, depth + 1).map(sourceOf));
+      return found.concat(...behind);
+    };
+    return joined(find(body, 0));
   }
-}
-
-/** A plus may stand for a space. */
-function mayBeForm(body: Buffer): boolean {
-  return body.includes('+') || body.includes('%2B') || body.includes('%2b');
 }
 
 function formDecoded(text: string): string {

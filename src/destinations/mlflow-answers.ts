@@ -1,3 +1,4 @@
+import { MASKED } from '../masking/secret-mask.ts';
 import { bareUrl, quote } from '../network-words.ts';
 import { readExportResponse } from '../otlp/response.ts';
 import type { SendOutcome } from './destination.ts';
@@ -132,8 +133,13 @@ function readSuccess(answer: HttpAnswer, asked: Asked): SendOutcome {
   return {
     kind: 'delivered',
     rejectedSpans: response.rejectedSpans,
-    ...(response.message === undefined ? {} : { message: quote(response.message) }),
+    ...(response.message === undefined ? {} : { message: quote(withShortMasks(response.message)) }),
   };
+}
+
+/** In protobuf a secret is masked by as many asterisks as it was long, and would hide what is said behind it. */
+function withShortMasks(message: string): string {
+  return message.replaceAll(/\*{16,}/g, MASKED);
 }
 
 function byMlflow(error: MlflowError, answer: HttpAnswer, asked: Asked): SendOutcome {

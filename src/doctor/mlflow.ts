@@ -55,8 +55,7 @@ export async function checkHealth(upstream: Upstream, answered: Answered): Promi
   }
   // mlflow-oidc-auth has an object in its place, and knows more.
   const ready = (await get(upstream, 'health/ready')).result;
-  const checks =
-    ready.kind === 'answer' ? readJsonObject(ready)?.['checks'] : undefined;
+  const checks = ready.kind === 'answer' ? readJsonObject(ready)?.['checks'] : undefined;
   const wrong = Object.entries(checks ?? {}).filter(([, isWell]) => isWell === false);
   return wrong.length === 0
     ? ok('MLflow is well, with mlflow-oidc-auth before it')
@@ -80,10 +79,7 @@ export async function checkVersion(upstream: Upstream): Promise<Verdict<undefine
 /** Which kind of store it has; which database, it does not tell. */
 export async function checkStore(upstream: Upstream): Promise<Verdict<undefined>> {
   const { result, url } = await get(upstream, 'api/3.0/mlflow/server-info');
-  const info =
-    result.kind === 'answer' && result.status === 200
-      ? readJsonObject(result)
-      : undefined;
+  const info = result.kind === 'answer' && result.status === 200 ? readJsonObject(result) : undefined;
   const store = info?.['store_type'];
   if (store === 'FileStore') {
     return failed(

@@ -107,6 +107,38 @@ describe('limit', () => {
     expect(accepted).toBe('identity');
   });
 
+  it.each([
+    ['as it is', (body: Buffer) => body, {}],
+    ['compressed', (body: Buffer) => gzipSync(body), { 'content-encoding': 'gzip' }],
+    // Its beginning is decompressed though its end is not there.
+    [
+      'compressed and hardly smaller',
+      (body: Buffer) => gzipSync(body, { level: 0 }),
+      { 'content-encoding': 'gzip' },
+    ],
+  ])('of an error is how much of its beginning is read, %s', async (_, encode, headers) => {
+    const body = Buffer.alloc(1_000_000, 'the beginning tells what is wrong; ');
+    const closed = Promise.withResolvers<void>();
+    const result = await answerOf(
+      (_request, response) => {
+        response.once('close', closed.resolve);
+        response.writeHead(500, headers).end(encode(body));
+      },
+      { maxResponseSize: 4_000_000 },
+    );
+    expect(result).toMatchObject({ kind: 'answer', status: 500, isCut: true });
+    const read = result.kind === 'answer' ? result.body : Buffer.alloc(0);
+    expect(read.equals(body.subarray(0, read.length))).toBe(true);
+    expect(read.length).toBeGreaterThan(60_000);
+    expect(read.length).toBeLessThanOrEqual(65_536);
+    await closed.promise;
+  });
+
+  it('of an error is not over that of all answers', async () => {
+    const result = await answerOf((_, response) => response.writeHead(500).end(Buffer.alloc(2_000)));
+    expect(result).toMatchObject({ kind: 'answer', body: Buffer.alloc(1_000), isCut: true });
+  });
+
   it('leaves alone what is not what it says', async () => {
     const result = await answerOf((_, response) =>
       response.setHeader('content-encoding', 'gzip').end('plain'),

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { mkdtemp, rename, writeFile } from 'node:fs/promises';
 import type { RequestListener } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -7,6 +8,7 @@ import { gzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import type { TlsFiles } from '../../src/destinations/http-client.ts';
 import { RelayError } from '../../src/errors.ts';
+import { keepOpen } from '../auth/support.ts';
 import { answerOf, client, get, server } from './http-client-support.ts';
 import { createCertificateAuthority } from '../stack/certificates.ts';
 import type { CertificateAuthority, KeyPair } from '../stack/certificates.ts';
@@ -238,6 +240,24 @@ describe('TLS', () => {
       level: 30,
       msg: expect.stringContaining('new connections use them'),
     });
+  });
+
+  it('closes the connections of the certificate before', async () => {
+    const closed: Promise<unknown>[] = [];
+    const { url } = await server(
+      (request, response) => {
+        closed.push(once(request.socket, 'close'));
+        keepOpen(request);
+        response.writeHead(200, { 'keep-alive': 'timeout=600' }).end();
+      },
+      { cert: serverPair.certPem, key: serverPair.keyPem },
+    );
+    const caFile = await write('renewed-ca.crt', ca.certPem);
+    const { http } = client({ tls: { caFile } });
+    await http.ask({ method: 'GET', url: new URL(url), headers: {} }, never);
+    await write('renewed-ca.crt', `${ca.certPem}\n${other.certPem}`);
+    await closed[0];
+    expect(closed).toHaveLength(1);
   });
 
   it('keeps the CA it has when the file becomes none', async () => {

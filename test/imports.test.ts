@@ -29,6 +29,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'file-lock.ts': [],
   'zstd-frame.ts': [],
   'certificates.ts': [],
+  'bounded-json.ts': [],
   // The one file that imports every room.
   'relay.ts': [
     'receiver',
@@ -68,7 +69,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'queue/letter-requests.ts',
     'queue/letter-work.ts',
   ],
-  proxy: ['network-words.ts', 'auth/token-source.ts', 'destinations'],
+  proxy: ['network-words.ts', 'masking/secret-mask.ts', 'auth/token-source.ts', 'destinations'],
   // It diagnoses by the code of the relay itself.
   doctor: [
     'config',
@@ -88,24 +89,37 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'destinations',
     'otlp',
     'network-words.ts',
+    'bounded-json.ts',
     'zstd-frame.ts',
   ],
   config: ['loopback.ts'],
   telemetry: [],
-  otlp: [],
+  // Takes out of what comes back what was sent as a secret.
+  masking: [],
+  otlp: ['bounded-json.ts'],
   receiver: ['certificates.ts', 'zstd-frame.ts', 'otlp', 'queue/queue.ts', 'config/watch.ts'],
   routing: [],
   queue: ['file-lock.ts'],
   delivery: ['otlp/wire.ts', 'queue/queue.ts', 'destinations/destination.ts'],
   destinations: [
     'network-words.ts',
+    'bounded-json.ts',
+    'masking/secret-mask.ts',
     'certificates.ts',
     'otlp/response.ts',
     'otlp/edit-spans.ts',
     'auth/token-source.ts',
     'config/watch.ts',
   ],
-  auth: ['network-words.ts', 'loopback.ts', 'certificates.ts', 'file-lock.ts', 'config/watch.ts'],
+  auth: [
+    'network-words.ts',
+    'bounded-json.ts',
+    'masking/secret-mask.ts',
+    'loopback.ts',
+    'certificates.ts',
+    'file-lock.ts',
+    'config/watch.ts',
+  ],
 };
 
 /** Commands show that a configuration is wrong without loading what could fail to load. */

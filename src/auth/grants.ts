@@ -15,16 +15,14 @@ export type Grant = {
 
 /** RFC 6749 section 4.4. */
 export function byClientCredentials(client: IssuerClient, asking: Asking): Promise<Grant> {
-  return granted(client, asking, 'client_credentials', [], (config) =>
+  return granted(client, asking, 'client_credentials', (config) =>
     oauth.clientCredentialsGrant(config, client.parameters),
   );
 }
 
 /** RFC 6749 section 6. */
 export function byRefreshToken(client: IssuerClient, asking: Asking, refreshToken: string): Promise<Grant> {
-  return granted(client, asking, 'refresh_token', [refreshToken], (config) =>
-    oauth.refreshTokenGrant(config, refreshToken),
-  );
+  return granted(client, asking, 'refresh_token', (config) => oauth.refreshTokenGrant(config, refreshToken));
 }
 
 /** RFC 6749 section 4.3, which RFC 9700 section 2.4 tells not to use: for users of tests. */
@@ -33,7 +31,7 @@ export function byPassword(
   asking: Asking,
   { username, password }: { readonly username: string; readonly password: string },
 ): Promise<Grant> {
-  return granted(client, asking, 'password', [password], (config) =>
+  return granted(client, asking, 'password', (config) =>
     oauth.genericGrantRequest(config, 'password', { ...client.parameters, username, password }),
   );
 }
@@ -59,20 +57,21 @@ export async function byDeviceCode(
       `the issuer ${quote(asking.metadata.issuer)} names no device_authorization_endpoint: it has no device login`,
     );
   }
-  const words = { grant: 'device_code', hidden: [] } as const;
-  const login = await client.run(asking, words, (config) =>
-    oauth.initiateDeviceAuthorization(config, client.parameters),
-  );
-  tell({
-    url: login.verification_uri,
-    completeUrl: login.verification_uri_complete,
-    code: login.user_code,
-    expiresInSeconds: login.expires_in,
+  const login = await client.run(asking, 'device_code', async (config, masked) => {
+    const answer = await oauth.initiateDeviceAuthorization(config, client.parameters);
+    const { verification_uri, verification_uri_complete: completeUrl, user_code, expires_in } = answer;
+    tell({
+      url: masked(verification_uri),
+      completeUrl: completeUrl === undefined ? undefined : masked(completeUrl),
+      code: masked(user_code),
+      expiresInSeconds: expires_in,
+    });
+    return answer;
   });
   const over = AbortSignal.timeout(login.expires_in * 1000);
   const signal = AbortSignal.any([asking.signal, over]);
   try {
-    return await granted(client, asking, 'device_code', [login.device_code], (config) =>
+    return await granted(client, asking, 'device_code', (config) =>
       oauth.pollDeviceAuthorizationGrant(config, login, undefined, { signal }),
     );
   } catch (error) {
@@ -89,25 +88,26 @@ export async function revoke(client: IssuerClient, asking: Asking, token: string
       `the issuer ${quote(asking.metadata.issuer)} names no revocation_endpoint: its tokens end by themselves`,
     );
   }
-  const words = { grant: 'client_credentials', hidden: [token] } as const;
-  await client.run(asking, words, (config) => oauth.tokenRevocation(config, token));
+  await client.run(asking, 'client_credentials', (config) => oauth.tokenRevocation(config, token));
 }
 
 async function granted(
   client: IssuerClient,
   asking: Asking,
   grant: GrantKind,
-  hidden: readonly string[],
   step: (config: oauth.Configuration) => Promise<oauth.TokenEndpointResponse>,
 ): Promise<Grant> {
-  const answer = await client.run(asking, { grant, hidden }, step);
-  if (answer.token_type !== 'bearer') {
-    throw new IssuerProblem('refusal', `the issuer gives ${quote(answer.token_type)} tokens, not bearer`);
-  }
-  // It stands in headers and in shells: RFC 6750 section 2.1 allows less than this.
-  if (!/^[\x21-\x7e]+$/.test(answer.access_token)) {
-    throw new IssuerProblem('refusal', 'the issuer gives a token that cannot be sent in a header');
-  }
-  const { access_token: value, expires_in: expiresIn, refresh_token: refreshToken } = answer;
-  return { value, expiresIn, ...(refreshToken !== undefined && { refreshToken }) };
+  return client.run(asking, grant, async (config, masked) => {
+    const answer = await step(config);
+    if (answer.token_type !== 'bearer') {
+      const kind = quote(masked(answer.token_type));
+      throw new IssuerProblem('refusal', `the issuer gives ${kind} tokens, not bearer`);
+    }
+    // It stands in headers and in shells: RFC 6750 section 2.1 allows less than this.
+    if (!/^[\x21-\x7e]+$/.test(answer.access_token)) {
+      throw new IssuerProblem('refusal', 'the issuer gives a token that cannot be sent in a header');
+    }
+    const { access_token: value, expires_in: expiresIn, refresh_token: refreshToken } = answer;
+    return { value, expiresIn, ...(refreshToken !== undefined && { refreshToken }) };
+  });
 }

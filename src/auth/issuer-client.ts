@@ -2,10 +2,12 @@ import { readFile } from 'node:fs/promises';
 import * as oauth from 'openid-client';
 import { Agent, request } from 'undici';
 import { parseCertificates } from '../certificates.ts';
+import { DEEPEST_JSON, isNestedDeeper } from '../bounded-json.ts';
 import { messageOf } from '../errors.ts';
 import { isLoopback } from '../loopback.ts';
 import { IssuerProblem, explainDiscovery, explainGrant } from './issuer-words.ts';
-import type { GrantWords, IssuerAnswer } from './issuer-words.ts';
+import type { GrantKind, IssuerAnswer } from './issuer-words.ts';
+import { SecretMask } from '../masking/secret-mask.ts';
 import { bareUrl, networkWords, quote } from '../network-words.ts';
 
 /** More than any issuer has to say. */
@@ -35,6 +37,9 @@ export type Asking = {
   readonly signal: AbortSignal;
 };
 
+/** @param masked takes out of a text of the issuer what was sent as a secret */
+type Step<T> = (config: oauth.Configuration, masked: (text: string) => string) => Promise<T>;
+
 /** Talks to one issuer on behalf of one client; keeps nothing, so that a changed CA file counts at once. */
 export type IssuerClient = {
   /** What is configured of `scope`, `audience` and `resource`, as parameters of a request. */
@@ -42,10 +47,11 @@ export type IssuerClient = {
   /** OpenID Connect Discovery 1.0 section 4, or RFC 8414 by `discoveryUrl`. Throws IssuerProblem. */
   discover(signal: AbortSignal): Promise<oauth.ServerMetadata>;
   /**
-   * Does a step of openid-client as this client. Throws IssuerProblem.
-   * @param words about the grant, where it fails; what is hidden there is in no message
+   * Does a step of openid-client as this client. Throws IssuerProblem, with nothing in its words that was sent as a
+   * secret; an IssuerProblem that the step throws goes the same way.
+   * @param grant for the words, where it fails
    */
-  run<T>(asking: Asking, words: GrantWords, step: (config: oauth.Configuration) => Promise<T>): Promise<T>;
+  run<T>(asking: Asking, grant: GrantKind, step: Step<T>): Promise<T>;
 };
 
 export function createIssuerClient(options: IssuerOptions): IssuerClient {
@@ -53,6 +59,7 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
     const url = metadataUrl(options);
     const metadata = await ask(
       signal,
+      new SecretMask(),
       async (fetch) => {
         const config = await oauth.discovery(url, options.clientId, undefined, oauth.None(), {
           [oauth.customFetch]: fetch,
@@ -69,28 +76,27 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
     return metadata;
   }
 
-  async function run<T>(
-    { metadata, secret, signal }: Asking,
-    words: GrantWords,
-    step: (config: oauth.Configuration) => Promise<T>,
-  ): Promise<T> {
+  async function run<T>({ metadata, secret, signal }: Asking, grant: GrantKind, step: Step<T>): Promise<T> {
     const authentication = secret === undefined ? oauth.None() : clientAuthentication(metadata, secret);
-    const hidden = [...words.hidden, ...(secret === undefined ? [] : [secret])];
+    const secrets = new SecretMask();
+    secrets.add(secret ?? '');
     return await ask(
       signal,
+      secrets,
       (fetch) => {
         const config = new oauth.Configuration(metadata, options.clientId, undefined, authentication);
         config[oauth.customFetch] = fetch;
         oauth.allowInsecureRequests(config);
-        return step(config);
+        return step(config, (text) => secrets.text(text));
       },
-      (given, error) => explainGrant(given, error, options.clientId, { ...words, hidden }),
+      (given, error) => explainGrant(given, error, options.clientId, grant),
     );
   }
 
   /** A step of openid-client, its requests over undici; its failure in words. */
   async function ask<T>(
     signal: AbortSignal,
+    secrets: SecretMask,
     step: (fetch: oauth.CustomFetch) => Promise<T>,
     explain: (answer: IssuerAnswer, error: unknown) => IssuerProblem,
   ): Promise<T> {
@@ -112,6 +118,8 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
         );
         throw problem;
       }
+      secrets.addHeaders(init.headers);
+      if (init.body instanceof URLSearchParams) secrets.addForm(init.body);
       try {
         const { statusCode, headers, body } = await request(url, {
           method: init.method === 'POST' ? 'POST' : 'GET',
@@ -120,16 +128,30 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
           dispatcher: agent,
           signal: AbortSignal.any([signal, AbortSignal.timeout(options.timeoutMs)]),
         });
+        const bytes = Buffer.from(await body.arrayBuffer());
+        const header = (name: string) => {
+          const value = first(headers[name]);
+          return value === undefined ? undefined : secrets.text(value);
+        };
         answer = {
           url,
           status: statusCode,
-          contentType: first(headers['content-type']),
-          location: first(headers['location']),
-          body: await body.text(),
+          contentType: header('content-type'),
+          location: header('location'),
+          body: secrets.bytes(bytes).toString('utf8'),
         };
-        return toResponse(answer);
+        if (/json/i.test(answer.contentType ?? '') && isNestedDeeper(bytes, DEEPEST_JSON)) {
+          problem = new IssuerProblem(
+            'refusal',
+            `${bareUrl(url)} answers ${statusCode} with JSON that is nested more than ${DEEPEST_JSON} levels deep: is it the issuer that answers there?`,
+          );
+          throw problem;
+        }
+        // What the issuer grants may be what it was asked with, as a refresh token.
+        const isGranted = statusCode >= 200 && statusCode < 300;
+        return toResponse({ ...answer, ...(isGranted && { body: bytes.toString('utf8') }) });
       } catch (error) {
-        problem = new IssuerProblem('away', networkWords(error, url, options.timeoutMs));
+        problem ??= new IssuerProblem('away', networkWords(error, url, options.timeoutMs));
         throw problem;
       }
     };
@@ -137,7 +159,11 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
     try {
       return await step(overUndici);
     } catch (error) {
-      throw problem ?? (answer === undefined ? error : explain(answer, error));
+      const found = problem ?? (error instanceof IssuerProblem ? error : undefined);
+      const explained = found ?? (answer === undefined ? error : explain(answer, error));
+      throw explained instanceof IssuerProblem
+        ? new IssuerProblem(explained.kind, secrets.text(explained.message))
+        : explained;
     } finally {
       await agent.destroy();
     }

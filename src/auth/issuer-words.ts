@@ -1,3 +1,4 @@
+import { readBoundedJson } from '../bounded-json.ts';
 import { messageOf } from '../errors.ts';
 import { bareUrl, quote } from '../network-words.ts';
 
@@ -14,7 +15,10 @@ export class IssuerProblem extends Error {
   }
 }
 
-/** One answer of the issuer; openid-client's errors do not say where it came from. */
+/**
+ * One answer of the issuer, with nothing in it that was sent as a secret; openid-client's errors do not say where it
+ * came from.
+ */
 export type IssuerAnswer = {
   readonly url: URL;
   readonly status: number;
@@ -48,19 +52,12 @@ export function explainDiscovery(answer: IssuerAnswer, error: unknown, configure
 /** Ways to a token. */
 export type GrantKind = 'client_credentials' | 'refresh_token' | 'password' | 'device_code';
 
-/** For words about a grant that failed. */
-export type GrantWords = {
-  readonly grant: GrantKind;
-  /** What must not be in them: passwords, tokens. */
-  readonly hidden: readonly string[];
-};
-
 /** `error` is what openid-client made of the answer. */
 export function explainGrant(
   answer: IssuerAnswer,
   error: unknown,
   clientId: string,
-  { grant, hidden }: GrantWords,
+  grant: GrantKind,
 ): IssuerProblem {
   const at = bareUrl(answer.url);
   const passing = explainStatus(answer);
@@ -71,7 +68,7 @@ export function explainGrant(
   if (answer.status >= 400 && typeof code === 'string') {
     const description = json?.['error_description'];
     const said = typeof description === 'string' ? `${code}: ${description}` : code;
-    const words = quote(hidden.reduce((text, secret) => text.replaceAll(secret, '[secret]'), said));
+    const words = quote(said);
     return PASSING_CODES.has(code)
       ? new IssuerProblem('away', `${at} answers ${words}`)
       : refusal(`${at} refuses the client ${quote(clientId)} (${words}); ${remedyFor(code, said, grant)}`);
@@ -148,12 +145,10 @@ function refusal(words: string): IssuerProblem {
 }
 
 function jsonIn(body: string): Record<string, unknown> | undefined {
-  try {
-    const json: unknown = JSON.parse(body);
-    return typeof json === 'object' && json !== null ? (json as Record<string, unknown>) : undefined;
-  } catch {
-    return undefined;
-  }
+  const json = readBoundedJson(Buffer.from(body));
+  return json.kind === 'value' && typeof json.value === 'object' && json.value !== null
+    ? (json.value as Record<string, unknown>)
+    : undefined;
 }
 
 function codeOf(error: unknown): unknown {

@@ -1,3 +1,4 @@
+import { readBoundedJson } from '../bounded-json.ts';
 import { quote } from '../network-words.ts';
 import type { TokenClaims } from './token-source.ts';
 
@@ -30,14 +31,13 @@ export function readClaims(token: string): TokenClaims | undefined {
 }
 
 function jsonIn(base64url: string): Record<string, unknown> | undefined {
-  try {
-    const json: unknown = JSON.parse(Buffer.from(base64url, 'base64url').toString('utf8'));
-    return typeof json === 'object' && json !== null && !Array.isArray(json)
-      ? (json as Record<string, unknown>)
-      : undefined;
-  } catch {
-    return undefined;
-  }
+  const json = readBoundedJson(Buffer.from(base64url, 'base64url'));
+  return json.kind === 'value' &&
+    typeof json.value === 'object' &&
+    json.value !== null &&
+    !Array.isArray(json.value)
+    ? (json.value as Record<string, unknown>)
+    : undefined;
 }
 
 /** RFC 7519 section 4.1.3 lets one value stand without its list. */

@@ -10,6 +10,9 @@ import { letterToJson, unknownLetters } from './letter-words.ts';
 import { print } from './print.ts';
 import { safeJson } from './safe-json.ts';
 
+/** The objects of spans take up to a hundred times their bytes: a larger request is not made into them. */
+const LARGEST_SHOWN = 4 * 1024 * 1024;
+
 /** One dead letter, with its spans. */
 export function deadLettersShowCommand(): Command {
   const command = new Command('show')
@@ -32,8 +35,7 @@ Examples:
     const { output } = command.opts<{ output?: string }>();
     const { meta, payload } = await findLetter(loadConfig(file, process.env).queue.directory, id);
     if (output === undefined) {
-      const request = await decoded(payload);
-      await print(`${safeJson({ ...letterToJson(meta, payload.length), request }, 2)}\n`);
+      await print(`${await shown({ meta, payload })}\n`);
       return;
     }
     await writeFile(output, payload, { flag: 'wx', mode: 0o600 }).catch((error: unknown) => {
@@ -63,11 +65,18 @@ async function findLetter(directory: string, id: string): Promise<ReadLetter> {
   );
 }
 
-async function decoded(payload: Uint8Array): Promise<unknown> {
+/** A letter may be one that nothing could read: what cannot be shown of it is said in its place. */
+async function shown({ meta, payload }: Pick<ReadLetter, 'meta' | 'payload'>): Promise<string> {
+  const letter = letterToJson(meta, payload.length);
+  const instead = (problem: string) =>
+    safeJson({ ...letter, request: { undecodable: `${problem}; --output writes its bytes to a file` } }, 2);
+  if (payload.length > LARGEST_SHOWN) {
+    return instead(`the request has ${payload.length} bytes, more than the ${LARGEST_SHOWN} that are shown`);
+  }
   const { tracesToJson } = await import('../otlp/traces-json.ts');
   try {
-    return tracesToJson(payload);
+    return safeJson({ ...letter, request: tracesToJson(payload) }, 2);
   } catch (error) {
-    return { undecodable: messageOf(error) };
+    return instead(error instanceof RangeError ? 'it is nested too deeply to be shown' : messageOf(error));
   }
 }

@@ -144,7 +144,9 @@ export const destinationSchema = httpsUnlessAllowed(
         .describe('Longest time of one request, from connecting to the end of its answer (100ms to 10m).'),
       max_response_size: size('1KiB', '64MiB')
         .prefault('4MiB')
-        .describe('Largest answer that is read; a larger one is a failure (1KiB to 64MiB).'),
+        .describe(
+          'Largest answer that is read; a larger one is a failure (1KiB to 64MiB). Of an error no more than its first 64 KiB.',
+        ),
       repair: flag()
         .prefault(true)
         .describe(

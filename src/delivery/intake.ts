@@ -24,6 +24,8 @@ const READ_AGAIN_MS = 1000;
 
 const UNTRIED =
   'not sent: more spans of this sender are refused than can be looked through, and others need the room; mend what it sends, then replay this';
+const ENDED_RELAY =
+  'not sent: the relay ended twice in a row while it worked on this record, by a bug or for want of memory; please report it, with this letter';
 
 export type IntakeDeps = {
   readonly reader: QueueReader;
@@ -195,19 +197,15 @@ export class Intake {
   }
 
   /**
-   * Does what reads a record. It was validated on arrival, so where that throws it is a bug, which must cost neither the
-   * record nor those behind it: it becomes a dead letter.
+   * Does what reads a record. It was validated on arrival, so where that throws, or has ended the relay twice, it is a
+   * bug, which must cost neither the record nor those behind it: the record becomes a dead letter.
    * @returns whether it was read
    */
   async #burying(lease: Lease, read: () => void): Promise<boolean> {
-    try {
-      read();
-      return true;
-    } catch (error) {
-      const reason = `this relay could not read the record that it had accepted: ${messageOf(error)}`;
-      if (await this.#bury(lease, reason)) lease.settle();
-      return false;
-    }
+    const reason = lease.isSuspect ? ENDED_RELAY : reasonOfFailure(lease, read);
+    if (reason === undefined) return true;
+    if (await this.#bury(lease, reason)) lease.settle();
+    return false;
   }
 
   /** The whole record, as it came. @returns whether the letter is on stable storage */
@@ -225,6 +223,19 @@ export class Intake {
       refusedAt: Date.now(),
     };
     return burial.bury(() => [letter]);
+  }
+}
+
+/** Why the record cannot be read; undefined where it was. A process that dies of it leaves word that it was in hand. */
+function reasonOfFailure(lease: Lease, read: () => void): string | undefined {
+  lease.inHand();
+  try {
+    read();
+    return undefined;
+  } catch (error) {
+    return `this relay could not read the record that it had accepted: ${messageOf(error)}`;
+  } finally {
+    lease.outOfHand();
   }
 }
 

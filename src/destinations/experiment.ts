@@ -162,7 +162,7 @@ type Read =
 /** The table of answers of the three endpoints. Pure. */
 function readExperiment(result: HttpResult, asked: Asked): Read {
   if (result.kind !== 'answer') return { kind: 'failed', outcome: withoutAnswer(result) };
-  const error = readMlflowError(result.contentType, result.body);
+  const error = readMlflowError(result);
   const reason = sentence(result, asked);
   if (error?.code === 'RESOURCE_ALREADY_EXISTS') return { kind: 'exists', reason };
   if (error?.code === 'RESOURCE_DOES_NOT_EXIST') return { kind: 'missing', reason };
@@ -173,7 +173,7 @@ function readExperiment(result: HttpResult, asked: Asked): Read {
     return failed(`${reason}: ${asked.account} needs EDIT on ${asked.experiment}, or the right to create it`);
   }
   if (result.status === 200) {
-    const json = readJsonObject(result.contentType, result.body);
+    const json = readJsonObject(result);
     // `create` answers the id alone.
     const experiment = json?.['experiment'] ?? json;
     if (isExperiment(experiment)) {

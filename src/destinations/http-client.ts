@@ -1,15 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
-import { promisify } from 'node:util';
-import { unzip } from 'node:zlib';
 import { Agent, request } from 'undici';
 import { networkWords, quote } from '../network-words.ts';
 import { parseCertificates } from '../certificates.ts';
 import { watchFiles } from '../config/watch.ts';
 import { RelayError, messageOf } from '../errors.ts';
+import { SecretMask } from '../masking/secret-mask.ts';
 import type { Logger } from '../telemetry/logger.ts';
-
-const unzipAsync = promisify(unzip);
+import { LARGEST_ERROR, readBeginning, readWhole } from './answer-body.ts';
 
 /** PEM files. The CA takes the place of those that are trusted by default. */
 export type TlsFiles = { readonly caFile?: string; readonly certFile?: string; readonly keyFile?: string };
@@ -25,7 +23,7 @@ export type HttpClientOptions = {
   readonly tls: TlsFiles;
   /** For a whole request, from connecting to the last byte of the answer. */
   readonly timeoutMs: number;
-  /** Bytes of an answer's body, before and after decompression. */
+  /** Bytes of the body of a success, before and after decompression. */
   readonly maxResponseSize: number;
 };
 
@@ -38,7 +36,9 @@ export type HttpRequest = {
   readonly timeoutMs?: number;
 };
 
-/** One answer, whole; header values as they came. */
+/**
+ * One answer; header values as they came. Neither they nor the body have anything in them that was sent as a secret.
+ */
 export type HttpAnswer = {
   readonly kind: 'answer';
   readonly status: number;
@@ -48,11 +48,13 @@ export type HttpAnswer = {
   /** When it was made, by the clock of who has made it. */
   readonly date?: string | undefined;
   readonly body: Buffer;
+  /** Of an error that is very long, `body` is the beginning. */
+  readonly isCut?: true;
 };
 
 export type HttpResult =
   | HttpAnswer
-  /** Its body is over the limit; what was read of it is gone. */
+  /** A success, or what looks like one, whose body is over the limit; what was read of it is gone. */
   | { readonly kind: 'too large'; readonly status: number; readonly reason: string }
   /** Nothing came, or not all of it. The request may have been taken. */
   | {
@@ -80,6 +82,7 @@ export function createHttpClient(options: HttpClientOptions, log: Logger): HttpC
   // Watched before they are read, so that no change is missed.
   const stopWatching = files.length === 0 ? () => {} : watchFiles(files, reload);
   let agent = createAgent();
+  const secrets = new SecretMask();
 
   function createAgent(): Agent {
     return new Agent({
@@ -105,43 +108,52 @@ export function createHttpClient(options: HttpClientOptions, log: Logger): HttpC
   }
 
   async function ask(asked: HttpRequest, signal: AbortSignal): Promise<HttpResult> {
-    const { method, url, headers, body } = asked;
+    const { method, url, headers, body: content } = asked;
     const deadlineMs = Math.min(timeoutMs, asked.timeoutMs ?? timeoutMs);
     const deadline = AbortSignal.timeout(deadlineMs);
+    secrets.addHeaders(headers);
     try {
       const ended = AbortSignal.any([signal, deadline]);
       const answer = await orEnded(
         request(url, {
           method,
           headers: { ...headers, 'accept-encoding': 'identity' },
-          body: body ?? null,
+          body: content ?? null,
           dispatcher: agent,
           signal: ended,
         }),
         ended,
       );
       const status = answer.statusCode;
-      const encoded = await readUpTo(answer.body, maxResponseSize);
-      const plain =
-        encoded && (await decode(encoded, first(answer.headers['content-encoding']), maxResponseSize));
-      if (plain === undefined) {
+      const header = (name: string) => {
+        const value = first(answer.headers[name]);
+        return value === undefined ? undefined : secrets.text(value);
+      };
+      const encoding = header('content-encoding');
+      const body =
+        status >= 200 && status < 300
+          ? await readWhole(answer.body, encoding, maxResponseSize)
+          : await readBeginning(answer.body, encoding, Math.min(maxResponseSize, LARGEST_ERROR));
+      if (body === undefined) {
         return {
           kind: 'too large',
           status,
           reason: `${url.host} answers ${status} with more than ${maxResponseSize} bytes`,
         };
       }
+      const contentType = header('content-type');
       return {
         kind: 'answer',
         status,
-        contentType: first(answer.headers['content-type']),
-        location: first(answer.headers['location']),
-        retryAfter: first(answer.headers['retry-after']),
-        date: first(answer.headers['date']),
-        body: plain,
+        contentType,
+        location: header('location'),
+        retryAfter: header('retry-after'),
+        date: header('date'),
+        body: secrets.bytes(body.bytes, { keepsLength: /protobuf/i.test(contentType ?? '') }),
+        ...(body.isCut && { isCut: true }),
       };
     } catch (error) {
-      const reason = networkWords(error, url, deadlineMs);
+      const reason = secrets.text(networkWords(error, url, deadlineMs));
       return { kind: 'no answer', reason, ...(error === deadline.reason ? { tooSlow: true } : {}) };
     }
   }
@@ -165,35 +177,6 @@ async function orEnded<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
     return await Promise.race([work, ended]);
   } finally {
     signal.removeEventListener('abort', end);
-  }
-}
-
-/** Undefined if there are more than `limit` bytes; the connection is given up then. */
-async function readUpTo(body: AsyncIterable<Buffer>, limit: number): Promise<Buffer | undefined> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of body) {
-    size += chunk.byteLength;
-    if (size > limit) return undefined;
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks, size);
-}
-
-/**
- * No compression was asked for, but some proxies compress all the same. Undefined if more than `limit` bytes
- * come of it. What cannot be decompressed stays as it is, and is no answer of the upstream to its reader.
- */
-async function decode(
-  body: Buffer,
-  encoding: string | undefined,
-  limit: number,
-): Promise<Buffer | undefined> {
-  if (encoding === undefined || !/^(x-)?gzip$|^deflate$/i.test(encoding.trim())) return body;
-  try {
-    return await unzipAsync(body, { maxOutputLength: limit });
-  } catch (error) {
-    return error instanceof RangeError ? undefined : body;
   }
 }
 

@@ -1,8 +1,16 @@
+import { MASKED } from '../masking/secret-mask.ts';
 import { bareUrl, quote } from '../network-words.ts';
 import { readExportResponse } from '../otlp/response.ts';
 import type { SendOutcome } from './destination.ts';
 import type { HttpAnswer, HttpResult } from './http-client.ts';
-import { isAboutSpans, isAboutStore, isAboutTarget, isPassing, readMlflowError } from './mlflow-error.ts';
+import {
+  isAboutSpans,
+  isAboutStore,
+  isAboutTarget,
+  isPassing,
+  jsonProblem,
+  readMlflowError,
+} from './mlflow-error.ts';
 import type { MlflowError } from './mlflow-error.ts';
 
 /* The table of answers to POST /v1/traces, as MLflow 3.17 and what stands before it give them. Pure. */
@@ -29,7 +37,7 @@ export function readTracesAnswer(result: HttpResult, asked: Asked): SendOutcome 
   // What is before MLflow has waited in the relay's place.
   if (shared !== undefined) return tooSlow(shared, status === 408 || status === 504);
 
-  const error = readMlflowError(result.contentType, result.body);
+  const error = readMlflowError(result);
   switch (status) {
     case 403:
       return blocked(`${sentence(result, asked)}: ${permissionWords(result, asked)}`);
@@ -99,11 +107,15 @@ export function withoutAnswer(result: Exclude<HttpResult, HttpAnswer>): SendOutc
 }
 
 /** Where and what, in one clause. Pages of HTML are named, not quoted. */
-export function sentence({ status, contentType, body }: HttpAnswer, asked: Asked): string {
-  const error = readMlflowError(contentType, body);
+export function sentence(answer: HttpAnswer, asked: Asked): string {
+  const { status, contentType, body, isCut } = answer;
   const said =
-    error?.message ?? (isHtml(contentType, body) ? 'a page of HTML' : quote(body.toString('utf8')));
-  return `${bareUrl(asked.url)} answers ${status}${said === '' ? '' : ` (${said})`}`;
+    readMlflowError(answer)?.message ??
+    jsonProblem(answer) ??
+    (isHtml(contentType, body) ? 'a page of HTML' : quote(body.toString('utf8')));
+  const more = isCut && `more than the ${body.length} bytes that are read of an error`;
+  const words = [said, more].filter(Boolean).join('; ');
+  return `${bareUrl(asked.url)} answers ${status}${words === '' ? '' : ` (${words})`}`;
 }
 
 /** OTLP: success is 200 with an ExportTraceServiceResponse; nothing else is. */
@@ -121,8 +133,13 @@ function readSuccess(answer: HttpAnswer, asked: Asked): SendOutcome {
   return {
     kind: 'delivered',
     rejectedSpans: response.rejectedSpans,
-    ...(response.message === undefined ? {} : { message: quote(response.message) }),
+    ...(response.message === undefined ? {} : { message: quote(withShortMasks(response.message)) }),
   };
+}
+
+/** In protobuf a secret is masked by as many asterisks as it was long, and would hide what is said behind it. */
+function withShortMasks(message: string): string {
+  return message.replaceAll(/\*{16,}/g, MASKED);
 }
 
 function byMlflow(error: MlflowError, answer: HttpAnswer, asked: Asked): SendOutcome {

@@ -1,4 +1,7 @@
+import { readBoundedJson } from '../bounded-json.ts';
+import type { JsonRead } from '../bounded-json.ts';
 import { quote } from '../network-words.ts';
+import type { HttpAnswer } from './http-client.ts';
 
 /** An error that MLflow itself wrote, not something between. `message` is fit for a log line. */
 export type MlflowError = {
@@ -9,12 +12,15 @@ export type MlflowError = {
   readonly isAboutHeaders: boolean;
 };
 
+/** What is looked at of an answer. */
+export type AnswerText = Pick<HttpAnswer, 'contentType' | 'body' | 'isCut'>;
+
 /**
  * MLflow writes `{"error_code", "message"}` (MlflowException) or `{"detail"}` (FastAPI), as JSON (MLflow 3.17,
  * server/otel_api.py). Undefined for anything else: other JSON is what gateways write.
  */
-export function readMlflowError(contentType: string | undefined, body: Uint8Array): MlflowError | undefined {
-  const json = readJsonObject(contentType, body);
+export function readMlflowError(answer: AnswerText): MlflowError | undefined {
+  const json = readJsonObject(answer);
   if (json === undefined) return undefined;
   const { error_code: code, message, detail } = json;
   if (typeof code === 'string') {
@@ -29,21 +35,25 @@ export function readMlflowError(contentType: string | undefined, body: Uint8Arra
 }
 
 /** Undefined unless it is a JSON object, and says so in its content type. */
-export function readJsonObject(
-  contentType: string | undefined,
-  body: Uint8Array,
-): Record<string, unknown> | undefined {
-  if (!/^application\/([\w.-]+\+)?json\b/i.test(contentType?.trim() ?? '')) return undefined;
-  try {
-    const json: unknown = JSON.parse(
-      Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('utf8'),
-    );
-    return typeof json === 'object' && json !== null && !Array.isArray(json)
-      ? (json as Record<string, unknown>)
-      : undefined;
-  } catch {
-    return undefined;
-  }
+export function readJsonObject(answer: AnswerText): Record<string, unknown> | undefined {
+  const json = readJson(answer);
+  if (json?.kind !== 'value') return undefined;
+  const { value } = json;
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? (value as Record<string, unknown>)
+    : undefined;
+}
+
+/** Why the JSON of an answer is not read; undefined where it is, or is none. */
+export function jsonProblem(answer: AnswerText): string | undefined {
+  const json = readJson(answer);
+  return json?.kind === 'unread' ? json.problem : undefined;
+}
+
+function readJson({ contentType, body, isCut }: AnswerText): JsonRead | undefined {
+  return /^application\/([\w.-]+\+)?json\b/i.test(contentType?.trim() ?? '')
+    ? readBoundedJson(body, { isCut: isCut === true })
+    : undefined;
 }
 
 /**

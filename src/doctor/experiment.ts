@@ -24,9 +24,7 @@ export async function checkExperiment(upstream: Upstream, log: Logger): Promise<
   const resolved = await createExperimentResolver(experiment, base, log).resolve(async (method, url) => {
     if (method === 'GET') {
       const { result } = await ask(upstream, method, url, { accept: 'application/json' });
-      isSeen =
-        result.kind === 'answer' &&
-        readJsonObject(result.contentType, result.body)?.['experiment'] !== undefined;
+      isSeen = result.kind === 'answer' && readJsonObject(result)?.['experiment'] !== undefined;
       return result;
     }
     isMissing = true;

@@ -50,13 +50,12 @@ export async function checkHealth(upstream: Upstream, answered: Answered): Promi
   if (result.status >= 500) return failed(words, "see MLflow's log, and that of what stands before it");
   if (isHtml(result) && result.status < 400) return failed(`${words}: that is not MLflow`, LOGIN_FIX);
   if (result.status !== 200) return warning(`${words}, where MLflow says whether it is well`, fix);
-  if (readJsonObject(result.contentType, result.body) === undefined) {
+  if (readJsonObject(result) === undefined) {
     return warning(`${words}, where MLflow answers OK`, fix);
   }
   // mlflow-oidc-auth has an object in its place, and knows more.
   const ready = (await get(upstream, 'health/ready')).result;
-  const checks =
-    ready.kind === 'answer' ? readJsonObject(ready.contentType, ready.body)?.['checks'] : undefined;
+  const checks = ready.kind === 'answer' ? readJsonObject(ready)?.['checks'] : undefined;
   const wrong = Object.entries(checks ?? {}).filter(([, isWell]) => isWell === false);
   return wrong.length === 0
     ? ok('MLflow is well, with mlflow-oidc-auth before it')
@@ -80,10 +79,7 @@ export async function checkVersion(upstream: Upstream): Promise<Verdict<undefine
 /** Which kind of store it has; which database, it does not tell. */
 export async function checkStore(upstream: Upstream): Promise<Verdict<undefined>> {
   const { result, url } = await get(upstream, 'api/3.0/mlflow/server-info');
-  const info =
-    result.kind === 'answer' && result.status === 200
-      ? readJsonObject(result.contentType, result.body)
-      : undefined;
+  const info = result.kind === 'answer' && result.status === 200 ? readJsonObject(result) : undefined;
   const store = info?.['store_type'];
   if (store === 'FileStore') {
     return failed(
@@ -129,7 +125,7 @@ export async function checkRoute(upstream: Upstream): Promise<Verdict<Answered>>
   if (result.kind === 'no answer') return failed(result.reason, wayFix(result.reason, url, keys));
   if (result.kind !== 'answer') return failed(result.reason, LOGIN_FIX);
   const outcome = readTracesAnswer(result, askedOf(upstream, url));
-  const error = readMlflowError(result.contentType, result.body);
+  const error = readMlflowError(result);
   const isThere =
     outcome.kind === 'delivered' ||
     outcome.kind === 'unauthorized' ||

@@ -6,6 +6,7 @@ import { readMlflowError, readJsonObject } from '../destinations/mlflow-error.ts
 import { sentence } from '../destinations/mlflow-answers.ts';
 import { giveUp, withTrailingSlash } from '../destinations/mlflow.ts';
 import { accountWords, refusalWords } from '../destinations/token-words.ts';
+import { isNestedDeeper } from '../bounded-json.ts';
 import { messageOf } from '../errors.ts';
 import { bareUrl } from '../network-words.ts';
 import { parseExactly } from './exact-json.ts';
@@ -35,6 +36,9 @@ export type ReaderOptions = {
   readonly experiment: ExperimentChoice;
   readonly workspace: string | undefined;
 };
+
+/** Levels of the JSON of a trace, far more than any has; each may cost a hundred times its byte. */
+const DEEPEST_TRACE = 1_000;
 
 const NOT_THERE =
   "MLflow does not have it: see the relay's /status, and `mlflow-trace-relay dead-letters list`";
@@ -112,15 +116,14 @@ export function createMlflowReader(
       return { kind: 'denied', reason: `${said}: ${account} needs READ on ${experimentWords(experiment)}` };
     }
     if (answer.status === 200) {
-      const found = readJsonObject(answer.contentType, answer.body)?.['experiment'] as
-        { experiment_id?: unknown } | undefined;
+      const found = readJsonObject(answer)?.['experiment'] as { experiment_id?: unknown } | undefined;
       if (typeof found?.experiment_id === 'string') {
         experimentId = found.experiment_id;
         return undefined;
       }
       return { kind: 'denied', reason: `${said}, which is no answer of MLflow's REST API: check url` };
     }
-    const { code } = readMlflowError(answer.contentType, answer.body) ?? {};
+    const { code } = readMlflowError(answer) ?? {};
     return code === 'RESOURCE_DOES_NOT_EXIST'
       ? { kind: 'absent', reason: `${experimentWords(experiment)} does not exist in MLflow` }
       : { kind: 'away', reason: said };
@@ -135,6 +138,9 @@ export function createMlflowReader(
     if (answer.status === 404 || answer.status === 403) return { kind: 'absent', reason: NOT_THERE };
     if (answer.status !== 200) return { kind: 'away', reason: wordsOf(answer, new URL(path, base)) };
     try {
+      if (isNestedDeeper(answer.body, DEEPEST_TRACE)) {
+        throw new Error(`it is nested more than ${DEEPEST_TRACE} levels deep`);
+      }
       return { kind: 'trace', trace: readStoredTrace(traceId, parseExactly(answer.body.toString('utf8'))) };
     } catch (error) {
       return {

@@ -1,5 +1,6 @@
 import { JsonTraceSerializer, ProtobufTraceSerializer } from '@opentelemetry/otlp-transformer';
 import { isUtf8 } from 'node:buffer';
+import { readBoundedJson } from '../bounded-json.ts';
 import { exactInteger } from './decimal.ts';
 import { ExportTraceServiceResponse, Status } from './schema.ts';
 
@@ -85,7 +86,9 @@ function readProtobuf(body: Uint8Array): ExportAnswer {
 
 function readJson(body: Uint8Array): ExportAnswer {
   // The reader takes an empty body and what is not JSON for a success; `{}` is the least that is one.
-  if (!isJson(body)) return { ok: false, reason: 'its body is not JSON' };
+  const json = isUtf8(body) ? readBoundedJson(body) : { kind: 'no JSON' as const };
+  if (json.kind === 'unread') return { ok: false, reason: `its body is ${json.problem}` };
+  if (json.kind === 'no JSON') return { ok: false, reason: 'its body is not JSON' };
   const foreign = { ok: false, reason: 'its body is JSON, but no ExportTraceServiceResponse' } as const;
   const response: unknown = JsonTraceSerializer.deserializeResponse(body);
   if (!isObject(response)) return foreign;
@@ -107,16 +110,6 @@ function answerOf(rejectedSpans: number, message: string): ExportAnswer {
     return { ok: false, reason: 'its count of rejected spans is no count' };
   }
   return { ok: true, rejectedSpans, ...(message === '' ? {} : { message }) };
-}
-
-function isJson(body: Uint8Array): boolean {
-  if (!isUtf8(body)) return false;
-  try {
-    JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('utf8'));
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -9,7 +9,10 @@ import { readTls } from '../destinations/http-client.ts';
 import type { TlsFiles } from '../destinations/http-client.ts';
 import { giveUp } from '../destinations/mlflow.ts';
 import { listenFailed, messageOf } from '../errors.ts';
+import { SecretMask } from '../masking/secret-mask.ts';
 import { bareUrl, quote } from '../network-words.ts';
+import { LARGEST_ERROR_ANSWER, OF_THE_BODY, maskedHeaders, readErrorAnswer } from './error-answer.ts';
+import type { UpstreamResponse } from './error-answer.ts';
 
 export type ProxyOptions = {
   /** Of the destination, below which the keys of its TLS files stand. */
@@ -82,6 +85,7 @@ export async function startProxy(options: ProxyOptions, tokens: TokenSource): Pr
 
   /** The token that MLflow took last. */
   let taken: string | undefined;
+  const secrets = new SecretMask();
 
   async function pass(request: FastifyRequest, reply: FastifyReply, isAgain: boolean): Promise<FastifyReply> {
     const path = (request.raw.url ?? '/').replace(/\?.*$/s, '');
@@ -90,6 +94,7 @@ export async function startProxy(options: ProxyOptions, tokens: TokenSource): Pr
     const token = await tokens.token();
     // Clients ask again where it is 503, which helps only where the issuer is away.
     if (token.kind !== 'token') return refuse(reply, token.kind === 'rejected' ? 401 : 503, token.reason);
+    secrets.add(token.value);
     const { body } = request;
     const canGoAgain = !isAgain && (body === undefined || body === null || Buffer.isBuffer(body));
     return reply.from(basePath + path, {
@@ -101,7 +106,7 @@ export async function startProxy(options: ProxyOptions, tokens: TokenSource): Pr
       rewriteRequestHeaders: (_, headers) => withToken(headers, token.value),
       // Who asked decides whether to ask again.
       retryDelay: () => null,
-      rewriteHeaders: (headers) => withOwnLocation(headers, upstream, basePath, own),
+      rewriteHeaders: (headers) => withOwnLocation(maskedHeaders(headers, secrets), upstream, basePath, own),
       onResponse(_, __, response) {
         const { statusCode, stream, headers } = response as unknown as UpstreamResponse;
         if (statusCode === 401) {
@@ -112,7 +117,9 @@ export async function startProxy(options: ProxyOptions, tokens: TokenSource): Pr
           taken = token.value;
         }
         if (statusCode !== 401 || !canGoAgain) {
-          void reply.send(stream);
+          // An answer to HEAD has the headers of a body, and none.
+          if (statusCode < 400 || request.method === 'HEAD') void reply.send(stream);
+          else void passError(reply, response as unknown as UpstreamResponse);
           return;
         }
         stream.resume();
@@ -121,9 +128,26 @@ export async function startProxy(options: ProxyOptions, tokens: TokenSource): Pr
       },
       onError: (_, { error }) => {
         const cause = error.cause instanceof Error ? error.cause : error;
-        void refuse(reply, 502, `${bareUrl(upstream)} did not answer: ${quote(messageOf(cause))}`);
+        void refuse(reply, 502, didNotAnswer(cause));
       },
     });
+  }
+
+  async function passError(reply: FastifyReply, response: UpstreamResponse): Promise<void> {
+    const { statusCode } = response;
+    try {
+      const body = await readErrorAnswer(response, secrets);
+      for (const name of OF_THE_BODY) reply.removeHeader(name);
+      const tooLarge = `${bareUrl(upstream)} answers ${statusCode} with more than ${LARGEST_ERROR_ANSWER} bytes, which are not passed on`;
+      await (body === undefined ? refuse(reply, statusCode, tooLarge) : reply.send(body));
+    } catch (error) {
+      for (const name of OF_THE_BODY) reply.removeHeader(name);
+      await refuse(reply, 502, didNotAnswer(error));
+    }
+  }
+
+  function didNotAnswer(error: unknown): string {
+    return `${bareUrl(upstream)} did not answer: ${quote(secrets.text(messageOf(error)))}`;
   }
 
   app.all('/*', (request, reply) => pass(request, reply, false));
@@ -139,12 +163,6 @@ export async function startProxy(options: ProxyOptions, tokens: TokenSource): Pr
   return { url: own, stop: () => app.close() };
 }
 
-type UpstreamResponse = {
-  readonly statusCode: number;
-  readonly stream: NodeJS.ReadableStream;
-  readonly headers: Record<string, unknown>;
-};
-
 /** Unless told in both places, the library does not look at certificates. */
 function upstreamOptions(options: ProxyOptions) {
   return {
@@ -155,10 +173,12 @@ function upstreamOptions(options: ProxyOptions) {
   };
 }
 
-/** Without what undici takes from nobody. */
+/** Without what undici takes from nobody. Of compressions the one is left that can be seen through. */
 function withToken<T extends Record<string, unknown>>(headers: T, token: string): T {
   const { expect: _expect, 'keep-alive': _keepAlive, upgrade: _upgrade, ...rest } = headers;
-  return { ...rest, authorization: `Bearer ${token}` } as unknown as T;
+  const accepted = rest['accept-encoding'];
+  const encoding = typeof accepted === 'string' && /\bgzip\b/i.test(accepted) ? 'gzip' : 'identity';
+  return { ...rest, 'accept-encoding': encoding, authorization: `Bearer ${token}` } as unknown as T;
 }
 
 /** In the form that MLflow's clients show (mlflow/utils/rest_utils.py). */

@@ -1,5 +1,6 @@
 import type { RouteTarget } from '../otlp/record.ts';
 import { SEGMENT_HEADER_SIZE } from './frame.ts';
+import type { InHand } from './in-hand.ts';
 import { comparePositions } from './log-cursor.ts';
 import type { LogCursor, Position, ReadFrame } from './log-cursor.ts';
 import type { Lease, QueueReader } from './queue.ts';
@@ -38,6 +39,7 @@ export class DestinationReader implements QueueReader {
   readonly #cursor: LogCursor<RecordMeta>;
   #readUpTo: Position;
   readonly #log: SegmentLog<RecordMeta>;
+  readonly #inHand: InHand;
   readonly #onReadError: (error: unknown) => void;
   readonly #maxRepeatedBytes: number;
   readonly #onMuchSettled: () => void;
@@ -62,6 +64,7 @@ export class DestinationReader implements QueueReader {
     destination: string;
     log: SegmentLog<RecordMeta>;
     from: Position;
+    inHand: InHand;
     waitingSpans: number;
     onReadError: (error: unknown) => void;
     /** How much is read behind the saved position, but for the last frame. */
@@ -73,6 +76,7 @@ export class DestinationReader implements QueueReader {
     this.#readUpTo = options.from;
     this.#cursor = options.log.cursor(options.from, { onPassedOver: () => (this.#hasPassedDamage = true) });
     this.#log = options.log;
+    this.#inHand = options.inHand;
     this.#passed = { segment: options.from.segment, spans: 0 };
     this.#passed.spans = this.waitingSpans - options.waitingSpans;
     this.#onReadError = options.onReadError;
@@ -176,22 +180,27 @@ export class DestinationReader implements QueueReader {
     this.#closed = true;
     this.#ready = [];
     this.#saved.resolve();
-    await this.#cursor.close();
+    try {
+      await this.#cursor.close();
+    } finally {
+      await this.#inHand.close();
+    }
   }
 
   #take(frame: ReadFrame<RecordMeta>): void {
     this.#readUpTo = frame.end;
-    const mine = frame.entries.filter(({ meta }) => this.#isMine(meta));
+    const mine = [...frame.entries.entries()].filter(([, { meta }]) => this.#isMine(meta));
     const first = mine[0];
     if (first === undefined) return;
     const { start, end } = frame;
     const bytes = end.offset - start.offset;
-    const open: OpenFrame = { start, bytes, receivedAt: first.meta.receivedAt, unsettled: mine.length };
+    const open: OpenFrame = { start, bytes, receivedAt: first[1].meta.receivedAt, unsettled: mine.length };
     this.#open.add(open);
     this.#repeatedBytes += bytes;
     if (this.#passed.segment !== start.segment) this.#passed = { segment: start.segment, spans: 0 };
-    for (const { meta, payload } of mine) {
+    for (const [index, { meta, payload }] of mine) {
       const { spans, sender, route, receivedAt } = meta;
+      const place = { ...start, index };
       let waiting = spans;
       let settled = false;
       this.#passed.spans += spans;
@@ -204,6 +213,7 @@ export class DestinationReader implements QueueReader {
         if (settled) return;
         settled = true;
         done(waiting);
+        this.#inHand.settled(place);
         if (--open.unsettled > 0) return;
         this.#open.delete(open);
         this.#settledBytes += bytes;
@@ -211,7 +221,14 @@ export class DestinationReader implements QueueReader {
         this.#settledBytes = 0;
         this.#onMuchSettled();
       };
-      this.#ready.push({ record: { payload, spanCount: spans, sender, route, receivedAt }, done, settle });
+      this.#ready.push({
+        record: { payload, spanCount: spans, sender, route, receivedAt },
+        done,
+        settle,
+        isSuspect: this.#inHand.isSuspect(place),
+        inHand: () => this.#inHand.take(place),
+        outOfHand: () => this.#inHand.release(place),
+      });
     }
   }
 

@@ -1,6 +1,6 @@
 import { open, mkdir, readdir, rename, stat, statfs, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import { constants } from 'node:fs';
+import { constants, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 /**
@@ -30,6 +30,8 @@ export interface OpenFile {
   read(into: Uint8Array, position: number): Promise<number>;
   /** Writes all of it at `position`, or rejects. Not durable until `sync`. */
   write(buffers: readonly Uint8Array[], position: number): Promise<void>;
+  /** As `write`, at once: for few bytes, where the next step must not begin before them. Throws. */
+  writeSync(bytes: Uint8Array, position: number): void;
   /** fdatasync(2): the data, and the size that is needed to read it back. */
   sync(): Promise<void>;
   truncate(size: number): Promise<void>;
@@ -112,6 +114,11 @@ function openFile(handle: FileHandle): OpenFile {
         }
         total += buffer.length;
       }
+    },
+    writeSync(bytes, position) {
+      let from = 0;
+      while (from < bytes.length)
+        from += writeSync(handle.fd, bytes, from, bytes.length - from, position + from);
     },
     sync: () => handle.datasync(),
     truncate: (size) => handle.truncate(size),

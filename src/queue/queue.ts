@@ -56,6 +56,18 @@ export type Lease = {
   done(spans: number): void;
   /** To be called once, when every span of the record is delivered, dead-lettered or rejected upstream. */
   settle(): void;
+  /**
+   * The record was in hand at two unclean ends of the relay in a row: whoever looks into it may end it a third time. Its
+   * bytes may be kept.
+   */
+  readonly isSuspect: boolean;
+  /**
+   * To be called right before the record is worked on; of a destination one at a time. If the process dies before
+   * `outOfHand`, this record was in hand at its end. Takes microseconds, and never throws.
+   */
+  inHand(): void;
+  /** The work on the record is over for now. */
+  outOfHand(): void;
 };
 
 export type QueueStatus = {

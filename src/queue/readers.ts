@@ -5,6 +5,7 @@ import { Notices } from '../telemetry/notice.ts';
 import { DestinationReader } from './destination-reader.ts';
 import type { RecordMeta } from './destination-reader.ts';
 import type { FileSystem } from './filesystem.ts';
+import { InHand } from './in-hand.ts';
 import { comparePositions } from './log-cursor.ts';
 import type { Position } from './log-cursor.ts';
 import { tellDamagedPosition } from './observer.ts';
@@ -103,11 +104,13 @@ export class Readers {
         if (file.saved === undefined)
           tellDamagedPosition(logger, destination, positionPath(directory, destination));
         const from = file.saved ?? log.start;
+        const inHand = await InHand.open(fs, directory, destination, logger);
         const waitingSpans = await waitingFrom(destination, from);
         const reader = new DestinationReader({
           destination,
           log,
           from,
+          inHand,
           waitingSpans,
           maxRepeatedBytes,
           onMuchSettled,

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { Logger } from '../telemetry/logger.ts';
 import { removeIfThere } from './filesystem.ts';
 import type { FileSystem } from './filesystem.ts';
+import { removeInHand } from './in-hand.ts';
 import type { Position } from './log-cursor.ts';
 import type { PositionFile } from './positions.ts';
 import { positionPath } from './positions.ts';
@@ -81,6 +82,7 @@ export class Unconfigured {
 
 /** From here on the destination is one that was never there. */
 export async function removePosition(fs: FileSystem, directory: string, destination: string): Promise<void> {
+  await removeInHand(fs, directory, destination);
   await removeIfThere(fs, positionPath(directory, destination));
   await fs.syncDirectory(directory);
 }

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +9,15 @@ import { byClientCredentials } from '../../src/auth/grants.ts';
 import { createIssuerClient } from '../../src/auth/issuer-client.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
 import { createCertificateAuthority } from '../stack/certificates.ts';
-import { issuerOptions, memoryLog, sendHtml, sendJson, startIssuer, startServer } from './support.ts';
+import {
+  issuerOptions,
+  keepOpen,
+  memoryLog,
+  sendHtml,
+  sendJson,
+  startIssuer,
+  startServer,
+} from './support.ts';
 import type { IssuerBehaviour } from './support.ts';
 
 /* Issuers that answer what a good one does not. */
@@ -67,6 +76,22 @@ function metadata(changes: Record<string, unknown>): NonNullable<IssuerBehaviour
     sendJson(response, 200, { issuer: url, token_endpoint: `${url}/token`, ...changes });
   };
 }
+
+it('leaves no connection behind', async () => {
+  const closed: Promise<unknown>[] = [];
+  const { url } = await issuer({
+    metadata: (request, response) => {
+      closed.push(once(request.socket, 'close'));
+      keepOpen(request);
+      const base = `http://${request.headers.host}`;
+      const body = { issuer: base, token_endpoint: `${base}/token` };
+      sendJson(response, 200, body, { 'keep-alive': 'timeout=600' });
+    },
+  });
+  await createIssuerClient(issuerOptions(url)).discover(AbortSignal.timeout(10_000));
+  await Promise.all(closed);
+  expect(closed).toHaveLength(1);
+});
 
 describe('discovery', () => {
   it.each<[string, NonNullable<IssuerBehaviour['metadata']>, string, string]>([

@@ -1,8 +1,9 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { ServerOptions } from 'node:https';
+import type { Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { pino } from 'pino';
 import type { IssuerOptions } from '../../src/auth/issuer-client.ts';
@@ -66,6 +67,11 @@ export async function startIssuer(behaviour: IssuerBehaviour) {
     else sendJson(response, 200, { access_token: `t${asked.token}`, token_type: 'Bearer', expires_in: 300 });
   }, behaviour.tls);
   return { ...server, asked };
+}
+
+/** A server that never closes a connection by itself. */
+export function keepOpen({ socket }: IncomingMessage): void {
+  (socket as Socket & { server: Server }).server.keepAliveTimeout = 0;
 }
 
 export function sendJson(response: ServerResponse, status: number, body: unknown, headers = {}): void {

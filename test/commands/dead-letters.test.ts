@@ -1,5 +1,6 @@
 import { mkdir, readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Writer } from 'protobufjs';
 import { describe, expect, test } from 'vitest';
 import { tracesJson, tracesProtobuf } from '../receiver/payloads.ts';
 import { letterOf, lettersIn } from '../queue/letters.ts';
@@ -107,6 +108,46 @@ describe('dead-letters list', () => {
     expect(stderr).toContain('queue.directory');
     expect(stderr).toContain('code: QUEUE_UNUSABLE');
     expect(await readdir(cwd)).toEqual(['relay.yaml']);
+  });
+});
+
+/** A request whose resource has an attribute of lists in lists. */
+function nestedLists(depth: number): Buffer {
+  const heads: Buffer[] = [];
+  let length = 0;
+  const around = (tag: number) => {
+    heads.push(Buffer.from(Writer.create().uint32(tag).uint32(length).finish()));
+    length += heads.at(-1)!.length;
+  };
+  for (let level = 0; level < depth; level++) for (const tag of [0x0a, 0x2a]) around(tag);
+  for (const tag of [0x12, 0x0a, 0x0a, 0x0a]) around(tag);
+  return Buffer.concat(heads.toReversed());
+}
+
+describe('a letter of a record that nothing can read', () => {
+  test.each([
+    [
+      'too large to be made into objects',
+      tracesProtobuf(Array.from({ length: 130_000 }, () => 'x')),
+      /bytes, more than/,
+    ],
+    ['nested too deeply', nestedLists(50_000), /nest|depth/i],
+  ])('%s: is listed, said of, written out, and replayed', async (_, payload, words) => {
+    const { run, directory, cwd, open } = await letterSetting([[letterOf('bad', { payload })]]);
+    const id = (await lettersIn(directory))[0]!.meta.id;
+    expect((await run('list')).stdout).toContain(`mlflow: 1 letter, 1 span`);
+    const { code, stdout, stderr } = await run('show', id);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const shown = JSON.parse(stdout) as { id: string; request: { undecodable: string } };
+    expect(shown).toMatchObject({ id, bytes: payload.length });
+    expect(shown.request.undecodable).toMatch(words);
+    expect(shown.request.undecodable).toContain('--output writes its bytes to a file');
+    expect((await run('show', id, '--output', 'letter.bin')).code).toBe(0);
+    expect((await readFile(join(cwd, 'letter.bin'))).equals(payload)).toBe(true);
+    expect((await run('replay', '--all')).code).toBe(0);
+    const { queue } = await open();
+    const [lease] = await readAll(queue.reader('mlflow'));
+    expect(payload.equals(lease!.record.payload)).toBe(true);
   });
 });
 

@@ -86,7 +86,8 @@ describe('an upstream that is away', () => {
     }
     expect(queue.settled).toHaveLength(29);
     expect(failures).toBeGreaterThan(2);
-    expect(failures).toBeLessThan(12);
+    // Pauses that do not grow would let it try some sixty times.
+    expect(failures).toBeLessThan(16);
   });
 
   test('while one batch never gets an answer, its late spans wait for it and others pass', async () => {

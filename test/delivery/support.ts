@@ -124,7 +124,14 @@ export class MemoryQueue implements QueueReader {
     const done = (spans: number) => {
       this.doneSpans += spans;
     };
-    return { record, done, settle: () => this.settled.push(record) };
+    return {
+      record,
+      done,
+      settle: () => this.settled.push(record),
+      isSuspect: false,
+      inHand: () => {},
+      outOfHand: () => {},
+    };
   }
 
   async waitForMore(signal?: AbortSignal): Promise<void> {

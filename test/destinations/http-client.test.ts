@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { mkdtemp, rename, writeFile } from 'node:fs/promises';
 import type { RequestListener } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -7,6 +8,7 @@ import { gzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import type { TlsFiles } from '../../src/destinations/http-client.ts';
 import { RelayError } from '../../src/errors.ts';
+import { keepOpen } from '../auth/support.ts';
 import { answerOf, client, get, server } from './http-client-support.ts';
 import { createCertificateAuthority } from '../stack/certificates.ts';
 import type { CertificateAuthority, KeyPair } from '../stack/certificates.ts';
@@ -105,6 +107,38 @@ describe('limit', () => {
     expect(await answerOf(compressed(1_000))).toMatchObject({ kind: 'answer', body: Buffer.alloc(1_000) });
     expect(await answerOf(compressed(100_000))).toMatchObject({ kind: 'too large' });
     expect(accepted).toBe('identity');
+  });
+
+  it.each([
+    ['as it is', (body: Buffer) => body, {}],
+    ['compressed', (body: Buffer) => gzipSync(body), { 'content-encoding': 'gzip' }],
+    // Its beginning is decompressed though its end is not there.
+    [
+      'compressed and hardly smaller',
+      (body: Buffer) => gzipSync(body, { level: 0 }),
+      { 'content-encoding': 'gzip' },
+    ],
+  ])('of an error is how much of its beginning is read, %s', async (_, encode, headers) => {
+    const body = Buffer.alloc(1_000_000, 'the beginning tells what is wrong; ');
+    const closed = Promise.withResolvers<void>();
+    const result = await answerOf(
+      (_request, response) => {
+        response.once('close', closed.resolve);
+        response.writeHead(500, headers).end(encode(body));
+      },
+      { maxResponseSize: 4_000_000 },
+    );
+    expect(result).toMatchObject({ kind: 'answer', status: 500, isCut: true });
+    const read = result.kind === 'answer' ? result.body : Buffer.alloc(0);
+    expect(read.equals(body.subarray(0, read.length))).toBe(true);
+    expect(read.length).toBeGreaterThan(60_000);
+    expect(read.length).toBeLessThanOrEqual(65_536);
+    await closed.promise;
+  });
+
+  it('of an error is not over that of all answers', async () => {
+    const result = await answerOf((_, response) => response.writeHead(500).end(Buffer.alloc(2_000)));
+    expect(result).toMatchObject({ kind: 'answer', body: Buffer.alloc(1_000), isCut: true });
   });
 
   it('leaves alone what is not what it says', async () => {
@@ -206,6 +240,24 @@ describe('TLS', () => {
       level: 30,
       msg: expect.stringContaining('new connections use them'),
     });
+  });
+
+  it('closes the connections of the certificate before', async () => {
+    const closed: Promise<unknown>[] = [];
+    const { url } = await server(
+      (request, response) => {
+        closed.push(once(request.socket, 'close'));
+        keepOpen(request);
+        response.writeHead(200, { 'keep-alive': 'timeout=600' }).end();
+      },
+      { cert: serverPair.certPem, key: serverPair.keyPem },
+    );
+    const caFile = await write('renewed-ca.crt', ca.certPem);
+    const { http } = client({ tls: { caFile } });
+    await http.ask({ method: 'GET', url: new URL(url), headers: {} }, never);
+    await write('renewed-ca.crt', `${ca.certPem}\n${other.certPem}`);
+    await closed[0];
+    expect(closed).toHaveLength(1);
   });
 
   it('keeps the CA it has when the file becomes none', async () => {

@@ -240,6 +240,45 @@ it('names the account that lacks a permission, where it is known', () => {
   });
 });
 
+function cutError(status: number, message: string): SendOutcome {
+  const body = Buffer.from(JSON.stringify({ error_code: 'INTERNAL_ERROR', message })).subarray(0, 65_536);
+  const answer: HttpResult = {
+    kind: 'answer',
+    status,
+    contentType: 'application/json',
+    location: undefined,
+    retryAfter: undefined,
+    body,
+    isCut: true,
+  };
+  return readTracesAnswer(answer, asked);
+}
+
+describe('an error of which only the beginning is read', () => {
+  const statement = `[SQL: INSERT INTO spans VALUES ${'(%(a__0)s, %(b__0)s), '.repeat(10_000)}`;
+
+  it.each([
+    ['(psycopg2.OperationalError) server closed the connection unexpectedly', 'retry'],
+    ['(psycopg2.errors.ReadOnlySqlTransaction) cannot execute INSERT', 'blocked'],
+    ['(psycopg2.errors.StringDataRightTruncation) value too long', 'refused'],
+  ])('is known by its first words: %s', (words, kind) => {
+    expect(cutError(500, `${words}\n${statement}`)).toMatchObject({
+      kind,
+      reason: expect.stringContaining(
+        `INTERNAL_ERROR: ${words}; more than the 65536 bytes that are read of an error`,
+      ),
+    });
+  });
+});
+
+it('says what is nested too deeply to be read', () => {
+  expect(json(500, JSON.parse('['.repeat(65) + ']'.repeat(65)))).toMatchObject({
+    kind: 'refused',
+    doubtful: true,
+    reason: expect.stringContaining('answers 500 (JSON that is nested more than 64 levels deep)'),
+  });
+});
+
 it('takes an endless success for a page', () => {
   expect(readTracesAnswer({ kind: 'too large', status: 200, reason: 'long' }, asked)).toMatchObject({
     kind: 'blocked',

@@ -5,7 +5,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { gzipSync } from 'node:zlib';
+import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { TokenResult, TokenSource } from '../../src/auth/token-source.ts';
 import { startProxy } from '../../src/proxy/proxy-server.ts';
 import { folder } from '../config/folder.ts';
@@ -28,7 +29,7 @@ beforeAll(async () => {
 });
 
 /** Tokens "1", "2", … */
-function countedTokens(without?: Exclude<TokenResult, { kind: 'token' }>) {
+function countedTokens(without?: TokenResult) {
   let current = 1;
   const postponed: number[] = [];
   const source: TokenSource = {
@@ -55,6 +56,8 @@ function countedTokens(without?: Exclude<TokenResult, { kind: 'token' }>) {
   return { source, postponed };
 }
 
+const SENT = 'a-token-that-is-sent';
+
 type Seen = {
   method: string | undefined;
   url: string | undefined;
@@ -68,7 +71,13 @@ async function setUp(
     ca = authority,
     basePath = '',
     without,
-  }: { ca?: CertificateAuthority; basePath?: string; without?: Parameters<typeof countedTokens>[0] } = {},
+    tokens = countedTokens(without),
+  }: {
+    ca?: CertificateAuthority;
+    basePath?: string;
+    without?: Parameters<typeof countedTokens>[0];
+    tokens?: ReturnType<typeof countedTokens>;
+  } = {},
 ) {
   const seen: Seen[] = [];
   const server = createServer({ cert: pair.certPem, key: pair.keyPem }, (incoming, response) => {
@@ -87,7 +96,7 @@ async function setUp(
   });
   const { port } = server.address() as AddressInfo;
   const caFile = join(folder({ 'ca.crt': ca.certPem }), 'ca.crt');
-  const { source, postponed } = countedTokens(without);
+  const { source, postponed } = tokens;
   const proxy = await startProxy(
     {
       name: 'mlflow',
@@ -224,4 +233,76 @@ test('says whose user name and password it wants, to wrong ones and to none', as
     expect(answer.headers.get('www-authenticate')).toMatch(/^Basic /);
   }
   expect(seen).toEqual([]);
+});
+
+describe('a token that MLflow says again', () => {
+  const json = { 'content-type': 'application/json' };
+
+  test.each<[string, (authorization: string, response: ServerResponse) => void, string]>([
+    [
+      'in an error',
+      (sent, r) => r.writeHead(500, json).end(JSON.stringify({ message: sent })),
+      '{"message":"Bearer [secret]"}',
+    ],
+    [
+      'in one that is compressed',
+      (sent, r) => r.writeHead(400, { 'content-encoding': 'gzip' }).end(gzipSync(sent)),
+      'Bearer [secret]',
+    ],
+    [
+      'in one in pieces',
+      (sent, r) => {
+        r.writeHead(404).write(sent.slice(0, 12));
+        setImmediate(() => r.end(sent.slice(12)));
+      },
+      'Bearer [secret]',
+    ],
+    [
+      'in one that is too large',
+      (sent, r) => r.writeHead(403).end(sent.repeat(100_000)),
+      'answers 403 with more than 1048576 bytes',
+    ],
+    [
+      'in a redirect',
+      (sent, r) => r.writeHead(302, { location: `/login?token=${sent.slice(7)}` }).end(),
+      '/login?token=[secret]',
+    ],
+  ])('%s is masked', async (_, echo, words) => {
+    const { ask } = await setUp(
+      (incoming, response) => void echo(incoming.headers.authorization ?? '', response),
+      { tokens: countedTokens({ kind: 'token', value: SENT }) },
+    );
+    const answer = await ask('/');
+    const text = `${await answer.text()}${answer.headers.get('location')}`;
+    expect(text).toContain(words);
+    expect(text).not.toContain(SENT);
+  });
+
+  test('leaves a success, and the headers of an answer to HEAD, as they are', async () => {
+    const { ask } = await setUp(
+      (incoming, response) => {
+        if (incoming.method === 'HEAD') response.writeHead(404, { 'content-length': '1234' }).end();
+        else response.writeHead(200, { 'content-encoding': 'gzip' }).end(gzipSync('some artifact'));
+      },
+      { tokens: countedTokens({ kind: 'token', value: SENT }) },
+    );
+    expect(await (await ask('/')).text()).toBe('some artifact');
+    const head = await ask('/', { method: 'HEAD' });
+    expect([head.status, head.headers.get('content-length')]).toEqual([404, '1234']);
+  });
+
+  test('an error that is cut off in the middle is one of the proxy', async () => {
+    const { ask } = await setUp(
+      (_, response) => {
+        response.writeHead(500, { 'content-length': '100' }).write('ab');
+        setImmediate(() => response.destroy());
+      },
+      { tokens: countedTokens({ kind: 'token', value: SENT }) },
+    );
+    const answer = await ask('/');
+    expect([answer.status, await answer.json()]).toEqual([
+      502,
+      { error_code: 'TEMPORARILY_UNAVAILABLE', message: expect.stringContaining('did not answer') as string },
+    ]);
+  });
 });

@@ -38,6 +38,8 @@ export class Reading {
       const lease = await this.#reader.next();
       this.#isAtEnd = lease === undefined && refusals() === before;
       if (lease === undefined) return;
+      lease.inHand();
+      lease.outOfHand();
       const id = this.#account.received(this.#name, lease.record);
       assert(id > this.#lastId, `record ${id} came to ${this.#name} after record ${this.#lastId}`);
       this.#lastId = id;

@@ -128,6 +128,11 @@ export class FailingDisk implements FileSystem {
             return file.write([bytes.subarray(0, bytes.length / 2)], position);
           },
         ),
+      writeSync: (bytes, position) => {
+        const fault = this.#faultOf('write', path);
+        if (fault?.effect !== 'none') file.writeSync(bytes, position);
+        if (fault !== undefined) throw systemError(fault.code, 'write', path);
+      },
       sync: async () => {
         if (identity.hasFailedSync) this.syncedAgain.push(path);
         await this.#call('sync', path, () => file.sync()).catch((error: unknown) => {
@@ -150,6 +155,16 @@ export class FailingDisk implements FileSystem {
     work: () => Promise<T>,
     half: () => Promise<unknown> = async () => {},
   ): Promise<T> {
+    const fault = this.#faultOf(call, path);
+    if (fault === undefined) return work();
+    if (fault.effect === 'half') await half();
+    // A handle that nobody gets is open nowhere.
+    if (fault.effect === 'all') await work().then((result) => this.#forgetHandle(result));
+    throw systemError(fault.code, call, path);
+  }
+
+  /** Counts the call. */
+  #faultOf(call: Call, path: string): Fault | undefined {
     const nth = (this.counts.get(call) ?? 0) + 1;
     this.counts.set(call, nth);
     const fault = this.#faults.find(
@@ -158,12 +173,8 @@ export class FailingDisk implements FileSystem {
         path.startsWith(each.path ?? '') &&
         (each.lasts ? nth >= each.nth : nth === each.nth),
     );
-    if (fault === undefined) return work();
-    this.#failures++;
-    if (fault.effect === 'half') await half();
-    // A handle that nobody gets is open nowhere.
-    if (fault.effect === 'all') await work().then((result) => this.#forgetHandle(result));
-    throw systemError(fault.code, call, path);
+    if (fault !== undefined) this.#failures++;
+    return fault;
   }
 
   #forgetHandle(result: unknown): void {

@@ -109,6 +109,8 @@ export async function live(
   };
   const read = async () => {
     for (const lease of await readAll(reader)) {
+      lease.inHand();
+      lease.outOfHand();
       leases.push(lease);
       life.read.push(textOf(lease));
     }

@@ -110,6 +110,11 @@ function openInode(inode: Inode): OpenFile {
       }
       inode.size = Math.max(inode.size, at);
     },
+    writeSync(bytes, position) {
+      grow(position + bytes.length);
+      inode.bytes.set(bytes, position);
+      inode.size = Math.max(inode.size, position + bytes.length);
+    },
     async sync() {},
     async truncate(size) {
       grow(Math.max(size, inode.size));

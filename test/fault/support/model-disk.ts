@@ -195,6 +195,7 @@ export class Mount implements FileSystem {
           () => file.write(bytes.subarray(0, this.#random.below(bytes.length + 1)), position),
         );
       },
+      writeSync: (bytes, position) => this.#callSync(() => file.write(bytes, position)),
       sync: () => this.#sync(() => file),
       truncate: (size) => this.#call(() => file.truncate(size)),
       size: () => this.#call(() => file.size),
@@ -226,6 +227,13 @@ export class Mount implements FileSystem {
       // It would have failed on any disk.
     }
     return this.#refuse();
+  }
+
+  /** A dead process gets no answer; here its code runs on, and must be none the wiser. */
+  #callSync(effect: () => void): void {
+    if (this.#ended || (this.stopped && this.#afterStop === 'hangs')) return;
+    if (this.stopped) throw failure('EIO', 'i/o error');
+    effect();
   }
 
   /** What is done at the same time comes in any order. */

@@ -121,4 +121,29 @@ describe('beside a sender whose spans are refused', () => {
     );
     expect(reasons).toEqual(new Set(['bad: a bad sp', 'bad: not sent']));
   });
+
+  test('where the queue gives nothing more before a search ends, the search is given up, and costs no good span', async () => {
+    const { queue, destination, deadLetters } = deliver({ maxBatchSpans: 1000 });
+    const answer = answersOf(destination);
+    queue.append(recordOf([{ trace: 1, isRoot: true }], { sender: 'good' }));
+    const spans = Array.from({ length: 40 }, (_, trace) => bad(100 + trace));
+    queue.append(recordOf(spans, { sender: 'bad' }));
+    const runUntil = async (isDone: () => boolean) => {
+      for (let now = 0; now < 60_000 && !isDone(); now += STEP_MS) {
+        answer(now);
+        await pass(STEP_MS);
+      }
+    };
+    await runUntil(() => deadLetters.letters.length > 0);
+    expect(deadLetters.letters[0]).toMatchObject({ sender: 'bad', reason: 'a bad span' });
+    queue.isHeldBack = true;
+    await runUntil(() => queue.settled.length === 2);
+    expect(queue.settled.map(({ sender }) => sender)).toEqual(['good', 'bad']);
+    expect(deadLetters.letters.reduce((sum, { spanCount }) => sum + spanCount, 0)).toBe(40);
+    expect(deadLetters.letters.at(-1)?.reason).toContain('not by itself');
+    queue.isHeldBack = false;
+    queue.append(recordOf([{ trace: 2, isRoot: true }], { sender: 'good' }));
+    await runUntil(() => queue.settled.length === 3);
+    expect(queue.settled).toHaveLength(3);
+  });
 });

@@ -265,3 +265,35 @@ test('nothing goes while one of its traces is on its way', () => {
   expect(isolation.next(0, SEEN, () => false)).toBeUndefined();
   expect(isolation.next(0, SEEN, isFree)).toBeDefined();
 });
+
+test('property: given up at any moment, every span is delivered or guilty, once', () => {
+  fc.assert(
+    fc.property(spansOfTraces, fc.array(fc.boolean(), { maxLength: 30 }), (traces, answers) => {
+      const isolation = new Isolation<string>(DOUBTFUL, SEEN, true);
+      const told: Verdict<string>[] = [];
+      told.push(...isolation.refused({ batch: batchOf(traces), attempts: 1 }, DOUBTFUL, ABOUT));
+      let out: Extract<ReturnType<typeof isolation.next>, { kind: 'send' }> | undefined;
+      for (const isTaken of answers) {
+        const step = isolation.next(0, SEEN, isFree);
+        if (step?.kind !== 'send') break;
+        out = step;
+        if (isTaken) told.push(...isolation.delivered(step.piece, DELIVERED));
+        else told.push(...isolation.refused(step.piece, DOUBTFUL, ABOUT));
+        out = undefined;
+      }
+      const last = isolation.next(0, SEEN, isFree);
+      if (last?.kind === 'send') out = last;
+      told.push(...isolation.giveUp());
+      // What is on its way has its own answer.
+      if (out !== undefined) told.push(...isolation.delivered(out.piece, DELIVERED));
+      told.push(...isolation.giveUp(), ...isolation.end());
+      expect(isolation.isDone).toBe(true);
+      const ids = told.flatMap((verdict) =>
+        verdict.kind === 'delivered'
+          ? idsOf(verdict.piece.batch)
+          : verdict.spans.flatMap(({ piece }) => idsOf(piece.batch)),
+      );
+      expect(sorted(ids)).toEqual(Array.from({ length: total(traces) }, (_, id) => id));
+    }),
+  );
+});

@@ -1,9 +1,9 @@
 /* JSON of others, read in little memory. Pure. */
 
-/** What is parsed at most, in bytes: experiments and tokens take thousands. Objects take about twenty times theirs. */
+/** Bytes that are parsed at most. Experiments and tokens have thousands; objects take about twenty times their bytes. */
 export const LARGEST_JSON = 1024 * 1024;
 
-/** Levels of lists and objects. Each may cost a hundred times its byte, and nothing that is read has ten. */
+/** Levels of lists and objects that are parsed. Each costs up to a hundred times its byte, and no answer that is needed has ten. */
 export const DEEPEST_JSON = 64;
 
 export type JsonRead =

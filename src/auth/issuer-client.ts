@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import * as oauth from 'openid-client';
 import { Agent, request } from 'undici';
+import type { Dispatcher } from 'undici';
 import { parseCertificates } from '../certificates.ts';
 import { DEEPEST_JSON, isNestedDeeper } from '../bounded-json.ts';
 import { messageOf } from '../errors.ts';
@@ -121,34 +122,19 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
       secrets.addHeaders(init.headers);
       if (init.body instanceof URLSearchParams) secrets.addForm(init.body);
       try {
-        const { statusCode, headers, body } = await request(url, {
+        const response = await request(url, {
           method: init.method === 'POST' ? 'POST' : 'GET',
           headers: { ...init.headers, 'accept-encoding': 'identity' },
           body: init.body instanceof URLSearchParams ? init.body.toString() : null,
           dispatcher: agent,
           signal: AbortSignal.any([signal, AbortSignal.timeout(options.timeoutMs)]),
         });
-        const bytes = Buffer.from(await body.arrayBuffer());
-        const header = (name: string) => {
-          const value = first(headers[name]);
-          return value === undefined ? undefined : secrets.text(value);
-        };
-        answer = {
-          url,
-          status: statusCode,
-          contentType: header('content-type'),
-          location: header('location'),
-          body: secrets.bytes(bytes).toString('utf8'),
-        };
-        if (/json/i.test(answer.contentType ?? '') && isNestedDeeper(bytes, DEEPEST_JSON)) {
-          problem = new IssuerProblem(
-            'refusal',
-            `${bareUrl(url)} answers ${statusCode} with JSON that is nested more than ${DEEPEST_JSON} levels deep: is it the issuer that answers there?`,
-          );
-          throw problem;
-        }
+        const bytes = Buffer.from(await response.body.arrayBuffer());
+        answer = answerOf(url, response, bytes, secrets);
+        problem = nestingProblem(answer, bytes);
+        if (problem !== undefined) throw problem;
         // What the issuer grants may be what it was asked with, as a refresh token.
-        const isGranted = statusCode >= 200 && statusCode < 300;
+        const isGranted = answer.status >= 200 && answer.status < 300;
         return toResponse({ ...answer, ...(isGranted && { body: bytes.toString('utf8') }) });
       } catch (error) {
         problem ??= new IssuerProblem('away', networkWords(error, url, options.timeoutMs));
@@ -224,6 +210,34 @@ function parametersOf({ scope, audience, resource }: IssuerOptions): Record<stri
     Object.entries({ scope, audience, resource }).filter(
       (entry): entry is [string, string] => entry[1] !== undefined,
     ),
+  );
+}
+
+function answerOf(
+  url: URL,
+  { statusCode: status, headers }: Pick<Dispatcher.ResponseData, 'statusCode' | 'headers'>,
+  body: Buffer,
+  secrets: SecretMask,
+): IssuerAnswer {
+  const header = (name: string) => {
+    const value = first(headers[name]);
+    return value === undefined ? undefined : secrets.text(value);
+  };
+  return {
+    url,
+    status,
+    contentType: header('content-type'),
+    location: header('location'),
+    body: secrets.bytes(body).toString('utf8'),
+  };
+}
+
+/** openid-client parses whatever says that it is JSON. */
+function nestingProblem({ url, status, contentType }: IssuerAnswer, body: Buffer): IssuerProblem | undefined {
+  if (!/json/i.test(contentType ?? '') || !isNestedDeeper(body, DEEPEST_JSON)) return undefined;
+  return new IssuerProblem(
+    status >= 500 ? 'away' : 'refusal',
+    `${bareUrl(url)} answers ${status} with JSON that is nested more than ${DEEPEST_JSON} levels deep: is it the issuer that answers there?`,
   );
 }
 

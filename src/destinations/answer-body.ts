@@ -3,7 +3,7 @@ import { constants, createUnzip, unzip } from 'node:zlib';
 
 const unzipAsync = promisify(unzip);
 
-/** Of an error the beginning is read: its words stand there. Behind them MLflow may quote a statement of megabytes. */
+/** An error is read up to here: its words stand at its beginning, and behind them MLflow may quote a statement of megabytes. */
 export const LARGEST_ERROR = 64 * 1024;
 
 export type AnswerBody = {
@@ -13,7 +13,7 @@ export type AnswerBody = {
 };
 
 /**
- * All of a body, decompressed; undefined if there are more than `limit` bytes, before or after that. The connection is
+ * The whole body, decompressed; undefined if there are more than `limit` bytes, before or after that. The connection is
  * given up then.
  */
 export async function readWhole(
@@ -32,7 +32,7 @@ export async function readWhole(
   }
 }
 
-/** As much of a body as `limit`, decompressed. The connection is given up if there is more. */
+/** The first `limit` bytes of a body, decompressed. The connection is given up if there is more. */
 export async function readBeginning(
   body: AsyncIterable<Buffer>,
   encoding: string | undefined,

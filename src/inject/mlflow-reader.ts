@@ -37,7 +37,7 @@ export type ReaderOptions = {
   readonly workspace: string | undefined;
 };
 
-/** Levels of the JSON of a trace, far more than any has; each may cost a hundred times its byte. */
+/** The JSON of a trace is parsed up to so many levels, far more than any has; each costs up to a hundred times its byte. */
 const DEEPEST_TRACE = 1_000;
 
 const NOT_THERE =

@@ -8,7 +8,7 @@ export type View = {
   readonly sourceOf: (range: Range) => Range;
 };
 
-/** Each with the bytes that its escapes begin with, the first of which a text of that kind has. */
+/** Kinds of escapes, with the bytes that they begin with. A text without the first of these is not of that kind. */
 const KINDS = {
   /** JSON (RFC 8259 section 7), JavaScript and Python. */
   backslash: { marks: [0x5c, 0x5c], escapeAt: backslashAt },

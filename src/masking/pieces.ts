@@ -1,13 +1,13 @@
 /* Where a text has a piece of one of several others. Pure. */
 
-/** Of bytes, from the first to before the last. */
+/** A stretch of bytes: from the first one to before the last one. */
 export type Range = { readonly from: number; readonly to: number };
 
 /** A multiplier of a rolling hash: odd, and large, so that all bits of a byte spread. */
 const BASE = 0x01000193;
 const FILTER_BITS = 16;
 
-/** Finds texts of fewer bytes than a piece as a whole, and of all others each piece of that length. */
+/** Finds texts that are shorter than a piece as a whole, and of all others each piece of that length. */
 export class PieceIndex {
   readonly #piece: number;
   readonly #short: readonly Buffer[];
@@ -35,7 +35,7 @@ export class PieceIndex {
     }
   }
 
-  /** In no order, and some may overlap. */
+  /** Where pieces are. The ranges come in no order, and some may overlap. */
   find(text: Uint8Array): Range[] {
     const found: Range[] = [];
     const bytes = Buffer.from(text.buffer, text.byteOffset, text.byteLength);
@@ -82,7 +82,7 @@ export class PieceIndex {
   }
 }
 
-/** In order, and none touches another. */
+/** The same stretches in order, none of which touches another. */
 export function joined(ranges: readonly Range[]): Range[] {
   const result: { from: number; to: number }[] = [];
   for (const { from, to } of ranges.toSorted((a, b) => a.from - b.from)) {

@@ -16,7 +16,7 @@ const SHORTEST_PIECE = 16;
 /** An answer may tell of the token before, as one that a proxy had kept. */
 const MOST_SECRETS = 8;
 
-/** It is found behind so many layers of escapes, as in JSON in JSON; of more than an error has, behind one. */
+/** A secret is found behind so many layers of escapes, as in JSON in JSON. In more than an error has, one is looked behind. */
 const MOST_LAYERS = 2;
 const LARGEST_LAYERED = 64 * 1024;
 
@@ -30,7 +30,7 @@ const SECRET_PARAMETERS = [
   'device_code',
 ];
 
-/** The secrets that one client sends, and what hides them. */
+/** Knows the secrets that one client sends, and hides them in what comes back. */
 export class SecretMask {
   /** The one sent last at the end. */
   readonly #secrets = new Set<string>();
@@ -46,7 +46,7 @@ export class SecretMask {
     if (this.#secrets.size > MOST_SECRETS) this.#secrets.delete(this.#secrets.values().next().value ?? '');
   }
 
-  /** All that is secret in the headers of a request: credentials as they stand there, and the secret of a client. */
+  /** Adds what is secret in the headers of a request: credentials as they stand there, and the secret of a client. */
   addHeaders(headers: Readonly<Record<string, string>>): void {
     for (const [name, value] of Object.entries(headers)) {
       if (name.toLowerCase() !== 'authorization') continue;
@@ -62,7 +62,7 @@ export class SecretMask {
     }
   }
 
-  /** All that is secret in a form that an issuer is sent. */
+  /** Adds what is secret in a form that an issuer is sent. */
   addForm(parameters: URLSearchParams): void {
     for (const name of SECRET_PARAMETERS) this.add(parameters.get(name) ?? '');
   }

@@ -1,5 +1,8 @@
 import { readFile, writeFile } from 'node:fs/promises';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { sendJson } from '../auth/support.ts';
+import { startUpstream } from '../destinations/support.ts';
+import { runCommand } from './support/command.ts';
 import { startTestRelay, waitForDestination, waitUntilDelivered } from './support/relay.ts';
 import { findSecrets, pemSecrets } from './support/secrets.ts';
 import { useSharedStack } from './support/stack.ts';
@@ -39,6 +42,42 @@ test('a relay that logs all it can, in good times and bad, tells no secret', asy
   const secrets = { ...stack.client, wrong: 'a-wrong-client-secret', token };
   const { clientId: _, ...toSearch } = secrets;
   expect(findSecrets({ log, status: JSON.stringify(await relay.status()) }, toSearch)).toEqual([]);
+});
+
+test('an upstream that says again what it was sent does not make the token known', async () => {
+  let sent = '';
+  const upstream = await startUpstream(({ what, body, headers: { authorization = '' } }, response) => {
+    // It would take what carries nothing.
+    if (what.startsWith('GET get') || body.length === 2) return false;
+    sent ||= authorization.slice('Bearer '.length);
+    const words = what === 'POST /v1/traces' ? 'Invalid OpenTelemetry format' : 'no such page';
+    sendJson(response, 400, { detail: `${words}: ${authorization}, ${encodeURIComponent(authorization)}` });
+    return true;
+  });
+  onTestFinished(() => upstream.stop());
+  upstream.experiments.push({ experiment_id: '1', name: 'traces', lifecycle_stage: 'active' });
+  const relay = await startTestRelay(
+    { ...stack, mlflowUrl: upstream.url },
+    { experiment: { name: 'traces' }, more: { log: { level: 'trace' } } },
+  );
+  await relay.sender.send(requestOf(makeTrace().spans));
+  await waitUntilDelivered(relay);
+
+  const of = async (...args: string[]) => {
+    const { stdout, stderr } = await runCommand(...args, '--config', relay.configFile);
+    return stdout + stderr;
+  };
+  const outputs = {
+    letters: await of('dead-letters', 'list', '--json'),
+    doctor: await of('doctor'),
+    status: JSON.stringify(await relay.status()),
+    log: await readFile(relay.logFile, 'utf8'),
+  };
+  expect(outputs.letters).toContain('Invalid OpenTelemetry format: Bearer [secret], Bearer%20[secret]');
+  expect(outputs.doctor).toContain('[secret]');
+  const [, payload = '', signature = ''] = sent.split('.');
+  expect(payload.length).toBeGreaterThan(16);
+  expect(findSecrets(outputs, { token: sent, payload, signature })).toEqual([]);
 });
 
 test('the search finds what it is for', async () => {

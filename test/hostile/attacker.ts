@@ -107,24 +107,24 @@ function whenReady<S extends Socket>(socket: S, event: string): Promise<S | unde
   });
 }
 
+/** Handshakes at a time. */
+const AT_ONCE = 64;
+
 /** Opens so many, some at a time, and keeps those that were not closed. */
 export async function openMany(
   count: number,
   open: () => Promise<Socket | undefined>,
-  signal: AbortSignal,
-): Promise<{ sockets: readonly Socket[]; areOpen(): number; close(): void }> {
-  const AT_ONCE = 64;
+): Promise<{ areOpen(): number; close(): void }> {
   const sockets: Socket[] = [];
   let left = count;
   async function work(): Promise<void> {
-    while (left-- > 0 && !signal.aborted) {
+    while (left-- > 0) {
       const socket = await open();
       if (socket !== undefined) sockets.push(socket);
     }
   }
   await Promise.all(Array.from({ length: AT_ONCE }, work));
   return {
-    sockets,
     areOpen: () => sockets.filter(({ destroyed }) => !destroyed).length,
     close: () => sockets.forEach((socket) => socket.destroy()),
   };

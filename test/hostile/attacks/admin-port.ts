@@ -64,8 +64,7 @@ function connections(watchMs: number): Attack {
     name: `the admin port: ${MANY_CONNECTIONS.toLocaleString('en-US')} idle connections`,
     deadlineMs: watchMs + 60_000,
     async run({ relay, watch }) {
-      const over = new AbortController();
-      const opened = await openMany(MANY_CONNECTIONS, () => connectBare(relay.adminUrl), over.signal);
+      const opened = await openMany(MANY_CONNECTIONS, () => connectBare(relay.adminUrl));
       await watch(watchMs);
       const open = opened.areOpen();
       opened.close();

@@ -11,8 +11,7 @@ function idle(what: string, count: number, watchMs: number, open: Opens): Attack
     name: `${count.toLocaleString('en-US')} idle connections, ${what}`,
     deadlineMs: watchMs + 120_000,
     async run(arena) {
-      const over = new AbortController();
-      const opened = await openMany(count, () => open(arena), over.signal);
+      const opened = await openMany(count, () => open(arena));
       await arena.watch(watchMs);
       const words = `${opened.areOpen()} of ${count} connections stay open`;
       opened.close();

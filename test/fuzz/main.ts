@@ -1,5 +1,4 @@
-import { once } from 'node:events';
-import { join } from 'node:path';
+import { relative } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { Command, InvalidArgumentError } from 'commander';
 import { messageOf } from '../../src/errors.ts';
@@ -83,9 +82,7 @@ async function run(order: Omit<WorkerOrder, 'shared'>, signal: AbortSignal): Pro
   } finally {
     clearInterval(watch);
     worker.removeAllListeners('exit');
-    const ended = once(worker, 'exit');
     await worker.terminate();
-    await ended;
   }
 }
 
@@ -93,7 +90,7 @@ function tellFailure({ kind, detail, index, shrunk }: Failure, seed: number): st
   const file = keep(kind, shrunk);
   return [
     `${kind}: ${detail}`,
-    `It is body ${index} of seed ${seed}; shrunk to ${shrunk.length} bytes it is kept in ${join('.', file)}:`,
+    `It is body ${index} of seed ${seed}; shrunk to ${shrunk.length} bytes it is kept in ${relative('.', file)}:`,
     Buffer.from(shrunk.subarray(0, 200)).toString('hex'),
   ].join('\n');
 }

@@ -37,6 +37,7 @@ export type WitnessReport = {
 
 /** What exporters wait. */
 const PATIENCE_MS = 10_000;
+const NO_ANSWER = `no answer in ${PATIENCE_MS / 1000} s`;
 const LIVEZ_EVERY_MS = 200;
 
 const waits: number[] = [];
@@ -74,21 +75,32 @@ async function send(order: WitnessOrder): Promise<void> {
 }
 
 async function sendOne(order: WitnessOrder, dispatcher: Agent, index: number, dueAt: number): Promise<void> {
-  const isJson = order.jsonBytes !== undefined;
+  const { jsonBytes } = order;
+  const body = jsonBytes === undefined ? markedTraces(GOOD_MARK, index, 1) : goodJson(index, jsonBytes);
+  const answer = request(`${order.url}/v1/traces`, {
+    dispatcher,
+    method: 'POST',
+    headers: { 'content-type': jsonBytes === undefined ? 'application/x-protobuf' : 'application/json' },
+    body,
+    signal: AbortSignal.timeout(PATIENCE_MS),
+  }).then(async ({ statusCode, body: words }) => {
+    await words.dump();
+    return statusCode;
+  });
+  const over = new AbortController();
+  // The signal ends no request that still waits for its connection.
+  const patience = pause(PATIENCE_MS, 'late' as const, { signal: over.signal });
+  patience.catch(() => {});
   try {
-    const answer = await request(`${order.url}/v1/traces`, {
-      dispatcher,
-      method: 'POST',
-      headers: { 'content-type': isJson ? 'application/json' : 'application/x-protobuf' },
-      body: isJson ? goodJson(index, order.jsonBytes) : markedTraces(GOOD_MARK, index, 1),
-      signal: AbortSignal.timeout(PATIENCE_MS),
-    });
-    await answer.body.dump();
-    if (answer.statusCode === 200) acknowledged.push([index, dueAt]);
-    else add(refused, String(answer.statusCode));
+    const status = await Promise.race([answer, patience]);
+    if (status === 200) acknowledged.push([index, dueAt]);
+    else if (status === 'late') add(lost, NO_ANSWER);
+    else add(refused, String(status));
   } catch (error) {
     add(lost, wordOf(error));
   }
+  over.abort();
+  answer.catch(() => {});
   waits.push(Date.now() - dueAt);
 }
 
@@ -113,7 +125,7 @@ function add(counts: Record<string, number>, word: string): void {
 
 function wordOf(error: unknown): string {
   const { code, name } = error as { code?: string | number; name?: string };
-  return name === 'TimeoutError' ? 'no answer in 10 s' : String(code ?? name);
+  return name === 'TimeoutError' ? NO_ANSWER : String(code ?? name);
 }
 
 process.on('message', (order: WitnessOrder | 'stop') => {

@@ -57,7 +57,7 @@ export type Arena = {
 /** What others saw of an attack. */
 export type Observed = {
   readonly witness: WitnessReport;
-  /** By number of the trace: the ms that it took to the upstream. */
+  /** What good traces took to the upstream, in ms; those that are not there, until now. */
   readonly delays: readonly number[];
   /** Good traces that were taken and did not reach the upstream. */
   readonly undelivered: number;
@@ -201,11 +201,9 @@ async function delivered(
   const end = Date.now() + SETTLE_MS;
   for (;;) {
     const arrivals = new Map((await seen()).good);
-    const delays = acknowledged.flatMap(([index, dueAt]) => {
-      const arrivedAt = arrivals.get(index);
-      return arrivedAt === undefined ? [] : [arrivedAt - dueAt];
-    });
-    const undelivered = acknowledged.length - delays.length;
+    const now = Date.now();
+    const delays = acknowledged.map(([index, dueAt]) => (arrivals.get(index) ?? now) - dueAt);
+    const undelivered = acknowledged.filter(([index]) => !arrivals.has(index)).length;
     if (undelivered === 0 || isDead() || Date.now() > end) return { delays, undelivered };
     await pause(200);
   }

@@ -107,6 +107,14 @@ function whenReady<S extends Socket>(socket: S, event: string): Promise<S | unde
   });
 }
 
+/** Resolves once it is, whatever went wrong before. */
+export function closeOf(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    socket.once('close', () => resolve());
+    if (socket.closed) resolve();
+  });
+}
+
 /** Handshakes at a time. */
 const AT_ONCE = 64;
 

@@ -1,9 +1,8 @@
-import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { atMost } from '../attack.ts';
 import type { Attack, Form } from '../attack.ts';
-import { connectBare, countAnswers, openMany } from '../attacker.ts';
+import { closeOf, connectBare, countAnswers, openMany } from '../attacker.ts';
 import { MIB } from '../bodies.ts';
 
 const FLOODING_CONNECTIONS = 16;
@@ -45,7 +44,7 @@ function flood(seconds: number): Attack {
 
 /** Pipelined: as many requests as were answered, until the end or until it is closed. */
 async function keepAsking(socket: Socket, end: number, answered: (status: string) => void): Promise<void> {
-  const closed = once(socket, 'close');
+  const closed = closeOf(socket);
   const timer = setTimeout(() => socket.destroy(), Math.max(0, end - Date.now()));
   socket.on('data', (data: Buffer) => {
     const statuses = [...data.toString('latin1').matchAll(/HTTP\/1\.1 (\d{3})/g)].map(

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { isTrue } from '../attack.ts';
+import { closeOf } from '../attacker.ts';
 import type { Attack, Form } from '../attack.ts';
 import type { Arena } from '../arena.ts';
 import { varint } from '../../fuzz/field-tree.ts';
@@ -34,7 +35,7 @@ async function send({ attacker, isDead }: Arena, bytes: number): Promise<string>
   if (socket === undefined) return 'none';
   const answer: Buffer[] = [];
   socket.on('data', (data: Buffer) => answer.push(data));
-  const closed = once(socket, 'close');
+  const closed = closeOf(socket);
   socket.write('POST /v1/traces HTTP/1.1\r\nhost: relay\r\nconnection: close\r\n');
   socket.write('content-type: application/x-protobuf\r\ntransfer-encoding: chunked\r\n\r\n');
   const head = [...varint(UNKNOWN_FIELD * 8 + 2), ...varint(bytes)];

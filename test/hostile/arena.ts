@@ -13,7 +13,7 @@ import type { RelayProcess } from '../stack/relay-process.ts';
 import { createAttacker } from './attacker.ts';
 import type { Attacker, Identity } from './attacker.ts';
 import type { Seen, SinkNews, SinkOrder } from './sink.ts';
-import type { WitnessOrder, WitnessReport } from './witness.ts';
+import type { GoodBody, WitnessOrder, WitnessReport } from './witness.ts';
 
 /** What V8 takes for its heap where a container may have 1536 MiB, as in k8s/base/statefulset.yaml: half of it. */
 const POD_HEAP_MIB = 768;
@@ -26,8 +26,8 @@ export type ArenaOptions = {
   readonly upstreamMs?: number;
   /** Good traces a second; 20 unless given. */
   readonly perSecond?: number;
-  /** The good sender sends JSON of so many bytes. */
-  readonly jsonBytes?: number;
+  /** What the good sender sends; small requests in protobuf unless given. */
+  readonly body?: GoodBody;
 };
 
 /** A relay with the heap of the pod, between an upstream and senders: an honest one, and whoever attacks. */
@@ -94,7 +94,7 @@ type Surroundings = {
 };
 
 async function start(
-  { upstreamMs = 0, perSecond = 20, jsonBytes }: ArenaOptions,
+  { upstreamMs = 0, perSecond = 20, body }: ArenaOptions,
   { directory, signal, cleanUps, close }: Surroundings,
 ): Promise<Arena> {
   const certificates = await writeDevelopmentCertificates(join(directory, 'certificates'), {
@@ -122,7 +122,7 @@ async function start(
   let first = 1;
   const startWitness = () => {
     const started = child('witness.ts', cleanUps);
-    started.send({ ...order, first, ...(jsonBytes !== undefined && { jsonBytes }) } satisfies WitnessOrder);
+    started.send({ ...order, first, ...(body && { body }) } satisfies WitnessOrder);
     first += 1_000_000;
     return started;
   };

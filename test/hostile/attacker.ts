@@ -3,6 +3,7 @@ import { Agent, request } from 'node:https';
 import { connect as connectTcp } from 'node:net';
 import type { Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
+import { setTimeout as pause } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
 
 /* What attackers have: connections from an address of their own, with a certificate or without, and answers to count. */
@@ -117,23 +118,31 @@ export function closeOf(socket: Socket): Promise<void> {
 
 /** Handshakes at a time. */
 const AT_ONCE = 64;
+const LOOK_AGAIN_MS = 50;
 
-/** Opens so many, some at a time, and keeps those that were not closed. */
-export async function openMany(
+/**
+ * Keeps so many connections open for a while: one that is closed is opened again.
+ * @returns how many were open at the end; all are closed then
+ */
+export async function keepOpen(
   count: number,
   open: () => Promise<Socket | undefined>,
-): Promise<{ areOpen(): number; close(): void }> {
-  const sockets: Socket[] = [];
-  let left = count;
+  isOver: () => boolean,
+): Promise<number> {
+  const sockets = new Set<Socket>();
   async function work(): Promise<void> {
-    while (left-- > 0) {
-      const socket = await open();
-      if (socket !== undefined) sockets.push(socket);
+    while (!isOver()) {
+      const socket = sockets.size < count ? await open() : undefined;
+      if (socket === undefined) {
+        await pause(LOOK_AGAIN_MS);
+        continue;
+      }
+      sockets.add(socket);
+      socket.once('close', () => sockets.delete(socket));
     }
   }
   await Promise.all(Array.from({ length: AT_ONCE }, work));
-  return {
-    areOpen: () => sockets.filter(({ destroyed }) => !destroyed).length,
-    close: () => sockets.forEach((socket) => socket.destroy()),
-  };
+  const areOpen = [...sockets].filter(({ destroyed }) => !destroyed).length;
+  for (const socket of sockets) socket.destroy();
+  return areOpen;
 }

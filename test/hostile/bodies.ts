@@ -90,15 +90,16 @@ function markedIds(mark: number, index: number): { traceId: Buffer; spanId: Buff
   return { traceId, spanId };
 }
 
-/** Requests of usual spans, each the root of a trace that the sink knows by its mark and number. */
-export function markedTraces(mark: number, first: number, count: number): Buffer {
+/**
+ * Requests of usual spans, each the root of a trace that the sink knows by its mark and number.
+ * @param textBytes of an attribute of each
+ */
+export function markedTraces(mark: number, first: number, count: number, textBytes = 8): Buffer {
   const now = BigInt(Date.now()) * 1_000_000n;
+  const text = new Uint8Array(textBytes).fill(0x61);
   const spans = Array.from({ length: count }, (_, index): Field => {
     const { traceId, spanId } = markedIds(mark, first + index);
-    const attribute = [
-      leaf(1, Buffer.from('user.id')),
-      leaf(2, bytesOfFields([leaf(1, Buffer.from('somebody'))])),
-    ];
+    const attribute = [leaf(1, Buffer.from('user.id')), leaf(2, bytesOfFields([leaf(1, text)]))];
     const fields = [leaf(1, traceId), leaf(2, spanId), leaf(5, Buffer.from('chat'))];
     const times = [raw(7, 1, fixed64(now)), raw(8, 1, fixed64(now + 1_000_000n))];
     return leaf(SPAN, bytesOfFields([...fields, ...times, leaf(9, bytesOfFields(attribute))]));

@@ -9,6 +9,9 @@ import { goodJson, GOOD_MARK, markedTraces } from './bodies.ts';
  * wait.
  */
 
+/** Of about so many bytes. */
+export type GoodBody = { readonly format: 'json' | 'protobuf'; readonly bytes: number };
+
 export type WitnessOrder = {
   readonly url: string;
   readonly adminUrl: string;
@@ -16,8 +19,8 @@ export type WitnessOrder = {
   readonly certFile: string;
   readonly keyFile: string;
   readonly perSecond: number;
-  /** Bytes of JSON; left out: small bodies in protobuf. */
-  readonly jsonBytes?: number;
+  /** Left out: small ones in protobuf. */
+  readonly body?: GoodBody;
   /** Number of its first trace. */
   readonly first: number;
 };
@@ -75,12 +78,12 @@ async function send(order: WitnessOrder): Promise<void> {
 }
 
 async function sendOne(order: WitnessOrder, dispatcher: Agent, index: number, dueAt: number): Promise<void> {
-  const { jsonBytes } = order;
-  const body = jsonBytes === undefined ? markedTraces(GOOD_MARK, index, 1) : goodJson(index, jsonBytes);
+  const { format, bytes } = order.body ?? { format: 'protobuf', bytes: 0 };
+  const body = format === 'json' ? goodJson(index, bytes) : markedTraces(GOOD_MARK, index, 1, bytes);
   const answer = request(`${order.url}/v1/traces`, {
     dispatcher,
     method: 'POST',
-    headers: { 'content-type': jsonBytes === undefined ? 'application/x-protobuf' : 'application/json' },
+    headers: { 'content-type': format === 'json' ? 'application/json' : 'application/x-protobuf' },
     body,
     signal: AbortSignal.timeout(PATIENCE_MS),
   }).then(async ({ statusCode, body: words }) => {

@@ -13,7 +13,7 @@ export function largeJsonAttacks(form: Form): Attack[] {
   return [
     {
       name: `JSON of ${LARGE / 1e6} MB, ${AT_ONCE} at once, beside others' of ${SMALLER / 1e6} MB`,
-      options: { jsonBytes: SMALLER, perSecond: 2 },
+      options: { body: { format: 'json', bytes: SMALLER }, perSecond: 2 },
       mostP50Ms: MOST_P50_MS,
       deadlineMs: seconds * 1000 + 120_000,
       async run({ attacker, isDead }) {

@@ -74,5 +74,6 @@ function toValue(value: Json): SentValue {
     const integer = BigInt(value.intValue);
     return Number.isSafeInteger(Number(integer)) ? Number(integer) : integer;
   }
+  if (value.doubleValue === '-0') return -0;
   return value.stringValue ?? value.boolValue ?? value.doubleValue ?? null;
 }

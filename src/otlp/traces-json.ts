@@ -4,7 +4,8 @@ const IDS: ReadonlySet<string> = new Set(['traceId', 'spanId', 'parentSpanId']);
 
 /**
  * An ExportTraceServiceRequest as OTLP/JSON, for people: ids in hex, other bytes in base64, 64-bit integers as strings,
- * enums as numbers. Fields that the schema does not know are left out.
+ * enums as numbers, -0 as a string (JSON.stringify would drop its sign). Fields that the schema does not know are left
+ * out.
  *
  * @throws if the bytes are no such request
  */
@@ -17,7 +18,7 @@ export function tracesToJson(payload: Uint8Array): unknown {
 function withTextForBytes(value: unknown, key: string): unknown {
   if (value instanceof Uint8Array) return Buffer.from(value).toString(IDS.has(key) ? 'hex' : 'base64');
   if (Array.isArray(value)) return value.map((each) => withTextForBytes(each, ''));
-  if (typeof value !== 'object' || value === null) return value;
+  if (typeof value !== 'object' || value === null) return Object.is(value, -0) ? '-0' : value;
   return Object.fromEntries(
     Object.entries(value).map(([name, each]) => [name, withTextForBytes(each, name)]),
   );

@@ -25,6 +25,7 @@ test('ids are hex, other bytes base64, 64-bit integers exact, and what is no num
       { key: 'min', value: { intValue: '-9223372036854775808' } },
       { key: 'bytes', value: { bytesValue: 'AP8=' } },
       { key: 'nan', value: { doubleValue: 'NaN' } },
+      { key: 'negative zero', value: { doubleValue: '-0' } },
       { key: 'list', value: { arrayValue: { values: [{ boolValue: false }, { stringValue: '' }] } } },
     ],
     links: [{ traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331' }],

@@ -5,6 +5,7 @@
 //   node test/stack/bootstrap.mjs prefetch                 installs what end-to-end tests need
 //   node test/stack/bootstrap.mjs test [options of vitest]
 //   node test/stack/bootstrap.mjs test:fault [options]     the fault tests in their long form
+//   node test/stack/bootstrap.mjs test:fuzz | test:hostile [options]
 //   node test/stack/bootstrap.mjs npm <arguments>          npm itself, with that Node first on the PATH
 import { spawn } from 'node:child_process';
 import {
@@ -31,6 +32,8 @@ const SCRIPTS = {
   bench: 'test/bench/cost.ts',
   'bench:mlflow': 'test/bench/mlflow.ts',
   'bench:log': 'test/bench/log.ts',
+  'test:fuzz': 'test/fuzz/main.ts',
+  'test:hostile': 'test/hostile/main.ts',
   prefetch: 'test/stack/prefetch.ts',
 };
 

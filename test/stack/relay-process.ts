@@ -22,6 +22,8 @@ export type RelayOptions = {
   receiverPort?: number;
   adminPort?: number;
   more?: Record<string, Record<string, unknown>>;
+  /** Laid over that of this process. */
+  environment?: NodeJS.ProcessEnv;
   signal?: AbortSignal;
 };
 
@@ -68,7 +70,7 @@ export async function startRelayProcess(options: RelayOptions): Promise<RelayPro
     launch: () =>
       startProcess(process.execPath, [MAIN, 'run', '--config', configFile], {
         cwd: directory,
-        env: process.env,
+        env: { ...process.env, ...options.environment },
         logFile,
       }),
     logFile,

@@ -1,0 +1,273 @@
+import { fork } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { watchMemory } from '../bench/cost/memory.ts';
+import { writeDevelopmentCertificates, writeKeyPair } from '../stack/certificates.ts';
+import type { DevelopmentCertificates } from '../stack/certificates.ts';
+import { StackError } from '../stack/processes.ts';
+import { startRelayProcess } from '../stack/relay-process.ts';
+import type { RelayProcess } from '../stack/relay-process.ts';
+import { createAttacker } from './attacker.ts';
+import type { Attacker, Identity } from './attacker.ts';
+import type { Seen, SinkNews, SinkOrder } from './sink.ts';
+import type { GoodBody, WitnessOrder, WitnessReport } from './witness.ts';
+
+/** What V8 takes for its heap where a container may have 1536 MiB, as in k8s/base/statefulset.yaml: half of it. */
+const POD_HEAP_MIB = 768;
+
+const CLIENT = { clientId: 'hostile', secret: 'hostile-secret' };
+const DOMAIN = 'spiffe://hostile.example';
+
+export type ArenaOptions = {
+  /** What the upstream takes for each request; 0 unless given. */
+  readonly upstreamMs?: number;
+  /** Good traces a second; 20 unless given. */
+  readonly perSecond?: number;
+  /** What the good sender sends; small requests in protobuf unless given. */
+  readonly body?: GoodBody;
+};
+
+/** A relay with the heap of the pod, between an upstream and senders: an honest one, and whoever attacks. */
+export type Arena = {
+  readonly relay: RelayProcess;
+  /** May send. */
+  readonly attacker: Attacker;
+  /** Keeps its connections. */
+  readonly busyAttacker: Attacker;
+  /** Has a certificate of the same CA, and may not send. */
+  readonly stranger: Attacker;
+  seen(): Promise<Seen>;
+  logBytes(): Promise<number>;
+  /** Ends early when the relay has died. */
+  watch(ms: number): Promise<void>;
+  isDead(): boolean;
+  /**
+   * Kills the relay, if it lives, and starts it on the same queue; resolves to the seconds until it was ready, or to
+   * undefined where it died or did not get ready. The honest sender waits meanwhile.
+   */
+  restart(): Promise<number | undefined>;
+  /** Ends the good sender, after what it has in hand. */
+  finish(): Promise<Observed>;
+  close(): Promise<void>;
+};
+
+/** What others saw of an attack. */
+export type Observed = {
+  readonly witness: WitnessReport;
+  /** What good traces took to the upstream, in ms; those that are not there, until now. */
+  readonly delays: readonly number[];
+  /** Good traces that were taken and did not reach the upstream. */
+  readonly undelivered: number;
+  readonly peakBytes: number;
+  readonly deaths: number;
+};
+
+/** For what was taken, to reach the upstream. */
+const SETTLE_MS = 10_000;
+
+export async function startArena(
+  options: ArenaOptions,
+  parentDirectory: string,
+  signal: AbortSignal,
+): Promise<Arena> {
+  const directory = await mkdtemp(join(parentDirectory, 'hostile-'));
+  const cleanUps: (() => unknown)[] = [() => rm(directory, { recursive: true, force: true })];
+  const close = async () => {
+    for (const cleanUp of cleanUps.splice(0).toReversed()) await cleanUp();
+  };
+  try {
+    return await start(options, { directory, signal, cleanUps, close });
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+type Surroundings = {
+  readonly directory: string;
+  readonly signal: AbortSignal;
+  readonly cleanUps: (() => unknown)[];
+  readonly close: () => Promise<void>;
+};
+
+async function start(
+  { upstreamMs = 0, perSecond = 20, body }: ArenaOptions,
+  { directory, signal, cleanUps, close }: Surroundings,
+): Promise<Arena> {
+  const certificates = await writeDevelopmentCertificates(join(directory, 'certificates'), {
+    clientUri: `${DOMAIN}/good`,
+  });
+  const sink = child('sink.ts', cleanUps);
+  sink.send({ delayMs: upstreamMs } satisfies SinkOrder);
+  const { url: sinkUrl } = await news<SinkNews>(sink, 20_000);
+  const relay = await startRelayProcess({
+    directory: join(directory, 'relay'),
+    certificates,
+    mlflowUrl: sinkUrl,
+    issuer: sinkUrl,
+    experiment: { id: '1' },
+    client: CLIENT,
+    allowedClients: [`${DOMAIN}/*`],
+    environment: { NODE_OPTIONS: `--max-old-space-size=${POD_HEAP_MIB}` },
+    signal,
+  });
+  cleanUps.push(() => relay.stop('SIGKILL'));
+
+  const { caFile, clientCertFile: certFile, clientKeyFile: keyFile } = certificates;
+  const order = { url: relay.url, adminUrl: relay.adminUrl, caFile, certFile, keyFile, perSecond };
+  const reports: WitnessReport[] = [];
+  let first = 1;
+  const startWitness = () => {
+    const started = child('witness.ts', cleanUps);
+    started.send({ ...order, first, ...(body && { body }) } satisfies WitnessOrder);
+    first += 1_000_000;
+    return started;
+  };
+  let witness = startWitness();
+  async function stopWitness(): Promise<void> {
+    const report = news<WitnessReport>(witness, 30_000);
+    witness.send('stop');
+    reports.push(await report);
+    witness.disconnect();
+  }
+
+  let memory = watchMemory(relay.pid()!);
+  let peakBytes = 0;
+  let deaths = 0;
+  function stopWatching(): void {
+    peakBytes = Math.max(peakBytes, memory.stop().total);
+  }
+  cleanUps.push(stopWatching);
+  const isDead = () => relay.pid() === undefined;
+  const seen = async () => (await (await fetch(`${sinkUrl}/seen`)).json()) as Seen;
+
+  async function watch(ms: number): Promise<void> {
+    const end = Date.now() + ms;
+    while (Date.now() < end && !isDead()) await pause(100, undefined, { signal });
+  }
+
+  const identities = await writeIdentities(certificates, join(directory, 'certificates'));
+  const attacker = createAttacker(relay.url, identities.attacker);
+  const busyAttacker = createAttacker(relay.url, identities.attacker, true);
+  const stranger = createAttacker(relay.url, identities.stranger);
+  cleanUps.push(attacker.close, busyAttacker.close, stranger.close);
+
+  return {
+    relay,
+    attacker,
+    busyAttacker,
+    stranger,
+    seen,
+    logBytes: async () => (await stat(relay.logFile)).size,
+    watch,
+    isDead,
+    async restart() {
+      await stopWitness();
+      stopWatching();
+      if (isDead()) deaths++;
+      else await relay.stop('SIGKILL');
+      const startedAt = Date.now();
+      try {
+        await relay.start();
+      } catch {
+        deaths++;
+        return undefined;
+      } finally {
+        const pid = relay.pid();
+        if (pid !== undefined) memory = watchMemory(pid);
+        witness = startWitness();
+      }
+      return (Date.now() - startedAt) / 1000;
+    },
+    async finish() {
+      await stopWitness();
+      const report = merged(reports);
+      const { delays, undelivered } = await delivered(report, seen, isDead);
+      stopWatching();
+      return { witness: report, delays, undelivered, peakBytes, deaths: deaths + (isDead() ? 1 : 0) };
+    },
+    close,
+  };
+}
+
+async function delivered(
+  { acknowledged }: WitnessReport,
+  seen: () => Promise<Seen>,
+  isDead: () => boolean,
+): Promise<{ delays: number[]; undelivered: number }> {
+  const end = Date.now() + SETTLE_MS;
+  for (;;) {
+    const arrivals = new Map((await seen()).good);
+    const now = Date.now();
+    const delays = acknowledged.map(([index, dueAt]) => (arrivals.get(index) ?? now) - dueAt);
+    const undelivered = acknowledged.filter(([index]) => !arrivals.has(index)).length;
+    if (undelivered === 0 || isDead() || Date.now() > end) return { delays, undelivered };
+    await pause(200);
+  }
+}
+
+async function writeIdentities(
+  { ca, caFile }: DevelopmentCertificates,
+  directory: string,
+): Promise<{ attacker: Identity; stranger: Identity }> {
+  const identity = async (name: string, uri: string): Promise<Identity> => {
+    const files = {
+      caFile,
+      certFile: join(directory, `${name}.crt`),
+      keyFile: join(directory, `${name}.key`),
+    };
+    const pair = await ca.issue({ commonName: name, uris: [uri], usage: 'client' });
+    await writeKeyPair(files.certFile, files.keyFile, pair);
+    return files;
+  };
+  return {
+    attacker: await identity('attacker', `${DOMAIN}/attacker`),
+    stranger: await identity('stranger', 'spiffe://stranger.example/stranger'),
+  };
+}
+
+function merged(reports: readonly WitnessReport[]): WitnessReport {
+  const sum = (key: 'lost' | 'refused') => {
+    const counts: Record<string, number> = {};
+    for (const report of reports) {
+      for (const [word, count] of Object.entries(report[key])) counts[word] = (counts[word] ?? 0) + count;
+    }
+    return counts;
+  };
+  return {
+    waits: reports.flatMap(({ waits }) => waits),
+    lost: sum('lost'),
+    refused: sum('refused'),
+    acknowledged: reports.flatMap(({ acknowledged }) => acknowledged),
+    livez: reports.flatMap(({ livez }) => livez),
+    livezFailures: reports.reduce((all, { livezFailures }) => all + livezFailures, 0),
+  };
+}
+
+/** Of this folder; it ends with this process. */
+function child(file: string, cleanUps: (() => unknown)[]): ChildProcess {
+  const started = fork(join(import.meta.dirname, file), {
+    execArgv: ['--disable-warning=ExperimentalWarning'],
+  });
+  cleanUps.push(() => (started.connected ? started.disconnect() : undefined));
+  return started;
+}
+
+/** What a child says next. */
+async function news<T>(from: ChildProcess, deadlineMs: number): Promise<T> {
+  const over = new AbortController();
+  const signal = AbortSignal.any([over.signal, AbortSignal.timeout(deadlineMs)]);
+  const ended = once(from, 'exit', { signal }).then(() => {
+    throw new StackError('a process beside the relay has ended');
+  });
+  ended.catch(() => {});
+  try {
+    const [message] = (await Promise.race([once(from, 'message', { signal }), ended])) as [T];
+    return message;
+  } finally {
+    over.abort();
+  }
+}

@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib';
 import { encodeTracesJsonNow } from '../../src/otlp/json-encoder.ts';
 import { tracesToJson } from '../../src/otlp/traces-json.ts';
-import { cutSpans, indexSpans, scanTraces } from '../../src/otlp/wire.ts';
+import { cutSpans, indexSpans, scanTraces, splitSpans } from '../../src/otlp/wire.ts';
 import type { ScanResult, SpanSlice } from '../../src/otlp/wire.ts';
 import { messageOf } from '../../src/errors.ts';
 import { seeded } from '../fault/support/random.ts';
@@ -13,11 +13,19 @@ export type Subject = {
   readonly scanTraces: typeof scanTraces;
   readonly indexSpans: typeof indexSpans;
   readonly cutSpans: typeof cutSpans;
+  readonly splitSpans: typeof splitSpans;
   readonly tracesToJson: typeof tracesToJson;
   readonly encodeTracesJsonNow: typeof encodeTracesJsonNow;
 };
 
-export const RELAY: Subject = { scanTraces, indexSpans, cutSpans, tracesToJson, encodeTracesJsonNow };
+export const RELAY: Subject = {
+  scanTraces,
+  indexSpans,
+  cutSpans,
+  splitSpans,
+  tracesToJson,
+  encodeTracesJsonNow,
+};
 
 /** What is wrong. Two findings with one `kind` are taken for the same. */
 export type Finding = { readonly kind: string; readonly detail: string };
@@ -100,7 +108,7 @@ function inspectBody(subject: Subject, body: Uint8Array): Inspected {
     throw new Misbehaviour('indexSpans: count', `${spans.length} spans where scanTraces has ${spanCount}`);
   }
   const random = seeded(crc32(body));
-  const cuts = cutsOf(subject, body, spans, random);
+  const cuts = [...cutsOf(subject, body, spans, random), ...partsOf(subject, body, spans, random)];
   const json = calmly('tracesToJson', () => Buffer.from(JSON.stringify(subject.tracesToJson(body))));
   const fromJson = encodeJson(subject, json);
   if (fromJson === undefined) throw new Misbehaviour('JSON: refused', refusalOf(subject, json));
@@ -119,24 +127,42 @@ function invalidSpansOf(scan: Extract<ScanResult, { ok: true }>): number {
   return scan.invalidSpans.length;
 }
 
-/** A request that is divided by chance, as the relay divides it; other ways to divide one belong here too. */
+/** A request that is divided by chance, as the relay divides one that was refused. */
 function cutsOf(subject: Subject, body: Uint8Array, spans: readonly SpanSlice[], random: Random): Cut[] {
   const some = Uint8Array.from(spans, () => random.below(2));
   const masks = [some, some.map((kept) => 1 - kept)];
   return masks.map((kept) => {
     const bytes = calmly('cutSpans', () => subject.cutSpans(body, (index) => kept[index] === 1));
-    const expected = spans.filter((_, index) => kept[index] === 1);
-    const scan = subject.scanTraces(bytes);
-    if (!scan.ok) throw new Misbehaviour('cutSpans: framing', scan.message);
-    const cut = calmly('indexSpans of a cut', () => subject.indexSpans(bytes));
-    if (JSON.stringify(cut) !== JSON.stringify(expected)) {
-      throw new Misbehaviour(
-        'cutSpans: spans',
-        `${cut.length} spans, not the ${expected.length} that were kept`,
-      );
-    }
+    checkCut(subject, 'cutSpans', spans, { kept, bytes });
     return { kept, bytes };
   });
+}
+
+/** A request in parts of a few spans, as a large one enters the window. */
+function partsOf(subject: Subject, body: Uint8Array, spans: readonly SpanSlice[], random: Random): Cut[] {
+  const limits = { maxSpans: 1 + random.below(4), maxBytes: 1 + random.below(2000) };
+  const parts = calmly('splitSpans', () => [...subject.splitSpans(body, limits)]);
+  let from = 0;
+  const cuts = parts.flatMap((part) => {
+    if (part === undefined) return [];
+    const to = from + part.spans.length;
+    const kept = Uint8Array.from(spans, (_, index) => (index >= from && index < to ? 1 : 0));
+    from = to;
+    const cut = { kept, bytes: part.payload };
+    checkCut(subject, 'splitSpans', spans, cut);
+    return [cut];
+  });
+  if (from !== spans.length) throw new Misbehaviour('splitSpans: count', `${from} of ${spans.length} spans`);
+  return cuts;
+}
+
+function checkCut(subject: Subject, by: string, spans: readonly SpanSlice[], { kept, bytes }: Cut): void {
+  const expected = spans.filter((_, index) => kept[index] === 1);
+  const scan = subject.scanTraces(bytes);
+  if (!scan.ok) throw new Misbehaviour(`${by}: framing`, scan.message);
+  const cut = calmly('indexSpans of a cut', () => subject.indexSpans(bytes));
+  if (JSON.stringify(cut) === JSON.stringify(expected)) return;
+  throw new Misbehaviour(`${by}: spans`, `${cut.length} spans, not the ${expected.length} that were kept`);
 }
 
 function fromChangedJson(subject: Subject, json: Uint8Array, random: Random): Uint8Array[] {

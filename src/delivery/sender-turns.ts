@@ -21,7 +21,7 @@ export class SenderTurns<T> {
   /** What was sent, at least, of whoever had its turn last. */
   #least = 0;
   /** Whose turn it is, and up to what. */
-  #turn: { readonly line: SenderLine<T>; readonly until: number } | undefined;
+  #turn: { readonly line: SenderLine<T>; until: number } | undefined;
   #count = 0;
 
   get isEmpty(): boolean {
@@ -33,8 +33,10 @@ export class SenderTurns<T> {
     if (line === undefined) {
       line = { sender, items: new LinkedList(), sent: this.#least };
       this.#lines.set(sender, line);
-    } else if (line.items.first === undefined) {
+    }
+    if (line.items.first === undefined) {
       line.sent = Math.max(line.sent, this.#least);
+      if (this.#turn !== undefined) this.#turn.until = Math.min(this.#turn.until, line.sent + TURN_BYTES);
     }
     line.items.push(item);
     this.#count++;
@@ -61,7 +63,10 @@ export class SenderTurns<T> {
   /** Who goes next of those that may and have something ready; undefined if there is nobody. */
   next(mayGo: (sender: string) => boolean): SenderLine<T> | undefined {
     const { line, until } = this.#turn ?? {};
-    if (line?.items.first !== undefined && line.sent < until! && mayGo(line.sender)) return line;
+    if (line?.items.first !== undefined && line.sent < until! && mayGo(line.sender)) {
+      this.#least = Math.max(this.#least, line.sent);
+      return line;
+    }
     let first: SenderLine<T> | undefined;
     let second = Infinity;
     for (const one of this.#lines.values()) {

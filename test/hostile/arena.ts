@@ -1,19 +1,17 @@
-import { fork } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { watchMemory } from '../bench/cost/memory.ts';
 import { writeDevelopmentCertificates, writeKeyPair } from '../stack/certificates.ts';
 import type { DevelopmentCertificates } from '../stack/certificates.ts';
-import { StackError } from '../stack/processes.ts';
 import { startRelayProcess } from '../stack/relay-process.ts';
 import type { RelayProcess } from '../stack/relay-process.ts';
 import { createAttacker } from './attacker.ts';
 import type { Attacker, Identity } from './attacker.ts';
+import { child, news } from './child.ts';
+import { createHonestSender } from './honest-sender.ts';
 import type { Seen, SinkNews, SinkOrder } from './sink.ts';
-import type { GoodBody, WitnessOrder, WitnessReport } from './witness.ts';
+import type { GoodBody, WitnessReport } from './witness.ts';
 
 /** What V8 takes for its heap where a container may have 1536 MiB, as in k8s/base/statefulset.yaml: half of it. */
 const POD_HEAP_MIB = 768;
@@ -117,43 +115,18 @@ async function start(
   cleanUps.push(() => relay.stop('SIGKILL'));
 
   const { caFile, clientCertFile: certFile, clientKeyFile: keyFile } = certificates;
-  const order = { url: relay.url, adminUrl: relay.adminUrl, caFile, certFile, keyFile, perSecond };
-  const reports: WitnessReport[] = [];
-  let first = 1;
-  const startWitness = () => {
-    const started = child('witness.ts', cleanUps);
-    started.send({ ...order, first, ...(body && { body }) } satisfies WitnessOrder);
-    first += 1_000_000;
-    return started;
-  };
-  let witness = startWitness();
-  async function stopWitness(): Promise<void> {
-    const report = news<WitnessReport>(witness, 30_000);
-    witness.send('stop');
-    reports.push(await report);
-    witness.disconnect();
-  }
-
-  let memory = watchMemory(relay.pid()!);
-  let peakBytes = 0;
-  let deaths = 0;
-  function stopWatching(): void {
-    peakBytes = Math.max(peakBytes, memory.stop().total);
-  }
-  cleanUps.push(stopWatching);
-  const isDead = () => relay.pid() === undefined;
-  const seen = async () => (await (await fetch(`${sinkUrl}/seen`)).json()) as Seen;
-
-  async function watch(ms: number): Promise<void> {
-    const end = Date.now() + ms;
-    while (Date.now() < end && !isDead()) await pause(100, undefined, { signal });
-  }
-
+  const { url, adminUrl } = relay;
+  const order = { url, adminUrl, caFile, certFile, keyFile, perSecond, ...(body && { body }) };
+  const sender = createHonestSender(order, cleanUps);
+  sender.start();
   const identities = await writeIdentities(certificates, join(directory, 'certificates'));
-  const attacker = createAttacker(relay.url, identities.attacker);
-  const busyAttacker = createAttacker(relay.url, identities.attacker, true);
-  const stranger = createAttacker(relay.url, identities.stranger);
+  const attacker = createAttacker(url, identities.attacker);
+  const busyAttacker = createAttacker(url, identities.attacker, true);
+  const stranger = createAttacker(url, identities.stranger);
   cleanUps.push(attacker.close, busyAttacker.close, stranger.close);
+  const seen = async () => (await (await fetch(`${sinkUrl}/seen`)).json()) as Seen;
+  const lives = watchLives(relay, cleanUps);
+  const { isDead } = lives;
 
   return {
     relay,
@@ -162,34 +135,67 @@ async function start(
     stranger,
     seen,
     logBytes: async () => (await stat(relay.logFile)).size,
-    watch,
+    async watch(ms) {
+      const end = Date.now() + ms;
+      while (Date.now() < end && !isDead()) await pause(100, undefined, { signal });
+    },
     isDead,
     async restart() {
-      await stopWitness();
-      stopWatching();
-      if (isDead()) deaths++;
-      else await relay.stop('SIGKILL');
+      await sender.stop();
+      const seconds = await lives.restart();
+      sender.start();
+      return seconds;
+    },
+    async finish() {
+      await sender.stop();
+      const witness = sender.report();
+      const { delays, undelivered } = await delivered(witness, seen, isDead);
+      return { witness, delays, undelivered, ...lives.end() };
+    },
+    close,
+  };
+}
+
+type Lives = {
+  isDead(): boolean;
+  restart(): Promise<number | undefined>;
+  end(): { peakBytes: number; deaths: number };
+};
+
+/** How often the relay dies, and how much memory it takes, over its starts. */
+function watchLives(relay: RelayProcess, cleanUps: (() => unknown)[]): Lives {
+  let memory = watchMemory(relay.pid()!);
+  let peakBytes = 0;
+  let deaths = 0;
+  let isStarted = true;
+  const isDead = () => relay.pid() === undefined;
+  /** Of one start. */
+  function closeAccount(): void {
+    peakBytes = Math.max(peakBytes, memory.stop().total);
+    if (isStarted && isDead()) deaths++;
+    isStarted = false;
+  }
+  cleanUps.push(closeAccount);
+  return {
+    isDead,
+    async restart() {
+      closeAccount();
+      await relay.stop('SIGKILL');
       const startedAt = Date.now();
       try {
         await relay.start();
       } catch {
         deaths++;
         return undefined;
-      } finally {
-        const pid = relay.pid();
-        if (pid !== undefined) memory = watchMemory(pid);
-        witness = startWitness();
       }
+      memory = watchMemory(relay.pid()!);
+      isStarted = true;
       return (Date.now() - startedAt) / 1000;
     },
-    async finish() {
-      await stopWitness();
-      const report = merged(reports);
-      const { delays, undelivered } = await delivered(report, seen, isDead);
-      stopWatching();
-      return { witness: report, delays, undelivered, peakBytes, deaths: deaths + (isDead() ? 1 : 0) };
+    end() {
+      closeAccount();
+      return { peakBytes, deaths };
     },
-    close,
   };
 }
 
@@ -227,47 +233,4 @@ async function writeIdentities(
     attacker: await identity('attacker', `${DOMAIN}/attacker`),
     stranger: await identity('stranger', 'spiffe://stranger.example/stranger'),
   };
-}
-
-function merged(reports: readonly WitnessReport[]): WitnessReport {
-  const sum = (key: 'lost' | 'refused') => {
-    const counts: Record<string, number> = {};
-    for (const report of reports) {
-      for (const [word, count] of Object.entries(report[key])) counts[word] = (counts[word] ?? 0) + count;
-    }
-    return counts;
-  };
-  return {
-    waits: reports.flatMap(({ waits }) => waits),
-    lost: sum('lost'),
-    refused: sum('refused'),
-    acknowledged: reports.flatMap(({ acknowledged }) => acknowledged),
-    livez: reports.flatMap(({ livez }) => livez),
-    livezFailures: reports.reduce((all, { livezFailures }) => all + livezFailures, 0),
-  };
-}
-
-/** Of this folder; it ends with this process. */
-function child(file: string, cleanUps: (() => unknown)[]): ChildProcess {
-  const started = fork(join(import.meta.dirname, file), {
-    execArgv: ['--disable-warning=ExperimentalWarning'],
-  });
-  cleanUps.push(() => (started.connected ? started.disconnect() : undefined));
-  return started;
-}
-
-/** What a child says next. */
-async function news<T>(from: ChildProcess, deadlineMs: number): Promise<T> {
-  const over = new AbortController();
-  const signal = AbortSignal.any([over.signal, AbortSignal.timeout(deadlineMs)]);
-  const ended = once(from, 'exit', { signal }).then(() => {
-    throw new StackError('a process beside the relay has ended');
-  });
-  ended.catch(() => {});
-  try {
-    const [message] = (await Promise.race([once(from, 'message', { signal }), ended])) as [T];
-    return message;
-  } finally {
-    over.abort();
-  }
 }

@@ -36,7 +36,7 @@ export function idleConnectionsAttacks(form: Form): Attack[] {
   const bare = (ms: number) => idle('bare TCP', MORE_THAN_ALL, ms, ({ relay }) => connectBare(relay.url));
   const sender = (count: number, ms: number) =>
     idle('of a sender', count, ms, ({ attacker }) => ask(attacker));
-  if (form === 'short') return [bare(5_000), sender(600, 4_000)];
+  if (form === 'short') return [bare(8_000), sender(600, 4_000)];
   return [
     sender(MORE_THAN_ALL, 60_000),
     idle('of a client that may not send and was told so', MORE_THAN_ALL, 60_000, ({ stranger }) =>

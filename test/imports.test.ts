@@ -29,6 +29,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'file-lock.ts': [],
   'zstd-frame.ts': [],
   'certificates.ts': [],
+  'fair-pool.ts': [],
+  'address-block.ts': [],
   // The one file that imports every room.
   'relay.ts': [
     'receiver',
@@ -91,9 +93,17 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'zstd-frame.ts',
   ],
   config: ['loopback.ts'],
-  telemetry: [],
+  telemetry: ['fair-pool.ts', 'address-block.ts'],
   otlp: [],
-  receiver: ['certificates.ts', 'zstd-frame.ts', 'otlp', 'queue/queue.ts', 'config/watch.ts'],
+  receiver: [
+    'certificates.ts',
+    'fair-pool.ts',
+    'address-block.ts',
+    'zstd-frame.ts',
+    'otlp',
+    'queue/queue.ts',
+    'config/watch.ts',
+  ],
   routing: [],
   queue: ['file-lock.ts'],
   delivery: ['otlp/wire.ts', 'queue/queue.ts', 'destinations/destination.ts'],

@@ -1,44 +1,137 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { addressBlock } from '../address-block.ts';
+import { FairPool } from '../fair-pool.ts';
 
 /** A request in hand and its answer. */
 export type Exchange = { readonly request: IncomingMessage; readonly response: ServerResponse };
 
-type State = { readonly exchanges: Set<Exchange>; closeAfterAnswer: boolean };
+type Connection = {
+  /** As accepted; over TLS it carries another socket, on which requests come. */
+  readonly accepted: Socket;
+  readonly remote: string | undefined;
+  readonly exchanges: Set<Exchange>;
+  closeAfterAnswer: boolean;
+  pool: FairPool<Connection>;
+  holder: string;
+};
+
+export type ConnectionLimits = {
+  /** Most connections in all. */
+  readonly all: number;
+  /** Most of them over TLS that have not shown that they may send: unfinished handshakes, and clients that are refused. */
+  readonly strangers: number;
+};
+
+/**
+ * All: an idle TLS connection holds some 50 KiB, 200 MiB together. Strangers: a handshake takes a few round trips, so
+ * that a quarter is enough for thousands of new clients a second, and whoever may send has the other three at least.
+ */
+export const CONNECTION_LIMITS: ConnectionLimits = { all: 4_096, strangers: 1_024 };
+
+/** Whose connection it is, once that is known, and whether they may send. */
+export type ConnectionOwner = { readonly sender: string; readonly maySend: boolean };
+
+/** A connection that was closed, so that another one has its place. */
+export type GaveWay = { readonly holder: string; readonly remote: string | undefined };
 
 /** The connections of a server, and the requests in hand on each. */
 export type Connections = ReturnType<typeof trackConnections>;
 
-/** Follows every connection of the server from its accept on, that is before TLS is agreed. */
-export function trackConnections(server: Server, secure: boolean) {
-  /** As accepted; over TLS each carries another socket, on which requests come. */
-  const accepted = new Set<Socket>();
-  const established = new Map<Socket, State>();
+/**
+ * Follows every connection of the server from its accept on, that is before TLS is agreed, and bounds their number.
+ *
+ * Beyond a limit a new connection gets the place of another one (see `FairPool`). Before its handshake is over it is
+ * held against others by its address, and after that by its sender: many senders may come from one address, that of
+ * a proxy, and none of them is kept out by the others. In plaintext there are addresses only.
+ */
+export function trackConnections(
+  server: Server,
+  options: {
+    isSecure: boolean;
+    limits: ConnectionLimits;
+    /** Asked once for each connection, when TLS is agreed. */
+    ownerOf: (socket: Socket) => ConnectionOwner;
+    onGaveWay: (gaveWay: GaveWay) => void;
+  },
+) {
+  const { isSecure, limits, ownerOf, onGaveWay } = options;
+  const strangers = new FairPool<Connection>(limits.strangers);
+  const senders = new FairPool<Connection>(isSecure ? limits.all - limits.strangers : limits.all);
+  const all = new Set<Connection>();
+  /** Where TLS is not agreed yet, by `peerOf`. */
+  const handshakes = new Map<string, Connection>();
+  const established = new Map<Socket, Connection>();
   let inHand = 0;
   let stopping = false;
   let onIdle: (() => void) | undefined;
 
-  server.on('connection', (socket: Socket) => {
-    accepted.add(socket);
-    // Read once, an address is known after the end of the connection too.
-    void socket.remoteAddress;
-    socket.once('close', () => accepted.delete(socket));
-  });
-  server.on(secure ? 'secureConnection' : 'connection', (socket: Socket) => {
-    established.set(socket, { exchanges: new Set(), closeAfterAnswer: false });
+  function place(connection: Connection): void {
+    const loser = connection.pool.add(connection, connection.holder);
+    if (loser === undefined) return;
+    onGaveWay({ holder: loser.holder, remote: loser.remote });
+    loser.accepted.destroy();
+  }
+
+  function establish(socket: Socket, connection: Connection): void {
+    established.set(socket, connection);
     socket.once('close', () => established.delete(socket));
+  }
+
+  server.on('connection', (socket: Socket) => {
+    // Read once, an address is known after the end of the connection too.
+    const remote = socket.remoteAddress;
+    const connection: Connection = {
+      accepted: socket,
+      remote,
+      exchanges: new Set(),
+      closeAfterAnswer: false,
+      pool: isSecure ? strangers : senders,
+      holder: `address ${addressBlock(remote)}`,
+    };
+    const peer = peerOf(socket);
+    all.add(connection);
+    socket.once('close', () => {
+      all.delete(connection);
+      connection.pool.remove(connection);
+      if (handshakes.get(peer) === connection) handshakes.delete(peer);
+    });
+    if (isSecure) handshakes.set(peer, connection);
+    else establish(socket, connection);
+    place(connection);
   });
+
+  if (isSecure) {
+    server.on('secureConnection', (socket: Socket) => {
+      const peer = peerOf(socket);
+      const connection = handshakes.get(peer);
+      if (connection === undefined) {
+        // Its address is gone already, and so is the client.
+        socket.destroy();
+        return;
+      }
+      handshakes.delete(peer);
+      establish(socket, connection);
+      const { sender, maySend } = ownerOf(socket);
+      strangers.remove(connection);
+      connection.pool = maySend ? senders : strangers;
+      connection.holder = `sender ${sender}`;
+      place(connection);
+    });
+  }
 
   return {
     /** To be called for every request, before anything else is done with it. */
     begin(request: IncomingMessage, response: ServerResponse): void {
       const exchange = { request, response };
-      const exchanges = established.get(request.socket)?.exchanges;
+      const connection = established.get(request.socket);
       inHand += 1;
-      exchanges?.add(exchange);
+      connection?.exchanges.add(exchange);
+      connection?.pool.begin(connection);
       response.once('close', () => {
         inHand -= 1;
-        exchanges?.delete(exchange);
+        connection?.exchanges.delete(exchange);
+        connection?.pool.end(connection);
         if (inHand === 0) onIdle?.();
       });
     },
@@ -48,22 +141,17 @@ export function trackConnections(server: Server, secure: boolean) {
 
     /** The next answer on this connection is its last. */
     closeAfterAnswer(socket: Socket): void {
-      const state = established.get(socket);
-      if (state !== undefined) state.closeAfterAnswer = true;
+      const connection = established.get(socket);
+      if (connection !== undefined) connection.closeAfterAnswer = true;
     },
 
     isLastAnswer: (socket: Socket): boolean => stopping || established.get(socket)?.closeAfterAnswer === true,
 
     /** Closes what has no request in hand, handshakes too; the others after the answer they wait for. */
     retireAll(): void {
-      const busy = new Set<string>();
-      for (const [socket, state] of established) {
-        if (state.exchanges.size === 0) continue;
-        state.closeAfterAnswer = true;
-        busy.add(peerOf(socket));
-      }
-      for (const socket of accepted) {
-        if (!busy.has(peerOf(socket))) socket.destroy();
+      for (const connection of all) {
+        if (connection.exchanges.size === 0) connection.accepted.destroy();
+        else connection.closeAfterAnswer = true;
       }
     },
 
@@ -82,7 +170,7 @@ export function trackConnections(server: Server, secure: boolean) {
         timer = setTimeout(resolve, deadlineMs);
       });
       clearTimeout(timer);
-      for (const socket of accepted) socket.destroy();
+      for (const { accepted } of all) accepted.destroy();
     },
   };
 }
@@ -98,5 +186,6 @@ export function remoteAddressOf(socket: Socket): string | undefined {
 
 /** What an accepted socket and the TLS socket over it have in common. */
 function peerOf(socket: Socket): string {
-  return `${socket.remoteAddress} ${socket.remotePort}`;
+  const { remoteAddress, remotePort, localAddress, localPort } = socket;
+  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
 }

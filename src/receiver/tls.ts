@@ -81,7 +81,7 @@ export function keepTlsFresh(
       const options = loadTls(files);
       const server = deps.server();
       server.setSecureContext(options);
-      server.setTicketKeys(randomBytes(TICKET_KEY_BYTES));
+      forgetSessions(server);
       log.info(files, 'new TLS files are in use; connections made with the old ones are closed');
     } catch (error) {
       log.error({ reason: messageOf(error) }, 'new TLS files cannot be used; the old ones stay in use');
@@ -98,6 +98,11 @@ export function keepTlsFresh(
     stopWatching();
     clearTimeout(timer);
   };
+}
+
+/** Makes the tickets of all sessions worth nothing: whoever connects shows its certificate, and it is checked. */
+export function forgetSessions(server: Server): void {
+  server.setTicketKeys(randomBytes(TICKET_KEY_BYTES));
 }
 
 function read(key: string, file: string): string {

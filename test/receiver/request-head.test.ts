@@ -9,9 +9,12 @@ function check(head: {
   url?: string;
   httpVersion?: string;
   headers?: Record<string, string>;
+  rawHeaders?: string[];
 }) {
+  const { headers = PROTOBUF } = head;
+  const rawHeaders = Object.entries(headers).flat();
   return checkHead(
-    { method: 'POST', url: '/v1/traces', httpVersion: '1.1', headers: PROTOBUF, ...head },
+    { method: 'POST', url: '/v1/traces', httpVersion: '1.1', headers, rawHeaders, ...head },
     1000,
   );
 }

@@ -24,13 +24,16 @@ const DOT_SEGMENT = /\/(?:\.|%2e){1,2}(?=[/?#]|$)/i;
 /** Letters, digits, hyphen, underscore, and `*` of a wildcard certificate: never a `:` or `=`, so no DNS name can pass for a URI or a CN. */
 const DNS_NAME = /^[a-z0-9_*-]+(?:\.[a-z0-9_*-]+)*$/i;
 
+function isName(name: string, form: RegExp): boolean {
+  return name.length <= MAX_NAME && form.test(name);
+}
+
 /** Makes an identity of the names in a certificate (RFC 5280, 4.2.1.6). Names that are malformed are left out. */
 export function identityOf(names: {
   readonly uris: readonly string[];
   readonly dnsNames: readonly string[];
   readonly subject: Name;
 }): ClientIdentity {
-  const isName = (name: string, form: RegExp) => name.length <= MAX_NAME && form.test(name);
   const uris = names.uris.filter((uri) => isName(uri, URI) && !DOT_SEGMENT.test(uri)).slice(0, MAX_NAMES);
   const dnsNames = names.dnsNames
     .filter((name) => isName(name, DNS_NAME))

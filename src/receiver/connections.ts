@@ -75,7 +75,18 @@ export function trackConnections(
 
   function establish(socket: Socket, connection: Connection): void {
     established.set(socket, connection);
-    socket.once('close', () => established.delete(socket));
+    socket.once('close', () => {
+      established.delete(socket);
+      // Node tells only the first of several answers that its connection is gone.
+      for (const exchange of connection.exchanges) end(connection, exchange);
+    });
+  }
+
+  function end(connection: Connection, exchange: Exchange): void {
+    if (!connection.exchanges.delete(exchange)) return;
+    inHand -= 1;
+    connection.pool.end(connection);
+    if (inHand === 0) onIdle?.();
   }
 
   server.on('connection', (socket: Socket) => {
@@ -121,19 +132,19 @@ export function trackConnections(
   }
 
   return {
-    /** To be called for every request, before anything else is done with it. */
-    begin(request: IncomingMessage, response: ServerResponse): void {
-      const exchange = { request, response };
+    /**
+     * To be called for every request, before anything else is done with it. False: nothing may be done with it, as
+     * the answer before it is the last on its connection.
+     */
+    begin(request: IncomingMessage, response: ServerResponse): boolean {
       const connection = established.get(request.socket);
+      if (connection === undefined || connection.closeAfterAnswer) return false;
+      const exchange = { request, response };
       inHand += 1;
-      connection?.exchanges.add(exchange);
-      connection?.pool.begin(connection);
-      response.once('close', () => {
-        inHand -= 1;
-        connection?.exchanges.delete(exchange);
-        connection?.pool.end(connection);
-        if (inHand === 0) onIdle?.();
-      });
+      connection.exchanges.add(exchange);
+      connection.pool.begin(connection);
+      response.once('close', () => end(connection, exchange));
+      return true;
     },
 
     /** Undefined: no TLS on it yet, or closed. */

@@ -21,6 +21,9 @@ const HTTP_TIMES: HttpTimes = {
   keepAliveTimeout: 120_000,
 };
 
+/** Of a connection on which nothing moves while a request is in hand: its client does not read its answers. */
+const STALLED_MS = 120_000;
+
 /** Node's default is two minutes; an honest client is done in a few round trips. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 
@@ -47,6 +50,7 @@ export function createHttpServer(tls: TlsFiles | undefined, times: HttpTimes = {
           rejectUnauthorized: true,
           handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
         });
+  server.timeout = STALLED_MS;
   // Their bytes are bounded. Node 22 leaves out what is beyond a number, and with that a second Host or Content-Type.
   server.maxHeadersCount = 0;
   return server;

@@ -146,8 +146,9 @@ async function serveTraces(
 
   const app = createApp(server, {
     begin(request, response) {
-      connections.begin(request, response);
+      if (!connections.begin(request, response)) return false;
       responder.begin(request);
+      return true;
     },
     clientError: (code, socket) => responder.refuseConnection(socket, refusalOfClientError(code)),
     badUrl(request, reply) {
@@ -216,7 +217,8 @@ async function serveTraces(
 function createApp(
   server: Server,
   on: {
-    begin: (request: IncomingMessage, response: ServerResponse) => void;
+    /** Whether it is to be handled. */
+    begin: (request: IncomingMessage, response: ServerResponse) => boolean;
     clientError: (code: string, socket: Socket) => void;
     badUrl: (request: FastifyRequest, reply: FastifyReply) => void;
   },
@@ -224,8 +226,7 @@ function createApp(
   const app = Fastify({
     serverFactory(handle) {
       const onRequest: typeof handle = (request, response) => {
-        on.begin(request, response);
-        handle(request, response);
+        if (on.begin(request, response)) handle(request, response);
       };
       server.on('request', onRequest);
       // Node would say "continue" to every client that asks; the route says it, when the body is wanted.

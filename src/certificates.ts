@@ -40,7 +40,7 @@ function certificatesOf(blocks: readonly PemBlock[]): X509Certificate[] {
     try {
       return new X509Certificate(text);
     } catch (cause) {
-      const problem = `holds a certificate that cannot be read (number ${index + 1}, at line ${line})`;
+      const problem = `holds a certificate that cannot be read (number ${index + 1}) at line ${line}`;
       throw new Error(`${problem} (${messageOf(cause)}); give certificates in PEM`, { cause });
     }
   });

@@ -12,13 +12,14 @@ type Place<T> = { readonly holder: Holder<T>; inHand: number };
  * Every step takes the same time, however many places and holders there are.
  */
 export class FairPool<T> {
-  readonly #maxSize: number;
+  readonly #maxSize: () => number;
   readonly #places = new Map<T, Place<T>>();
   readonly #holders = new Map<string, Holder<T>>();
   readonly #byIdle = new Ranking<Holder<T>>();
   readonly #bySize = new Ranking<Holder<T>>();
 
-  constructor(maxSize: number) {
+  /** @param maxSize asked for each new place; it may not go below the number of places that are taken */
+  constructor(maxSize: () => number) {
     this.#maxSize = maxSize;
   }
 
@@ -36,7 +37,7 @@ export class FairPool<T> {
    * or, where nobody has more than this holder, the new one itself.
    */
   add(item: T, name: string): T | undefined {
-    const loser = this.#places.size < this.#maxSize ? undefined : this.#loser(name, item);
+    const loser = this.#places.size < this.#maxSize() ? undefined : this.#loser(name, item);
     if (loser === item) return item;
     if (loser !== undefined) this.remove(loser);
     const holder = this.#holderOf(name);
@@ -45,10 +46,10 @@ export class FairPool<T> {
     return loser;
   }
 
-  /** One more thing is in hand for it: it is busy. */
-  begin(item: T): void {
+  /** One more thing is in hand for it: it is busy. Returns how many there are; 0 where it has no place. */
+  begin(item: T): number {
     const place = this.#places.get(item);
-    if (place === undefined) return;
+    if (place === undefined) return 0;
     place.inHand += 1;
     if (place.inHand === 1) {
       const { idle, busy } = place.holder;
@@ -57,6 +58,7 @@ export class FairPool<T> {
         busy.add(item);
       });
     }
+    return place.inHand;
   }
 
   /** What `begin` told of is over. With nothing else in hand it is idle, from now on. */

@@ -4,7 +4,7 @@ import { FairPool } from '../src/fair-pool.ts';
 
 /** A pool in which each of these holders has its items, `a1`, `a2` and so on of `a`. */
 function filled(maxSize: number, holders: Readonly<Record<string, number>>) {
-  const pool = new FairPool<string>(maxSize);
+  const pool = new FairPool<string>(() => maxSize);
   for (const [name, count] of Object.entries(holders)) {
     for (let i = 1; i <= count; i += 1) pool.add(`${name}${i}`, name);
   }
@@ -141,7 +141,7 @@ test('whatever happens, it is as full as it may be, and takes from the right one
   );
   assert(
     property(array(step, { maxLength: 60 }), (steps) => {
-      const pool = new FairPool<number>(MAX_SIZE);
+      const pool = new FairPool<number>(() => MAX_SIZE);
       const places: Place[] = [];
       let wrong: string | undefined;
       for (const [time, one] of steps.entries()) {

@@ -19,15 +19,21 @@ type Connection = {
 export type ConnectionLimits = {
   /** Most connections in all. */
   readonly all: number;
-  /** Most of them over TLS that have not shown that they may send: unfinished handshakes, and clients that are refused. */
-  readonly strangers: number;
+  /** Most of clients that have shown over TLS that they may send. The others are for those that have not. */
+  readonly senders: number;
 };
 
 /**
- * All: an idle TLS connection holds some 50 KiB, 200 MiB together. Strangers: a handshake takes a few round trips, so
- * that a quarter is enough for thousands of new clients a second, and whoever may send has the other three at least.
+ * All: an idle TLS connection holds some 50 KiB, 200 MiB together. A handshake takes a few round trips, so that a
+ * quarter of them is enough for thousands of new clients a second.
  */
-export const CONNECTION_LIMITS: ConnectionLimits = { all: 4_096, strangers: 1_024 };
+export const CONNECTION_LIMITS: ConnectionLimits = { all: 4_096, senders: 3_072 };
+
+/**
+ * Clients of OTLP send one request after the other; all that come in one read from the network are looked at in one
+ * go. The answers to those before are the last on a connection with more.
+ */
+const MAX_PIPELINED = 16;
 
 /** Whose connection it is, once that is known, and whether they may send. */
 export type ConnectionOwner = { readonly sender: string; readonly maySend: boolean };
@@ -56,8 +62,9 @@ export function trackConnections(
   },
 ) {
   const { isSecure, limits, ownerOf, onGaveWay } = options;
-  const strangers = new FairPool<Connection>(limits.strangers);
-  const senders = new FairPool<Connection>(isSecure ? limits.all - limits.strangers : limits.all);
+  const senders = new FairPool<Connection>(() => (isSecure ? limits.senders : limits.all));
+  /** Unfinished handshakes, and clients that may not send. */
+  const strangers = new FairPool<Connection>(() => limits.all - senders.size);
   const all = new Set<Connection>();
   /** Where TLS is not agreed yet, by `peerOf`. */
   const handshakes = new Map<string, Connection>();
@@ -138,7 +145,9 @@ export function trackConnections(
      */
     begin(request: IncomingMessage, response: ServerResponse): boolean {
       const connection = established.get(request.socket);
-      if (connection === undefined || connection.closeAfterAnswer) return false;
+      if (connection === undefined) return false;
+      if (connection.exchanges.size >= MAX_PIPELINED) connection.closeAfterAnswer = true;
+      if (connection.closeAfterAnswer) return false;
       const exchange = { request, response };
       inHand += 1;
       connection.exchanges.add(exchange);

@@ -1,4 +1,5 @@
-import type { Server } from 'node:http';
+import { createServer } from 'node:http';
+import type { RequestListener, Server, ServerOptions } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import Fastify from 'fastify';
 import type { FastifyReply } from 'fastify';
@@ -20,14 +21,17 @@ export type AdminServer = { readonly port: number; stop(): Promise<void> };
  */
 const MAX_CONNECTIONS = 64;
 
-const TIMES = {
+/** All that come in one read from the network are looked at in one go. */
+const MAX_PIPELINED = 4;
+
+const HTTP_OPTIONS: ServerOptions = {
   /** A request is a few hundred bytes, from nearby. Beyond these: 408. */
   headersTimeout: 5_000,
   requestTimeout: 10_000,
   connectionsCheckingInterval: 2_000,
   /** Longer than the minute at which Prometheus scrapes by default. */
   keepAliveTimeout: 72_000,
-} as const;
+};
 
 /** Of a request in hand on whose connection nothing moves: its client does not read the answer. */
 const STALLED_MS = 10_000;
@@ -48,20 +52,15 @@ export async function startAdminServer(
   const { host, port, maxConnections = MAX_CONNECTIONS } = options;
   const { log, status, beforeScrape } = deps;
   const { registry } = deps.metrics;
-  const { headersTimeout, connectionsCheckingInterval } = TIMES;
   const app = Fastify({
     // Scrapers keep connections open; stopping does not wait for them.
     forceCloseConnections: true,
-    requestTimeout: TIMES.requestTimeout,
-    keepAliveTimeout: TIMES.keepAliveTimeout,
-    connectionTimeout: STALLED_MS,
-    http: { headersTimeout, connectionsCheckingInterval },
+    serverFactory: (handle) => createBoundedServer(handle, maxConnections),
     // Nothing of what a client sends is logged: it is not the relay's trouble, and there is no end to it.
     clientErrorHandler: (error, socket) => refuseConnection(socket, error.code ?? ''),
     frameworkErrors: (_error, _request, reply: FastifyReply) =>
       void reply.code(400).send({ error: 'the percent-encoding of the URL is malformed' }),
   });
-  boundConnections(app.server, maxConnections);
   app.server.on('connect', (_request, socket: Socket) => {
     // Node has taken its own listener off.
     socket.on('error', () => socket.destroy());
@@ -107,16 +106,24 @@ export async function startAdminServer(
   };
 }
 
-function boundConnections(server: Server, maxConnections: number): void {
-  const pool = new FairPool<Socket>(maxConnections);
+function createBoundedServer(handle: RequestListener, maxConnections: number): Server {
+  const pool = new FairPool<Socket>(() => maxConnections);
+  const server = createServer(HTTP_OPTIONS, (request, response) => {
+    const { socket } = request;
+    const inHand = pool.begin(socket);
+    if (inHand === 0 || inHand > MAX_PIPELINED) {
+      socket.destroy();
+      return;
+    }
+    response.once('close', () => pool.end(socket));
+    handle(request, response);
+  });
+  server.timeout = STALLED_MS;
   server.on('connection', (socket: Socket) => {
     pool.add(socket, addressBlock(socket.remoteAddress))?.destroy();
     socket.once('close', () => pool.remove(socket));
   });
-  server.on('request', ({ socket }, response) => {
-    pool.begin(socket);
-    response.once('close', () => pool.end(socket));
-  });
+  return server;
 }
 
 /** Answers what is no request, by the code of `clientError`; what was never asked is closed. */

@@ -64,13 +64,16 @@ export type SendOptions = {
   /** Undefined: the client of the development certificates. */
   client?: KeyPair | undefined;
   agent?: Agent;
+  /** Of this machine, by which the receiver sees the client. */
+  localAddress?: string;
 };
 
 /** A receiver on a free port with an in-memory queue, over mTLS unless told otherwise; stopped after the test. */
 export async function startTestReceiver(
-  options: Partial<ReceiverOptions> & { plaintext?: boolean; route?: ReceiverDeps['route'] } = {},
+  options: Partial<ReceiverOptions> &
+    Partial<Pick<ReceiverDeps, 'route' | 'now'>> & { plaintext?: boolean } = {},
 ) {
-  const { plaintext = false, route = () => ROUTE, ...rest } = options;
+  const { plaintext = false, route = () => ROUTE, now = Date.now, ...rest } = options;
   const folder = temporaryFolder();
   const certificates = await writeDevelopmentCertificates(folder, {
     clientUri: CLIENT_URI,
@@ -89,7 +92,7 @@ export async function startTestReceiver(
       maxRequestBodySize: 1024 * 1024,
       ...rest,
     },
-    { queue, route, metrics, log: memory.log },
+    { queue, route, metrics, log: memory.log, now },
   );
   onTestFinished(() => receiver.stop(0));
   const client = await certificates.ca.issue({
@@ -100,8 +103,8 @@ export async function startTestReceiver(
   });
 
   const open = (sendOptions: SendOptions = {}): ClientRequest => {
-    const { method = 'POST', path = '/v1/traces', headers = {}, agent } = sendOptions;
-    const target = { host: '127.0.0.1', port: receiver.port, method, path, headers };
+    const { method = 'POST', path = '/v1/traces', headers = {}, agent, localAddress } = sendOptions;
+    const target = { host: '127.0.0.1', port: receiver.port, localAddress, method, path, headers };
     if (plaintext) return httpRequest({ ...target, agent: false });
     return httpsRequest({
       ...target,

@@ -93,6 +93,8 @@ export function trackConnections(
     if (!connection.exchanges.delete(exchange)) return;
     inHand -= 1;
     connection.pool.end(connection);
+    // Also where the answer went out before it was the last.
+    if (connection.closeAfterAnswer && connection.exchanges.size === 0) exchange.request.socket.destroySoon();
     if (inHand === 0) onIdle?.();
   }
 

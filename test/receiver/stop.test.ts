@@ -73,6 +73,18 @@ describe('stop', () => {
     await expect(closed).resolves.toBeDefined();
   });
 
+  test('does not wait for a client that went away in its request', async () => {
+    const { receiver, queue, dial } = await startTestReceiver();
+    const socket = await dial();
+    socket.on('error', () => {}).resume();
+    const continued = once(socket, 'data');
+    socket.write(HEAD.replace('\r\n\r\n', '\r\nexpect: 100-continue\r\n\r\na'));
+    await continued;
+    socket.destroy();
+    await receiver.stop(FAR);
+    expect(queue.records).toEqual([]);
+  }, 20_000);
+
   test('twice is once', async () => {
     const { receiver } = await startTestReceiver();
     await Promise.all([receiver.stop(FAR), receiver.stop(FAR)]);

@@ -51,9 +51,7 @@ describe('a body that nobody reads', () => {
     const { receiver } = await startTestReceiver({ plaintext: true, maxRequestBodySize: limit });
     const socket = connect(receiver.port, '127.0.0.1');
     // It ends with a reset, as not all is read that is sent.
-    const closed = new Promise<void>((resolve) =>
-      socket.on('error', () => {}).once('close', () => resolve()),
-    );
+    const closed = closeOf(socket);
     const answered = once(socket, 'data');
     socket.write('POST /elsewhere HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000000\r\n\r\n');
     const [answer] = (await answered) as [Buffer];

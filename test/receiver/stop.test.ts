@@ -2,7 +2,8 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { connect } from 'node:net';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
+import { createHttpServer } from '../../src/receiver/http-server.ts';
 import { refusalOfClientError } from '../../src/receiver/refusal.ts';
 import { readAnswer, readRawAnswer, startTestReceiver, statusOf } from './harness.ts';
 import { tracesProtobuf } from './payloads.ts';
@@ -85,10 +86,32 @@ describe('stop', () => {
     expect(queue.records).toEqual([]);
   }, 20_000);
 
+  test('nor for one that had sent several at once', async () => {
+    const { receiver, queue, dial } = await startTestReceiver();
+    const held = queue.hold();
+    const socket = await dial();
+    socket.on('error', () => {}).resume();
+    socket.write(Buffer.concat([Buffer.from(HEAD), BODY, Buffer.from(HEAD), BODY]));
+    await vi.waitUntil(() => queue.waiting === 2);
+    socket.destroy();
+    await receiver.stop(FAR);
+    held.release();
+  }, 20_000);
+
   test('twice is once', async () => {
     const { receiver } = await startTestReceiver();
     await Promise.all([receiver.stop(FAR), receiver.stop(FAR)]);
     await expect(receiver.stop(FAR)).resolves.toBeUndefined();
+  });
+});
+
+test('the times of the server are those that clients are told', () => {
+  expect(createHttpServer(undefined)).toMatchObject({
+    headersTimeout: 10_000,
+    requestTimeout: 60_000,
+    keepAliveTimeout: 120_000,
+    timeout: 120_000,
+    maxHeadersCount: 0,
   });
 });
 

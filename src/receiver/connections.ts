@@ -82,11 +82,7 @@ export function trackConnections(
 
   function establish(socket: Socket, connection: Connection): void {
     established.set(socket, connection);
-    socket.once('close', () => {
-      established.delete(socket);
-      // Node tells only the first of several answers that its connection is gone.
-      for (const exchange of connection.exchanges) end(connection, exchange);
-    });
+    socket.once('close', () => established.delete(socket));
   }
 
   function end(connection: Connection, exchange: Exchange): void {

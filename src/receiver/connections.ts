@@ -82,7 +82,11 @@ export function trackConnections(
 
   function establish(socket: Socket, connection: Connection): void {
     established.set(socket, connection);
-    socket.once('close', () => established.delete(socket));
+    socket.once('close', () => {
+      established.delete(socket);
+      // Of several answers that a connection owes, Node 22 tells only the first that it is gone.
+      for (const exchange of connection.exchanges) end(connection, exchange);
+    });
   }
 
   function end(connection: Connection, exchange: Exchange): void {

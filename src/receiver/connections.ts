@@ -24,14 +24,14 @@ export type ConnectionLimits = {
 };
 
 /**
- * All: an idle TLS connection holds some 50 KiB, 200 MiB together. A handshake takes a few round trips, so that a
+ * All: an idle TLS connection holds some 110 KiB, 450 MiB together. A handshake takes a few round trips, so that a
  * quarter of them is enough for thousands of new clients a second.
  */
 export const CONNECTION_LIMITS: ConnectionLimits = { all: 4_096, senders: 3_072 };
 
 /**
- * Clients of OTLP send one request after the other; all that come in one read from the network are looked at in one
- * go. The answers to those before are the last on a connection with more.
+ * Clients of OTLP send one request after the other. All that come in one read from the network are looked at in one go,
+ * so a connection with more than this is closed.
  */
 const MAX_PIPELINED = 16;
 
@@ -148,7 +148,10 @@ export function trackConnections(
     begin(request: IncomingMessage, response: ServerResponse): boolean {
       const connection = established.get(request.socket);
       if (connection === undefined) return false;
-      if (connection.exchanges.size >= MAX_PIPELINED) connection.closeAfterAnswer = true;
+      if (connection.exchanges.size >= MAX_PIPELINED) {
+        connection.accepted.destroy();
+        connection.closeAfterAnswer = true;
+      }
       if (connection.closeAfterAnswer) return false;
       const exchange = { request, response };
       inHand += 1;

@@ -30,6 +30,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'zstd-frame.ts': [],
   'certificates.ts': [],
   'bounded-json.ts': [],
+  'fair-pool.ts': [],
+  'address-block.ts': [],
   // The one file that imports every room.
   'relay.ts': [
     'receiver',
@@ -93,11 +95,19 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'zstd-frame.ts',
   ],
   config: ['loopback.ts'],
-  telemetry: [],
   // Takes out of what comes back what was sent as a secret.
   masking: [],
   otlp: ['bounded-json.ts'],
-  receiver: ['certificates.ts', 'zstd-frame.ts', 'otlp', 'queue/queue.ts', 'config/watch.ts'],
+  telemetry: ['fair-pool.ts', 'address-block.ts'],
+  receiver: [
+    'certificates.ts',
+    'fair-pool.ts',
+    'address-block.ts',
+    'zstd-frame.ts',
+    'otlp',
+    'queue/queue.ts',
+    'config/watch.ts',
+  ],
   routing: [],
   queue: ['file-lock.ts'],
   delivery: ['otlp/wire.ts', 'queue/queue.ts', 'destinations/destination.ts'],

@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises';
 import * as oauth from 'openid-client';
 import { Agent, request } from 'undici';
 import type { Dispatcher } from 'undici';
-import { parseCertificates } from '../certificates.ts';
 import { DEEPEST_JSON, isNestedDeeper } from '../bounded-json.ts';
+import { parseAuthorities } from '../certificates.ts';
 import { messageOf } from '../errors.ts';
 import { isLoopback } from '../loopback.ts';
 import { IssuerProblem, explainDiscovery, explainGrant } from './issuer-words.ts';
@@ -183,7 +183,7 @@ async function trustedCa(caFile: string | undefined): Promise<{ ca?: Buffer }> {
     throw new IssuerProblem('refusal', `ca_file of the issuer cannot be read: ${messageOf(error)}`);
   }
   try {
-    parseCertificates(ca.toString('latin1'));
+    parseAuthorities(ca.toString('latin1'));
   } catch (error) {
     throw new IssuerProblem('refusal', `ca_file of the issuer: ${caFile} ${messageOf(error)}`);
   }

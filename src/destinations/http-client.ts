@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import { Agent, request } from 'undici';
 import { networkWords, quote } from '../network-words.ts';
-import { parseCertificates } from '../certificates.ts';
+import { parseAuthorities } from '../certificates.ts';
 import { watchFiles } from '../config/watch.ts';
 import { RelayError, messageOf } from '../errors.ts';
 import { SecretMask } from '../masking/secret-mask.ts';
@@ -191,7 +191,7 @@ export function readTls({ name, tls, tlsKeys }: Pick<HttpClientOptions, 'name' |
   const cert = readPem(`${keys}cert_file`, tls.certFile);
   const key = readPem(`${keys}key_file`, tls.keyFile);
   if (ca !== undefined) {
-    attempt(() => parseCertificates(ca.toString('latin1')), `${keys}ca_file: ${tls.caFile}`);
+    attempt(() => parseAuthorities(ca.toString('latin1')), `${keys}ca_file: ${tls.caFile}`);
   }
   const material = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
   // Says at once what connections would say one by one: no PEM, or a key of another certificate.

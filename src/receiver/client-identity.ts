@@ -1,5 +1,4 @@
-import { AsnConvert } from '@peculiar/asn1-schema';
-import { Certificate, SubjectAlternativeName, id_ce_subjectAltName } from '@peculiar/asn1-x509';
+import type { Name } from '@peculiar/asn1-x509';
 
 /** Who a client certificate says the client is. Names are as in the certificate, DNS names in lower case. */
 export type ClientIdentity = {
@@ -13,7 +12,7 @@ export type ClientIdentity = {
 const MAX_NAME = 2048;
 /** ub-common-name of RFC 5280 is 64; some CAs allow more. */
 const MAX_COMMON_NAME = 256;
-/** More names than any client needs; what follows them is left out. */
+/** More names of a kind than any client needs; what follows them is left out. */
 const MAX_NAMES = 100;
 
 const COMMON_NAME = '2.5.4.3';
@@ -25,30 +24,27 @@ const DOT_SEGMENT = /\/(?:\.|%2e){1,2}(?=[/?#]|$)/i;
 /** Letters, digits, hyphen, underscore, and `*` of a wildcard certificate: never a `:` or `=`, so no DNS name can pass for a URI or a CN. */
 const DNS_NAME = /^[a-z0-9_*-]+(?:\.[a-z0-9_*-]+)*$/i;
 
-/**
- * Reads the identity from the DER of a certificate (RFC 5280, 4.2.1.6), never from a printed form of it, in
- * which one name can pass for several. Names that are malformed are left out.
- *
- * @throws Error when the DER cannot be read
- */
-export function readIdentity(der: Uint8Array): ClientIdentity {
-  const { tbsCertificate } = AsnConvert.parse(der, Certificate);
-  const extension = tbsCertificate.extensions?.find(({ extnID }) => extnID === id_ce_subjectAltName);
-  const names = extension === undefined ? [] : AsnConvert.parse(extension.extnValue, SubjectAlternativeName);
+function isName(name: string, form: RegExp): boolean {
+  return name.length <= MAX_NAME && form.test(name);
+}
 
-  const uris: string[] = [];
-  const dnsNames: string[] = [];
-  for (const { uniformResourceIdentifier: uri, dNSName: dns } of [...names].slice(0, MAX_NAMES)) {
-    if (uri !== undefined && uri.length <= MAX_NAME && URI.test(uri) && !DOT_SEGMENT.test(uri))
-      uris.push(uri);
-    if (dns !== undefined && dns.length <= MAX_NAME && DNS_NAME.test(dns)) dnsNames.push(dns.toLowerCase());
-  }
+/** Makes an identity of the names in a certificate (RFC 5280, 4.2.1.6). Names that are malformed are left out. */
+export function identityOf(names: {
+  readonly uris: readonly string[];
+  readonly dnsNames: readonly string[];
+  readonly subject: Name;
+}): ClientIdentity {
+  const uris = names.uris.filter((uri) => isName(uri, URI) && !DOT_SEGMENT.test(uri)).slice(0, MAX_NAMES);
+  const dnsNames = names.dnsNames
+    .filter((name) => isName(name, DNS_NAME))
+    .slice(0, MAX_NAMES)
+    .map((name) => name.toLowerCase());
   const sender =
-    uris.find((uri) => uri.startsWith('spiffe://')) ?? dnsNames[0] ?? commonNameOf(tbsCertificate.subject);
+    uris.find((uri) => uri.startsWith('spiffe://')) ?? dnsNames[0] ?? commonNameOf(names.subject);
   return { sender, uris, dnsNames };
 }
 
-function commonNameOf(subject: Certificate['tbsCertificate']['subject']): string {
+function commonNameOf(subject: Name): string {
   for (const relativeName of subject) {
     const value = relativeName.find(({ type }) => type === COMMON_NAME)?.value.toString() ?? '';
     const name = value.replaceAll(/\p{C}/gu, '?').slice(0, MAX_COMMON_NAME);
@@ -108,4 +104,9 @@ export function describeIdentity({ sender, uris, dnsNames }: ClientIdentity): st
     return `${sender} (a certificate without a SPIFFE id or DNS name, which alone are compared)`;
   const others = names.filter((name) => name !== sender).slice(0, 5);
   return others.length === 0 ? sender : `${sender} (also ${others.join(', ')})`;
+}
+
+/** A name of any form, so that it breaks no line and is not long. */
+export function quoteName(name: string): string {
+  return JSON.stringify(name.replaceAll(/\p{C}/gu, '?').slice(0, MAX_COMMON_NAME));
 }

@@ -1,46 +1,164 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { addressBlock } from '../address-block.ts';
+import { FairPool } from '../fair-pool.ts';
 
 /** A request in hand and its answer. */
 export type Exchange = { readonly request: IncomingMessage; readonly response: ServerResponse };
 
-type State = { readonly exchanges: Set<Exchange>; closeAfterAnswer: boolean };
+type Connection = {
+  /** As accepted; over TLS it carries another socket, on which requests come. */
+  readonly accepted: Socket;
+  readonly remote: string | undefined;
+  readonly exchanges: Set<Exchange>;
+  closeAfterAnswer: boolean;
+  pool: FairPool<Connection>;
+  holder: string;
+};
+
+export type ConnectionLimits = {
+  /** Most connections in all. */
+  readonly all: number;
+  /** Most of clients that have shown over TLS that they may send. The others are for those that have not. */
+  readonly senders: number;
+};
+
+/**
+ * All: an idle TLS connection holds some 110 KiB, 450 MiB together. A handshake takes a few round trips, so that a
+ * quarter of them is enough for thousands of new clients a second.
+ */
+export const CONNECTION_LIMITS: ConnectionLimits = { all: 4_096, senders: 3_072 };
+
+/**
+ * Clients of OTLP send one request after the other. All that come in one read from the network are looked at in one go,
+ * so a connection with more than this is closed.
+ */
+const MAX_PIPELINED = 16;
+
+/** Whose connection it is, once that is known, and whether they may send. */
+export type ConnectionOwner = { readonly sender: string; readonly maySend: boolean };
+
+/** A connection that was closed, so that another one has its place. */
+export type GaveWay = { readonly holder: string; readonly remote: string | undefined };
 
 /** The connections of a server, and the requests in hand on each. */
 export type Connections = ReturnType<typeof trackConnections>;
 
-/** Follows every connection of the server from its accept on, that is before TLS is agreed. */
-export function trackConnections(server: Server, secure: boolean) {
-  /** As accepted; over TLS each carries another socket, on which requests come. */
-  const accepted = new Set<Socket>();
-  const established = new Map<Socket, State>();
+/**
+ * Follows every connection of the server from its accept on, that is before TLS is agreed, and bounds their number.
+ *
+ * Beyond a limit a new connection gets the place of another one (see `FairPool`). Before its handshake is over it is
+ * held against others by its address, and after that by its sender: many senders may come from one address, that of
+ * a proxy, and none of them is kept out by the others. In plaintext there are addresses only.
+ */
+export function trackConnections(
+  server: Server,
+  options: {
+    isSecure: boolean;
+    limits: ConnectionLimits;
+    /** Asked once for each connection, when TLS is agreed. */
+    ownerOf: (socket: Socket) => ConnectionOwner;
+    onGaveWay: (gaveWay: GaveWay) => void;
+  },
+) {
+  const { isSecure, limits, ownerOf, onGaveWay } = options;
+  const senders = new FairPool<Connection>(() => (isSecure ? limits.senders : limits.all));
+  /** Unfinished handshakes, and clients that may not send. */
+  const strangers = new FairPool<Connection>(() => limits.all - senders.size);
+  const all = new Set<Connection>();
+  /** Where TLS is not agreed yet, by `peerOf`. */
+  const handshakes = new Map<string, Connection>();
+  const established = new Map<Socket, Connection>();
   let inHand = 0;
   let stopping = false;
   let onIdle: (() => void) | undefined;
 
+  function place(connection: Connection): void {
+    const loser = connection.pool.add(connection, connection.holder);
+    if (loser === undefined) return;
+    onGaveWay({ holder: loser.holder, remote: loser.remote });
+    loser.accepted.destroy();
+  }
+
+  function establish(socket: Socket, connection: Connection): void {
+    established.set(socket, connection);
+    socket.once('close', () => {
+      established.delete(socket);
+      // Of several answers that a connection owes, Node 22 tells only the first that it is gone.
+      for (const exchange of connection.exchanges) end(connection, exchange);
+    });
+  }
+
+  function end(connection: Connection, exchange: Exchange): void {
+    if (!connection.exchanges.delete(exchange)) return;
+    inHand -= 1;
+    connection.pool.end(connection);
+    // Also where the answer went out before it was the last.
+    if (connection.closeAfterAnswer && connection.exchanges.size === 0) exchange.request.socket.destroySoon();
+    if (inHand === 0) onIdle?.();
+  }
+
   server.on('connection', (socket: Socket) => {
-    accepted.add(socket);
     // Read once, an address is known after the end of the connection too.
-    void socket.remoteAddress;
-    socket.once('close', () => accepted.delete(socket));
-  });
-  server.on(secure ? 'secureConnection' : 'connection', (socket: Socket) => {
-    established.set(socket, { exchanges: new Set(), closeAfterAnswer: false });
-    socket.once('close', () => established.delete(socket));
+    const remote = socket.remoteAddress;
+    const connection: Connection = {
+      accepted: socket,
+      remote,
+      exchanges: new Set(),
+      closeAfterAnswer: false,
+      pool: isSecure ? strangers : senders,
+      holder: `address ${addressBlock(remote)}`,
+    };
+    const peer = peerOf(socket);
+    all.add(connection);
+    socket.once('close', () => {
+      all.delete(connection);
+      connection.pool.remove(connection);
+      if (handshakes.get(peer) === connection) handshakes.delete(peer);
+    });
+    if (isSecure) handshakes.set(peer, connection);
+    else establish(socket, connection);
+    place(connection);
   });
 
+  if (isSecure) {
+    server.on('secureConnection', (socket: Socket) => {
+      const peer = peerOf(socket);
+      const connection = handshakes.get(peer);
+      if (connection === undefined) {
+        // Its address is gone already, and so is the client.
+        socket.destroy();
+        return;
+      }
+      handshakes.delete(peer);
+      establish(socket, connection);
+      const { sender, maySend } = ownerOf(socket);
+      strangers.remove(connection);
+      connection.pool = maySend ? senders : strangers;
+      connection.holder = `sender ${sender}`;
+      place(connection);
+    });
+  }
+
   return {
-    /** To be called for every request, before anything else is done with it. */
-    begin(request: IncomingMessage, response: ServerResponse): void {
+    /**
+     * To be called for every request, before anything else is done with it. False: nothing may be done with it, as
+     * the answer before it is the last on its connection.
+     */
+    begin(request: IncomingMessage, response: ServerResponse): boolean {
+      const connection = established.get(request.socket);
+      if (connection === undefined) return false;
+      if (connection.exchanges.size >= MAX_PIPELINED) {
+        connection.accepted.destroy();
+        connection.closeAfterAnswer = true;
+      }
+      if (connection.closeAfterAnswer) return false;
       const exchange = { request, response };
-      const exchanges = established.get(request.socket)?.exchanges;
       inHand += 1;
-      exchanges?.add(exchange);
-      response.once('close', () => {
-        inHand -= 1;
-        exchanges?.delete(exchange);
-        if (inHand === 0) onIdle?.();
-      });
+      connection.exchanges.add(exchange);
+      connection.pool.begin(connection);
+      response.once('close', () => end(connection, exchange));
+      return true;
     },
 
     /** Undefined: no TLS on it yet, or closed. */
@@ -48,22 +166,17 @@ export function trackConnections(server: Server, secure: boolean) {
 
     /** The next answer on this connection is its last. */
     closeAfterAnswer(socket: Socket): void {
-      const state = established.get(socket);
-      if (state !== undefined) state.closeAfterAnswer = true;
+      const connection = established.get(socket);
+      if (connection !== undefined) connection.closeAfterAnswer = true;
     },
 
     isLastAnswer: (socket: Socket): boolean => stopping || established.get(socket)?.closeAfterAnswer === true,
 
     /** Closes what has no request in hand, handshakes too; the others after the answer they wait for. */
     retireAll(): void {
-      const busy = new Set<string>();
-      for (const [socket, state] of established) {
-        if (state.exchanges.size === 0) continue;
-        state.closeAfterAnswer = true;
-        busy.add(peerOf(socket));
-      }
-      for (const socket of accepted) {
-        if (!busy.has(peerOf(socket))) socket.destroy();
+      for (const connection of all) {
+        if (connection.exchanges.size === 0) connection.accepted.destroy();
+        else connection.closeAfterAnswer = true;
       }
     },
 
@@ -82,7 +195,7 @@ export function trackConnections(server: Server, secure: boolean) {
         timer = setTimeout(resolve, deadlineMs);
       });
       clearTimeout(timer);
-      for (const socket of accepted) socket.destroy();
+      for (const { accepted } of all) accepted.destroy();
     },
   };
 }
@@ -98,5 +211,6 @@ export function remoteAddressOf(socket: Socket): string | undefined {
 
 /** What an accepted socket and the TLS socket over it have in common. */
 function peerOf(socket: Socket): string {
-  return `${socket.remoteAddress} ${socket.remotePort}`;
+  const { remoteAddress, remotePort, localAddress, localPort } = socket;
+  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
 }

@@ -3,9 +3,16 @@ import { STATUS_CODE } from '../otlp/response.ts';
 /** Why a request was not taken, in one word for logs; a fixed set. */
 export type RefusalReason =
   | 'not_allowed'
+  | 'certificate_ended'
+  | 'certificate_early'
+  | 'certificate_unreadable'
+  | 'certificate_of_ca'
+  | 'uri_names'
+  | 'spiffe_id'
   | 'malformed'
   | 'path'
   | 'method'
+  | 'expectation'
   | 'content_type'
   | 'content_encoding'
   | 'too_large'
@@ -21,10 +28,12 @@ export type RefusalReason =
 
 /** An answer that is not a success, in the words of whoever sends the traces. */
 export type Refusal = {
-  readonly status: 400 | 403 | 404 | 405 | 408 | 413 | 415 | 431 | 500 | 503;
+  readonly status: 400 | 403 | 404 | 405 | 408 | 413 | 415 | 417 | 431 | 500 | 501 | 503 | 505;
   readonly reason: RefusalReason;
   readonly message: string;
   readonly headers?: Readonly<Record<string, string>>;
+  /** What follows on the connection cannot be trusted to be a request. */
+  readonly endsConnection?: boolean;
 };
 
 /**
@@ -39,9 +48,12 @@ export const RPC_CODE: Readonly<Record<Refusal['status'], number>> = {
   408: STATUS_CODE.UNAVAILABLE,
   413: STATUS_CODE.RESOURCE_EXHAUSTED,
   415: STATUS_CODE.INVALID_ARGUMENT,
+  417: STATUS_CODE.INVALID_ARGUMENT,
   431: STATUS_CODE.RESOURCE_EXHAUSTED,
   500: STATUS_CODE.INTERNAL,
+  501: STATUS_CODE.UNIMPLEMENTED,
   503: STATUS_CODE.UNAVAILABLE,
+  505: STATUS_CODE.UNIMPLEMENTED,
 };
 
 /** 503 with Retry-After: one of the few answers after which an OTLP client sends the same again. */

@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Encoding } from '../otlp/response.ts';
 import type { Compression } from './body.ts';
 import type { Refusal } from './refusal.ts';
@@ -11,6 +11,8 @@ export type RequestHead = {
   readonly url: string;
   readonly httpVersion: string;
   readonly headers: IncomingHttpHeaders;
+  /** Names and values in turn, each line of them: in `headers` only the first of some is left. */
+  readonly rawHeaders: readonly string[];
 };
 
 export type AcceptedHead = { readonly encoding: Encoding; readonly compression: Compression };
@@ -32,12 +34,73 @@ export function encodingOf(contentType: string | undefined): Encoding | undefine
   return undefined;
 }
 
+export function headOf({
+  method = '',
+  url = '',
+  httpVersion,
+  headers,
+  rawHeaders,
+}: IncomingMessage): RequestHead {
+  return { method, url, httpVersion, headers, rawHeaders };
+}
+
+/** The uri-host and port of RFC 9110, 7.2: a name or IPv4 address, or an IP address in brackets. */
+const HOST = /^(?:[\w.~!$&'()*+,;=%-]*|\[[\da-fv:.]+\])(?::\d*)?$/i;
+
+/** Where two servers could read the same bytes as different requests (RFC 9112, 11.2), none of them is taken. */
+function checkFraming({ httpVersion, headers, rawHeaders }: RequestHead): Refusal | undefined {
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') {
+    const message = `HTTP/${httpVersion} is not spoken here: send HTTP/1.1`;
+    return { status: 505, reason: 'malformed', message, endsConnection: true };
+  }
+  const hosts = countOf(rawHeaders, 'host');
+  if (hosts > 1 || (hosts === 0 && httpVersion === '1.1') || !HOST.test(headers.host ?? '')) {
+    const seen =
+      hosts > 1 ? `${hosts} Host headers` : hosts === 0 ? 'no Host header' : 'a malformed Host header';
+    return malformed(`the request has ${seen} (RFC 9112, 3.2)`);
+  }
+  if (countOf(rawHeaders, 'content-type') > 1) {
+    return malformed('the request has more than one Content-Type header (RFC 9110, 8.3)');
+  }
+  const coding = headers['transfer-encoding']?.trim().toLowerCase();
+  if (coding !== undefined) {
+    if (httpVersion === '1.0' || headers['content-length'] !== undefined || !/[^\s,]/.test(coding)) {
+      return malformed(
+        'Transfer-Encoding is empty, beside a Content-Length, or in a request of HTTP/1.0 (RFC 9112, 6.1)',
+      );
+    }
+    if (coding !== 'chunked') {
+      const message = `Transfer-Encoding is ${quote(coding)}; supported is chunked alone`;
+      return { status: 501, reason: 'malformed', message, endsConnection: true };
+    }
+  }
+  // A server passes over what HTTP/1.0 expects (RFC 9110, 10.1.1).
+  const isExpectant = headers.expect !== undefined && httpVersion === '1.1';
+  if (isExpectant && headers.expect!.trim().toLowerCase() !== '100-continue') {
+    const message = `Expect is ${quote(headers.expect!)}; supported is 100-continue alone`;
+    return { status: 417, reason: 'expectation', message };
+  }
+  return undefined;
+}
+
+function malformed(message: string): Refusal {
+  return { status: 400, reason: 'malformed', message, endsConnection: true };
+}
+
+/** How many lines of the head have this name. */
+function countOf(rawHeaders: readonly string[], name: string): number {
+  let count = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    if (rawHeaders[at]!.length === name.length && rawHeaders[at]!.toLowerCase() === name) count += 1;
+  }
+  return count;
+}
+
 /** What can be told before a byte of the body is read (OTLP/HTTP; RFC 9110). Pure. */
 export function checkHead(head: RequestHead, maxBodySize: number): AcceptedHead | Refusal {
   const { method, headers } = head;
-  if (headers.host === undefined && head.httpVersion === '1.1') {
-    return { status: 400, reason: 'malformed', message: 'the request has no Host header (RFC 9112, 3.2)' };
-  }
+  const faulty = checkFraming(head);
+  if (faulty !== undefined) return faulty;
   // A server takes the absolute form too (RFC 9112, 3.2.2).
   const path = head.url.replace(/^https?:\/\/[^/?]*/i, '').split('?', 1)[0]!;
   if (path !== TRACES_PATH) {

@@ -8,7 +8,7 @@ import type { Encoding } from '../otlp/response.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { createBoundedLog } from './bounded-log.ts';
-import type { Connections } from './connections.ts';
+import type { Connections, GaveWay } from './connections.ts';
 import { handshakeWords } from './handshake-words.ts';
 import { RPC_CODE } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
@@ -85,9 +85,25 @@ export function createResponder(deps: {
       );
     },
 
+    /** A connection was closed in favour of another. */
+    gaveWay({ holder, remote }: GaveWay): void {
+      const detail =
+        'the relay has as many connections as it takes, and this client had most of them: it should use fewer, and use them again';
+      warnings.warn(
+        `gave way ${holder}`,
+        { holder, remote, detail },
+        'connection closed in favour of another',
+      );
+    },
+
     /** Answers what Node could not make a request of, or has given up waiting for. */
     refuseConnection(socket: Socket, refusal: Refusal): void {
       if (answeredRaw.has(socket)) return;
+      if (refusal.status === 408 && socket.bytesRead === 0) {
+        // Nothing was asked: it is an unused connection, and no client is slow.
+        socket.destroy();
+        return;
+      }
       const exchanges = connections.exchangesOn(socket);
       const [exchange, ...others] = exchanges ?? [];
       if (exchange?.request.complete === true) {
@@ -113,7 +129,8 @@ export function createResponder(deps: {
       metrics.requests.inc({ code: status });
       answeredRaw.add(socket);
       const encoding = exchange === undefined ? 'protobuf' : encodingFor(exchange.request);
-      socket.end(rawAnswer(status, encoding, encodeStatus(encoding, RPC_CODE[status], message)));
+      const headers = { ...refusal.headers, connection: 'close' };
+      socket.end(rawAnswer(status, encoding, encodeStatus(encoding, RPC_CODE[status], message), headers));
       const timer = setTimeout(() => socket.destroy(), LINGER_MS).unref();
       socket.once('close', () => clearTimeout(timer));
     },
@@ -154,13 +171,18 @@ async function* thenDiscard(body: Buffer, request: IncomingMessage, maxBytes: nu
   });
 }
 
-function rawAnswer(status: Refusal['status'], encoding: Encoding, body: Buffer): Buffer {
+function rawAnswer(
+  status: Refusal['status'],
+  encoding: Encoding,
+  body: Buffer,
+  headers: Readonly<Record<string, string>>,
+): Buffer {
   const head = [
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
     `content-type: ${CONTENT_TYPE[encoding]}`,
     `content-length: ${body.length}`,
     `date: ${new Date().toUTCString()}`,
-    'connection: close',
+    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
   ];
   return Buffer.concat([Buffer.from(`${head.join('\r\n')}\r\n\r\n`, 'latin1'), body]);
 }

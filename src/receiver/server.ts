@@ -1,23 +1,25 @@
 import { once } from 'node:events';
-import { createServer } from 'node:http';
-import type { Server, ServerOptions } from 'node:http';
-import { createServer as createSecureServer } from 'node:https';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Server as SecureServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import Fastify from 'fastify';
-import type { FastifyReply, FastifyRequest } from 'fastify';
-import { listenFailed, messageOf } from '../errors.ts';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { messageOf } from '../errors.ts';
 import type { RouteTarget } from '../otlp/record.ts';
 import type { Queue } from '../queue/queue.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { Notice } from '../telemetry/notice.ts';
 import { createAdmission } from './admission.ts';
-import { remoteAddressOf, trackConnections } from './connections.ts';
-import { MAX_HEADER_BYTES, refusalOfClientError, unavailable } from './refusal.ts';
-import { TRACES_PATH, checkHead } from './request-head.ts';
+import { CONNECTION_LIMITS, remoteAddressOf, trackConnections } from './connections.ts';
+import type { ConnectionLimits, Connections } from './connections.ts';
+import { createHttpServer, listen } from './http-server.ts';
+import type { HttpTimes } from './http-server.ts';
+import { refusalOfClientError, unavailable } from './refusal.ts';
+import { TRACES_PATH, checkHead, headOf } from './request-head.ts';
 import { createResponder } from './responder.ts';
-import { keepTlsFresh, loadTls } from './tls.ts';
+import { forgetSessions, keepTlsFresh } from './tls.ts';
 import type { TlsFiles } from './tls.ts';
 import { createTracesRoute } from './traces-route.ts';
 import type { TracesRequest } from './traces-route.ts';
@@ -31,6 +33,10 @@ export type ReceiverOptions = {
   allowedClients: readonly string[];
   /** Bytes, before and after decompression. */
   maxRequestBodySize: number;
+  /** `CONNECTION_LIMITS` unless given. */
+  connectionLimits?: ConnectionLimits;
+  /** In place of the usual ones of the HTTP server. */
+  httpTimes?: HttpTimes;
 };
 
 export type ReceiverDeps = {
@@ -38,6 +44,8 @@ export type ReceiverDeps = {
   route: (sender: string) => RouteTarget;
   metrics: Metrics;
   log: Logger;
+  /** Milliseconds since the epoch, to which the times of certificates are compared; `Date.now` unless given. */
+  now?: () => number;
 };
 
 export type Receiver = {
@@ -48,23 +56,6 @@ export type Receiver = {
    */
   stop(deadlineMs: number): Promise<void>;
 };
-
-const HTTP_OPTIONS: ServerOptions = {
-  maxHeaderSize: MAX_HEADER_BYTES,
-  /** Ten seconds for the headers, a minute for the body: 64 MiB over a 10 Mbit/s line. Beyond it: 408. */
-  headersTimeout: 10_000,
-  requestTimeout: 60_000,
-  connectionsCheckingInterval: 2_000,
-  /** Longer than the 90 s after which Go's clients, the Collector among them, drop an idle connection themselves. */
-  keepAliveTimeout: 120_000,
-  /** Node's own answer to a missing Host has no body; ours has. */
-  requireHostHeader: false,
-};
-
-/** Node's default is two minutes; an honest client is done in a few round trips. */
-const HANDSHAKE_TIMEOUT_MS = 10_000;
-/** An idle TLS connection holds some 50 KiB: 200 MiB in all. Beyond it connections are closed at once. */
-const MAX_CONNECTIONS = 4_096;
 
 /** A client that sends up to this many times what it may still reads why it may not. */
 const LINGER_BODIES = 4;
@@ -78,7 +69,7 @@ const RETRY_AFTER_STOP = 1;
  * @throws RelayError CERTIFICATE_INVALID or LISTEN_FAILED
  */
 export async function startReceiver(options: ReceiverOptions, deps: ReceiverDeps): Promise<Receiver> {
-  const { host, port, tls, maxRequestBodySize } = options;
+  const { host, port, tls } = options;
   const { log } = deps;
 
   // Watched before they are read, so that no change is missed; the first change is told of later than all this.
@@ -92,99 +83,25 @@ export async function startReceiver(options: ReceiverOptions, deps: ReceiverDeps
         });
   let server: Server;
   try {
-    server = createHttpServer(tls);
+    server = createHttpServer(tls, options.httpTimes);
   } catch (error) {
     stopWatching?.();
     throw error;
   }
-  const connections = trackConnections(server, tls !== undefined);
-  const responder = createResponder({
-    ...deps,
-    connections,
-    maxLingerBytes: LINGER_BODIES * maxRequestBodySize,
-  });
-  const admission = createAdmission(options.allowedClients, tls !== undefined);
-  const tracesRoute = createTracesRoute(maxRequestBodySize, { ...deps, responder });
-  const accepted = new WeakMap<FastifyRequest, TracesRequest>();
-
-  const app = Fastify({
-    serverFactory(handle) {
-      const onRequest: typeof handle = (request, response) => {
-        connections.begin(request, response);
-        responder.begin(request);
-        handle(request, response);
-      };
-      server.on('request', onRequest);
-      // Node would say "continue" to every client that asks; the route says it, when the body is wanted.
-      server.on('checkContinue', onRequest);
-      server.on('checkExpectation', onRequest);
-      return server;
-    },
-    clientErrorHandler: (error, socket) =>
-      responder.refuseConnection(socket, refusalOfClientError(error.code ?? error.message)),
-    frameworkErrors(_error, request, reply) {
-      // It comes past the hooks.
-      const sender = admit(request, reply);
-      if (sender === undefined) return;
-      const message = 'the percent-encoding of the URL is malformed';
-      responder.refuse(request, reply, sender, { status: 400, reason: 'malformed', message });
-    },
-  });
-
-  /** The sender; undefined: may not send, or not now, and was told so. */
-  function admit(request: FastifyRequest, reply: FastifyReply): string | undefined {
-    const { sender, refusal } = admission(request.raw.socket);
-    if (refusal === undefined && !connections.isStopping()) return sender;
-    const stopping = unavailable('stopping', 'the relay is stopping; send again', RETRY_AFTER_STOP);
-    responder.refuse(request, reply, sender, refusal ?? stopping);
-    return undefined;
-  }
-
-  app.removeAllContentTypeParsers();
-  // The route reads the stream itself.
-  app.addContentTypeParser('*', (_request, _payload, done) => done(null));
-  app.addHook('onRequest', (request, reply, next) => {
-    const sender = admit(request, reply);
-    if (sender === undefined) return;
-    const { method = '', url = '', httpVersion, headers } = request.raw;
-    const head = checkHead({ method, url, httpVersion, headers }, maxRequestBodySize);
-    if ('reason' in head) {
-      responder.refuse(request, reply, sender, head);
-      return;
-    }
-    accepted.set(request, { sender, head });
-    next();
-  });
-  app.setErrorHandler((error, request, reply) => {
-    log.error({ err: error }, `a request failed: ${messageOf(error)}`);
-    const message = 'the relay failed at this request; its log says more';
-    responder.refuse(request, reply, admission(request.raw.socket).sender, {
-      status: 500,
-      reason: 'internal',
-      message,
-    });
-  });
-  app.post(TRACES_PATH, (request, reply) => tracesRoute(request, reply, accepted.get(request)!));
-  await app.ready();
-
-  server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
-    // Node ends what its check of the certificate did not pass without an error of its own.
-    const verdict = socket.authorizationError as unknown as string | null | undefined;
-    const reason = verdict ?? error.code ?? error.message;
-    // Without a verdict it is a client that went away: a port check, mostly.
-    if (reason !== 'ECONNRESET') responder.connectionRefused(reason, remoteAddressOf(socket));
-  });
-  server.on('drop', (dropped) => responder.connectionRefused('too many connections', dropped?.remoteAddress));
-
+  const connections = await serveTraces(server, options, deps);
   try {
     await listen(server, host, port);
   } catch (error) {
     stopWatching?.();
     throw error;
   }
-  server.on('error', (error) =>
-    log.error({ err: error }, `the receiver's socket failed: ${messageOf(error)}`),
-  );
+  const failures = new Notice();
+  server.on('error', (error) => {
+    // Without free descriptors it fails at every connection that waits.
+    const times = failures.due(Date.now());
+    if (times === undefined) return;
+    log.error({ err: error, times }, `the receiver's socket failed: ${messageOf(error)}`);
+  });
 
   let stopped: Promise<void> | undefined;
   async function stop(deadlineMs: number): Promise<void> {
@@ -200,28 +117,128 @@ export async function startReceiver(options: ReceiverOptions, deps: ReceiverDeps
   };
 }
 
-function createHttpServer(tls: TlsFiles | undefined): Server {
-  if (tls === undefined) {
-    const server = createServer(HTTP_OPTIONS);
-    server.maxConnections = MAX_CONNECTIONS;
-    return server;
-  }
-  const server = createSecureServer({
-    ...HTTP_OPTIONS,
-    ...loadTls(tls),
-    requestCert: true,
-    rejectUnauthorized: true,
-    handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+/** Sets up what answers the connections and requests of the server. */
+async function serveTraces(
+  server: Server,
+  { tls, allowedClients, maxRequestBodySize, connectionLimits = CONNECTION_LIMITS }: ReceiverOptions,
+  deps: ReceiverDeps,
+): Promise<Connections> {
+  const { log, now = Date.now } = deps;
+  const isSecure = tls !== undefined;
+  const admission = createAdmission(allowedClients, { isSecure, now });
+  const connections = trackConnections(server, {
+    isSecure,
+    limits: connectionLimits,
+    ownerOf: (socket) => {
+      const { sender, refusal } = admission(socket);
+      return { sender, maySend: refusal === undefined };
+    },
+    onGaveWay: (gaveWay) => responder.gaveWay(gaveWay),
   });
-  server.maxConnections = MAX_CONNECTIONS;
-  return server;
+  const responder = createResponder({
+    ...deps,
+    connections,
+    maxLingerBytes: LINGER_BODIES * maxRequestBodySize,
+  });
+  const tracesRoute = createTracesRoute(maxRequestBodySize, { ...deps, responder });
+  const accepted = new WeakMap<FastifyRequest, TracesRequest>();
+  let sessionsSince = Number.NEGATIVE_INFINITY;
+
+  const app = createApp(server, {
+    begin(request, response) {
+      if (!connections.begin(request, response)) return false;
+      responder.begin(request);
+      return true;
+    },
+    clientError: (code, socket) => responder.refuseConnection(socket, refusalOfClientError(code)),
+    badUrl(request, reply) {
+      // It comes past the hooks.
+      const sender = admit(request, reply);
+      if (sender === undefined) return;
+      const message = 'the percent-encoding of the URL is malformed';
+      responder.refuse(request, reply, sender, { status: 400, reason: 'malformed', message });
+    },
+  });
+
+  /** The sender; undefined: may not send, or not now, and was told so. */
+  function admit(request: FastifyRequest, reply: FastifyReply): string | undefined {
+    const { sender, refusal, endedAt } = admission(request.raw.socket);
+    if (endedAt !== undefined) {
+      // The client comes back with its new certificate, once neither connection nor session stands for the old one.
+      connections.closeAfterAnswer(request.raw.socket);
+      if (endedAt > sessionsSince) {
+        sessionsSince = now();
+        forgetSessions(server as SecureServer);
+      }
+    }
+    if (refusal === undefined && !connections.isStopping()) return sender;
+    const stopping = unavailable('stopping', 'the relay is stopping; send again', RETRY_AFTER_STOP);
+    responder.refuse(request, reply, sender, refusal ?? stopping);
+    return undefined;
+  }
+
+  app.addHook('onRequest', (request, reply, next) => {
+    const sender = admit(request, reply);
+    if (sender === undefined) return;
+    const head = checkHead(headOf(request.raw), maxRequestBodySize);
+    if ('reason' in head) {
+      if (head.endsConnection === true) connections.closeAfterAnswer(request.raw.socket);
+      responder.refuse(request, reply, sender, head);
+      return;
+    }
+    accepted.set(request, { sender, head });
+    next();
+  });
+  app.setErrorHandler((error, request, reply) => {
+    log.error({ err: error }, `a request failed: ${messageOf(error)}`);
+    const message = 'the relay failed at this request; its log says more';
+    const { sender } = admission(request.raw.socket);
+    responder.refuse(request, reply, sender, { status: 500, reason: 'internal', message });
+  });
+  app.post(TRACES_PATH, (request, reply) => tracesRoute(request, reply, accepted.get(request)!));
+  await app.ready();
+
+  server.on('connect', (request: IncomingMessage, socket: Socket) => {
+    // Node has taken its own listener off.
+    socket.on('error', () => socket.destroy());
+    const head = checkHead(headOf(request), maxRequestBodySize);
+    responder.refuseConnection(socket, 'reason' in head ? head : refusalOfClientError('CONNECT'));
+  });
+  server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
+    // Node ends what its check of the certificate did not pass without an error of its own.
+    const verdict = socket.authorizationError as unknown as string | null | undefined;
+    const reason = verdict ?? error.code ?? error.message;
+    // Without a verdict it is a client that went away: a port check, mostly.
+    if (reason !== 'ECONNRESET') responder.connectionRefused(reason, remoteAddressOf(socket));
+  });
+  return connections;
 }
 
-async function listen(server: Server, host: string, port: number): Promise<void> {
-  try {
-    server.listen(port, host);
-    await once(server, 'listening');
-  } catch (error) {
-    throw listenFailed(host, port, 'receiver.listen', error);
-  }
+function createApp(
+  server: Server,
+  on: {
+    /** Whether it is to be handled. */
+    begin: (request: IncomingMessage, response: ServerResponse) => boolean;
+    clientError: (code: string, socket: Socket) => void;
+    badUrl: (request: FastifyRequest, reply: FastifyReply) => void;
+  },
+): FastifyInstance {
+  const app = Fastify({
+    serverFactory(handle) {
+      const onRequest: typeof handle = (request, response) => {
+        if (on.begin(request, response)) handle(request, response);
+      };
+      server.on('request', onRequest);
+      // Node would say "continue" to every client that asks; the route says it, when the body is wanted.
+      server.on('checkContinue', onRequest);
+      server.on('checkExpectation', onRequest);
+      return server;
+    },
+    clientErrorHandler: (error, socket) => on.clientError(error.code ?? error.message, socket),
+    frameworkErrors: (_error, request, reply) => on.badUrl(request, reply),
+  });
+  app.removeAllContentTypeParsers();
+  // The route reads the stream itself.
+  app.addContentTypeParser('*', (_request, _payload, done) => done(null));
+  return app;
 }

@@ -3,7 +3,7 @@ import type { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import type { SecureContextOptions, Server } from 'node:tls';
-import { parseCertificates } from '../certificates.ts';
+import { parseAuthorities, parseCertificates } from '../certificates.ts';
 import { watchFiles } from '../config/watch.ts';
 import { RelayError, messageOf } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -26,8 +26,8 @@ export function loadTls(files: TlsFiles): SecureContextOptions {
   const key = read('key_file', files.keyFile);
   const ca = read('client_ca_file', files.clientCaFile);
 
-  const [certificate] = checkCertificates('cert_file', files.certFile, cert);
-  checkCertificates('client_ca_file', files.clientCaFile, ca);
+  const [certificate] = checkCertificates('cert_file', files.certFile, cert, parseCertificates);
+  checkCertificates('client_ca_file', files.clientCaFile, ca, parseAuthorities);
   const privateKey = attempt(
     () => createPrivateKey(key),
     'key_file',
@@ -81,7 +81,7 @@ export function keepTlsFresh(
       const options = loadTls(files);
       const server = deps.server();
       server.setSecureContext(options);
-      server.setTicketKeys(randomBytes(TICKET_KEY_BYTES));
+      forgetSessions(server);
       log.info(files, 'new TLS files are in use; connections made with the old ones are closed');
     } catch (error) {
       log.error({ reason: messageOf(error) }, 'new TLS files cannot be used; the old ones stay in use');
@@ -100,6 +100,11 @@ export function keepTlsFresh(
   };
 }
 
+/** Makes the tickets of all sessions worth nothing: whoever connects shows its certificate, and it is checked. */
+export function forgetSessions(server: Server): void {
+  server.setTicketKeys(randomBytes(TICKET_KEY_BYTES));
+}
+
 function read(key: string, file: string): string {
   return attempt(
     () => readFileSync(file, 'utf8'),
@@ -110,9 +115,14 @@ function read(key: string, file: string): string {
   );
 }
 
-function checkCertificates(key: string, file: string, pem: string): X509Certificate[] {
+function checkCertificates(
+  key: string,
+  file: string,
+  pem: string,
+  parse: (pem: string) => X509Certificate[],
+): X509Certificate[] {
   try {
-    return parseCertificates(pem);
+    return parse(pem);
   } catch (error) {
     throw new RelayError('CERTIFICATE_INVALID', `receiver.tls.${key}: ${file} ${messageOf(error)}`, {
       cause: error,

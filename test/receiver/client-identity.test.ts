@@ -1,10 +1,11 @@
 import { X509Certificate } from 'node:crypto';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { createClientCheck, describeIdentity, readIdentity } from '../../src/receiver/client-identity.ts';
+import { readClientCertificate } from '../../src/receiver/client-certificate.ts';
+import { createClientCheck, describeIdentity } from '../../src/receiver/client-identity.ts';
 import { createCertificateAuthority } from '../stack/certificates.ts';
 import type { CertificateAuthority, CertificateRequest } from '../stack/certificates.ts';
 
-describe('readIdentity', () => {
+describe('the identity of a certificate', () => {
   let ca: CertificateAuthority;
   beforeAll(async () => {
     ca = await createCertificateAuthority('test CA');
@@ -12,18 +13,18 @@ describe('readIdentity', () => {
 
   async function identityOf(request: Partial<CertificateRequest>) {
     const { certPem } = await ca.issue({ commonName: 'someone', usage: 'client', ...request });
-    return readIdentity(new X509Certificate(certPem).raw);
+    return readClientCertificate(new X509Certificate(certPem).raw).identity;
   }
 
-  test('the sender is the first SPIFFE id, then the first DNS name, then the CN', async () => {
-    const uris = ['https://example.com/me', 'spiffe://example.com/a', 'spiffe://example.com/b'];
+  test('the sender is the SPIFFE id, then the first DNS name, then the CN', async () => {
+    const uris = ['spiffe://example.com/a'];
     const dnsNames = ['One.Example.com', 'two.example.com'];
     expect(await identityOf({ uris, dnsNames })).toEqual({
       sender: 'spiffe://example.com/a',
       uris,
       dnsNames: ['one.example.com', 'two.example.com'],
     });
-    expect((await identityOf({ dnsNames })).sender).toBe('one.example.com');
+    expect((await identityOf({ uris: ['https://example.com/me'], dnsNames })).sender).toBe('one.example.com');
     expect(await identityOf({ commonName: 'José' })).toEqual({ sender: 'CN=José', uris: [], dnsNames: [] });
     expect((await identityOf({ ips: ['127.0.0.1'] })).sender).toBe('CN=someone');
   });
@@ -57,7 +58,7 @@ describe('readIdentity', () => {
   });
 
   test('bytes that are not a certificate are an error', () => {
-    expect(() => readIdentity(Buffer.from('300030', 'hex'))).toThrow(/./);
+    expect(() => readClientCertificate(Buffer.from('300030', 'hex'))).toThrow(/./);
   });
 });
 

@@ -4,6 +4,7 @@ import { request as httpRequest } from 'node:http';
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { Agent } from 'node:https';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
@@ -64,13 +65,16 @@ export type SendOptions = {
   /** Undefined: the client of the development certificates. */
   client?: KeyPair | undefined;
   agent?: Agent;
+  /** Of this machine, by which the receiver sees the client. */
+  localAddress?: string;
 };
 
 /** A receiver on a free port with an in-memory queue, over mTLS unless told otherwise; stopped after the test. */
 export async function startTestReceiver(
-  options: Partial<ReceiverOptions> & { plaintext?: boolean; route?: ReceiverDeps['route'] } = {},
+  options: Partial<ReceiverOptions> &
+    Partial<Pick<ReceiverDeps, 'route' | 'now'>> & { plaintext?: boolean } = {},
 ) {
-  const { plaintext = false, route = () => ROUTE, ...rest } = options;
+  const { plaintext = false, route = () => ROUTE, now = Date.now, ...rest } = options;
   const folder = temporaryFolder();
   const certificates = await writeDevelopmentCertificates(folder, {
     clientUri: CLIENT_URI,
@@ -89,7 +93,7 @@ export async function startTestReceiver(
       maxRequestBodySize: 1024 * 1024,
       ...rest,
     },
-    { queue, route, metrics, log: memory.log },
+    { queue, route, metrics, log: memory.log, now },
   );
   onTestFinished(() => receiver.stop(0));
   const client = await certificates.ca.issue({
@@ -100,8 +104,8 @@ export async function startTestReceiver(
   });
 
   const open = (sendOptions: SendOptions = {}): ClientRequest => {
-    const { method = 'POST', path = '/v1/traces', headers = {}, agent } = sendOptions;
-    const target = { host: '127.0.0.1', port: receiver.port, method, path, headers };
+    const { method = 'POST', path = '/v1/traces', headers = {}, agent, localAddress } = sendOptions;
+    const target = { host: '127.0.0.1', port: receiver.port, localAddress, method, path, headers };
     if (plaintext) return httpRequest({ ...target, agent: false });
     return httpsRequest({
       ...target,
@@ -147,6 +151,14 @@ export async function readAnswer(request: ClientRequest): Promise<Answer> {
   const chunks: Buffer[] = [];
   for await (const chunk of response) chunks.push(chunk as Buffer);
   return { status: response.statusCode!, headers: response.headers, body: Buffer.concat(chunks) };
+}
+
+/** When a socket is closed, by an end or by a reset. */
+export function closeOf(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    if (socket.closed) resolve();
+    else socket.on('error', () => {}).once('close', () => resolve());
+  });
 }
 
 /** What is read from a socket until the other side ends it, as one HTTP answer. */

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import { CLIENT_URI, readAnswer, readRawAnswer, startTestReceiver, statusOf } from './harness.ts';
+import { CLIENT_URI, closeOf, readAnswer, readRawAnswer, startTestReceiver, statusOf } from './harness.ts';
 import { tracesProtobuf } from './payloads.ts';
 
 describe('who may send', () => {
@@ -42,6 +42,32 @@ describe('who may send', () => {
     expect(answer.headers).toMatchObject({ connection: 'close', 'content-type': 'application/json' });
     expect(statusOf(answer).code).toBe(7);
     request.destroy();
+  });
+});
+
+describe('a body that nobody reads', () => {
+  test('is thrown away while the client reads why, and its connection closed beyond four times the limit', async () => {
+    const limit = 64 * 1024;
+    const { receiver } = await startTestReceiver({ plaintext: true, maxRequestBodySize: limit });
+    const socket = connect(receiver.port, '127.0.0.1');
+    // It ends with a reset, as not all is read that is sent.
+    const closed = closeOf(socket);
+    const answered = once(socket, 'data');
+    socket.write('POST /elsewhere HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000000000\r\n\r\n');
+    const [answer] = (await answered) as [Buffer];
+    expect(answer.toString('latin1')).toMatch(/^HTTP\/1\.1 404 Not Found\r\n[^]*connection: close/);
+
+    const started = performance.now();
+    let sent = 0;
+    const chunk = Buffer.alloc(limit);
+    socket.write(chunk.subarray(1), function next() {
+      sent += 1;
+      if (!socket.destroyed) socket.write(chunk, next);
+    });
+    await closed;
+    // Time alone would end it after five seconds.
+    expect(performance.now() - started).toBeLessThan(4_000);
+    expect(sent).toBeGreaterThan(3);
   });
 });
 

@@ -9,9 +9,12 @@ function check(head: {
   url?: string;
   httpVersion?: string;
   headers?: Record<string, string>;
+  rawHeaders?: string[];
 }) {
+  const { headers = PROTOBUF } = head;
+  const rawHeaders = Object.entries(headers).flat();
   return checkHead(
-    { method: 'POST', url: '/v1/traces', httpVersion: '1.1', headers: PROTOBUF, ...head },
+    { method: 'POST', url: '/v1/traces', httpVersion: '1.1', headers, rawHeaders, ...head },
     1000,
   );
 }
@@ -101,5 +104,90 @@ describe('what is refused', () => {
     expect(check({ method: 'GET' })).toMatchObject({ headers: { allow: 'POST' } });
     const refusal = check({ url: `/${'a'.repeat(9000)}` });
     expect('message' in refusal && refusal.message.length).toBeLessThan(300);
+  });
+});
+
+/** These headers, and more lines that Node leaves out of them. */
+function lines(headers: Record<string, string>, ...more: string[]) {
+  return { headers, rawHeaders: [...Object.entries(headers).flat(), ...more] };
+}
+
+describe('where two servers could read different requests', () => {
+  test.each([
+    ['two hosts', lines(PROTOBUF, 'HOST', 'relay'), 400, /2 Host headers/],
+    ['two hosts in HTTP/1.0', { httpVersion: '1.0', ...lines(PROTOBUF, 'Host', 'b') }, 400, /2 Host headers/],
+    ['no host', lines({ 'content-type': 'application/json' }), 400, /no Host header/],
+    ['a host with a user', lines({ ...PROTOBUF, host: 'me@relay' }), 400, /malformed Host/],
+    ['a host with a path', lines({ ...PROTOBUF, host: 'relay/v1' }), 400, /malformed Host/],
+    ['two hosts in one', lines({ ...PROTOBUF, host: 'a b' }), 400, /malformed Host/],
+    [
+      'two content types',
+      lines(PROTOBUF, 'Content-Type', 'application/json'),
+      400,
+      /more than one Content-Type/,
+    ],
+    [
+      'another transfer coding',
+      lines({ ...PROTOBUF, 'transfer-encoding': 'gzip, chunked' }),
+      501,
+      /"gzip, chunked"/,
+    ],
+    [
+      'an empty transfer coding',
+      lines({ ...PROTOBUF, 'transfer-encoding': ' , ' }),
+      400,
+      /Transfer-Encoding is empty/,
+    ],
+    [
+      'chunks and a length',
+      lines({ ...PROTOBUF, 'transfer-encoding': 'chunked', 'content-length': '2' }),
+      400,
+      /beside a Content-Length/,
+    ],
+    [
+      'chunks in HTTP/1.0',
+      { httpVersion: '1.0', ...lines({ ...PROTOBUF, 'transfer-encoding': 'chunked' }) },
+      400,
+      /HTTP\/1\.0/,
+    ],
+    ['another version', { httpVersion: '2.0' }, 505, /HTTP\/2\.0/],
+    ['no version', { httpVersion: '0.9' }, 505, /HTTP\/0\.9/],
+  ])('%s', (_, head, status, message) => {
+    expect(check(head)).toEqual({
+      status,
+      reason: 'malformed',
+      message: expect.stringMatching(message),
+      endsConnection: true,
+    });
+  });
+
+  test.each(['relay', 'relay:4318', '10.0.0.1', '[::1]:4318', 'a_b.c-d', '', ':4318', 'a%20b'])(
+    'the host %j is one',
+    (host) => {
+      expect(check(lines({ ...PROTOBUF, host }))).toMatchObject({ encoding: 'protobuf' });
+    },
+  );
+
+  test('chunks alone are taken, in whatever case they are written', () => {
+    const headers = { ...PROTOBUF, 'transfer-encoding': ' Chunked ' };
+    expect(check({ headers })).toMatchObject({ encoding: 'protobuf' });
+  });
+});
+
+describe('Expect', () => {
+  test.each(['200-ok', '100-continue, 200-ok', '100-continue=1', '', 'x'])('%j: 417', (expectation) => {
+    expect(check({ headers: { ...PROTOBUF, expect: expectation } })).toMatchObject({
+      status: 417,
+      reason: 'expectation',
+      message: expect.stringContaining(`Expect is "${expectation}"`),
+    });
+  });
+
+  test('100-continue is met, and what HTTP/1.0 expects is passed over', () => {
+    expect(check({ headers: { ...PROTOBUF, expect: '100-Continue' } })).toMatchObject({
+      encoding: 'protobuf',
+    });
+    const old = { httpVersion: '1.0', headers: { ...PROTOBUF, expect: '200-ok' } };
+    expect(check(old)).toMatchObject({ encoding: 'protobuf' });
   });
 });

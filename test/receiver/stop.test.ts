@@ -2,7 +2,8 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { connect } from 'node:net';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
+import { createHttpServer } from '../../src/receiver/http-server.ts';
 import { refusalOfClientError } from '../../src/receiver/refusal.ts';
 import { readAnswer, readRawAnswer, startTestReceiver, statusOf } from './harness.ts';
 import { tracesProtobuf } from './payloads.ts';
@@ -73,10 +74,50 @@ describe('stop', () => {
     await expect(closed).resolves.toBeDefined();
   });
 
+  test('does not wait for a client that went away in its request', async () => {
+    const { receiver, queue, dial } = await startTestReceiver();
+    const socket = await dial();
+    socket.on('error', () => {}).resume();
+    const continued = once(socket, 'data');
+    socket.write(HEAD.replace('\r\n\r\n', '\r\nexpect: 100-continue\r\n\r\na'));
+    await continued;
+    socket.destroy();
+    await receiver.stop(FAR);
+    expect(queue.records).toEqual([]);
+  }, 20_000);
+
+  test.each(['goes away', 'stays'])(
+    'nor for one that had sent several at once, and %s',
+    async (what) => {
+      const { receiver, queue, dial } = await startTestReceiver();
+      const held = queue.hold();
+      const socket = await dial();
+      socket.on('error', () => {}).resume();
+      socket.write(Buffer.concat([Buffer.from(HEAD), BODY, Buffer.from(HEAD), BODY]));
+      await vi.waitUntil(() => queue.waiting === 2);
+      if (what === 'goes away') socket.destroy();
+      const stopped = receiver.stop(FAR);
+      if (what === 'stays') held.release();
+      await expect(stopped).resolves.toBeUndefined();
+      held.release();
+    },
+    20_000,
+  );
+
   test('twice is once', async () => {
     const { receiver } = await startTestReceiver();
     await Promise.all([receiver.stop(FAR), receiver.stop(FAR)]);
     await expect(receiver.stop(FAR)).resolves.toBeUndefined();
+  });
+});
+
+test('the times of the server are those that clients are told', () => {
+  expect(createHttpServer(undefined)).toMatchObject({
+    headersTimeout: 10_000,
+    requestTimeout: 60_000,
+    keepAliveTimeout: 120_000,
+    timeout: 120_000,
+    maxHeadersCount: 0,
   });
 });
 

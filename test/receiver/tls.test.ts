@@ -4,14 +4,21 @@ import { Agent } from 'node:https';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
-import { describe, expect, test } from 'vitest';
-import { loadTls } from '../../src/receiver/tls.ts';
+import { describe, expect, test, vi } from 'vitest';
+import { keepTlsFresh, loadTls } from '../../src/receiver/tls.ts';
 import {
   createCertificateAuthority,
   writeDevelopmentCertificates,
   writeKeyPair,
 } from '../stack/certificates.ts';
-import { CLIENT_URI, readRawAnswer, startTestReceiver, temporaryFolder, tlsOptions } from './harness.ts';
+import {
+  CLIENT_URI,
+  memoryLog,
+  readRawAnswer,
+  startTestReceiver,
+  temporaryFolder,
+  tlsOptions,
+} from './harness.ts';
 import { tracesProtobuf } from './payloads.ts';
 
 const BODY = tracesProtobuf(['a']);
@@ -64,6 +71,24 @@ describe('the handshake refuses', () => {
     expect(await attempt(receiver.port, { ...options, maxVersion: 'TLSv1.2' })).toBe('answered');
   });
 
+  test('renegotiation: who a client is, is decided once', async () => {
+    const { dial, receiver, certificates, client } = await startTestReceiver();
+    expect((await dial()).getProtocol()).toBe('TLSv1.3');
+    const socket = connect({
+      host: '127.0.0.1',
+      port: receiver.port,
+      servername: 'localhost',
+      ...tlsOptions(certificates, client),
+      maxVersion: 'TLSv1.2',
+    });
+    await once(socket, 'secureConnect');
+    const failed = new Promise<Error>((resolve) => socket.on('error', resolve));
+    socket.renegotiate({}, (error) => {
+      if (error === null) socket.destroy(new Error('renegotiated'));
+    });
+    expect((await failed).message).toMatch(/no renegotiation/i);
+  });
+
   test('many of them are a few lines', async () => {
     const { receiver, certificates, lines, seen } = await startTestReceiver();
     for (let i = 0; i < 10; i += 1) await attempt(receiver.port, tlsOptions(certificates, undefined));
@@ -93,6 +118,18 @@ describe('loadTls', () => {
     ['certFile', 'cert_file', 'hello', 'holds no certificate'],
     ['clientCaFile', 'client_ca_file', '', 'holds no certificate'],
     ['keyFile', 'key_file', 'hello', 'holds no private key'],
+    [
+      'clientCaFile',
+      'client_ca_file',
+      '-----BEGIN X509 CRL-----\na\n-----END X509 CRL-----\n',
+      'holds a revocation list',
+    ],
+    [
+      'certFile',
+      'cert_file',
+      '-----BEGIN CERTIFICATE-----\naGVsbG8=\n',
+      'holds a CERTIFICATE without its end',
+    ],
     [
       'clientCaFile',
       'client_ca_file',
@@ -131,6 +168,7 @@ describe('loadTls', () => {
   });
 });
 
+const unwanted = () => expect.unreachable('it was stopped');
 const reloaded = ({ msg }: { msg: string }) => msg.startsWith('new TLS files are in use');
 
 describe('when the files change', () => {
@@ -205,6 +243,37 @@ describe('when the files change', () => {
       expect((await readRawAnswer(socket)).status).toBe(200);
       expect(queue.records.at(-1)!.sender).toBe(CLIENT_URI);
     }
+  });
+
+  test('a revocation list changes nothing but the log, and is not looked for in silence', async () => {
+    const { certificates, send, seen } = await startTestReceiver();
+    const list = '-----BEGIN X509 CRL-----\naGVsbG8=\n-----END X509 CRL-----\n';
+    writeFileSync(certificates.caFile, certificates.ca.certPem + list);
+    const line = await seen(({ level }) => level === 50);
+    expect(line['reason']).toMatch(
+      /^receiver\.tls\.client_ca_file: .*ca\.crt holds a revocation list .*take it out/,
+    );
+    expect((await send({ body: BODY })).status).toBe(200);
+  });
+
+  test('nothing is taken up after a stop, though it was seen just before', async () => {
+    const { certFile, keyFile, clientCaFile, ca } = await files();
+    const { log, lines } = memoryLog();
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] });
+    try {
+      const tls = { certFile, keyFile, clientCaFile };
+      const stop = keepTlsFresh(tls, { server: unwanted, log, onReload: unwanted });
+      writeFileSync(clientCaFile, `# changed\n${ca.certPem}`);
+      await vi.advanceTimersByTimeAsync(1_000);
+      // Once it is seen, it waits for what else changes.
+      await vi.waitUntil(() => vi.getTimerCount() === 2);
+      stop();
+      expect(vi.getTimerCount()).toBe(0);
+      await vi.advanceTimersByTimeAsync(60_000);
+    } finally {
+      vi.useRealTimers();
+    }
+    expect(lines).toEqual([]);
   });
 
   test('files that cannot serve change nothing but the log', async () => {

@@ -27,6 +27,10 @@ export type CertificateRequest = {
   ips?: readonly string[];
   uris?: readonly string[];
   usage: 'server' | 'client' | 'both';
+  /** As of a certificate authority, which no leaf is. */
+  isAuthority?: boolean;
+  /** Digital signature unless given. */
+  keyUsages?: KeyUsageFlags;
   /** An hour ago unless given. */
   notBefore?: Date;
   /** A year from now unless given. */
@@ -68,8 +72,8 @@ export async function createCertificateAuthority(name: string): Promise<Certific
       signingAlgorithm: ECDSA,
       ...validity(request),
       extensions: [
-        new BasicConstraintsExtension(false, undefined, true),
-        new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+        new BasicConstraintsExtension(request.isAuthority ?? false, undefined, true),
+        new KeyUsagesExtension(request.keyUsages ?? KeyUsageFlags.digitalSignature, true),
         new ExtendedKeyUsageExtension(extendedUsages(request.usage)),
         await SubjectKeyIdentifierExtension.create(leafKeys.publicKey),
         await AuthorityKeyIdentifierExtension.create(keys.publicKey),

@@ -1,0 +1,67 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { Server, ServerOptions } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
+import { listenFailed } from '../errors.ts';
+import { MAX_HEADER_BYTES } from './refusal.ts';
+import { loadTls } from './tls.ts';
+import type { TlsFiles } from './tls.ts';
+
+export type HttpTimes = Pick<
+  ServerOptions,
+  'headersTimeout' | 'requestTimeout' | 'connectionsCheckingInterval' | 'keepAliveTimeout'
+>;
+
+const HTTP_TIMES: HttpTimes = {
+  /** Ten seconds for the headers, a minute for the body: 64 MiB over a 10 Mbit/s line. Beyond it: 408. */
+  headersTimeout: 10_000,
+  requestTimeout: 60_000,
+  connectionsCheckingInterval: 2_000,
+  /** Longer than the 90 s after which Go's clients, the Collector among them, drop an idle connection themselves. */
+  keepAliveTimeout: 120_000,
+};
+
+/** Of a connection on which nothing moves while a request is in hand: its client does not read its answers. */
+const STALLED_MS = 120_000;
+
+/** Node's default is two minutes; an honest client is done in a few round trips. */
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+
+/**
+ * The server of the receiver, over mTLS unless `tls` is undefined; it does not listen yet.
+ *
+ * @throws RelayError CERTIFICATE_INVALID
+ */
+export function createHttpServer(tls: TlsFiles | undefined, times: HttpTimes = {}): Server {
+  const options: ServerOptions = {
+    ...HTTP_TIMES,
+    ...times,
+    maxHeaderSize: MAX_HEADER_BYTES,
+    /** Node's own answer to a missing Host has no body; ours has. */
+    requireHostHeader: false,
+  };
+  const server =
+    tls === undefined
+      ? createServer(options)
+      : createSecureServer({
+          ...options,
+          ...loadTls(tls),
+          requestCert: true,
+          rejectUnauthorized: true,
+          handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+        });
+  server.timeout = STALLED_MS;
+  // Their bytes are bounded. Node 22 leaves out what is beyond a number, and with that a second Host or Content-Type.
+  server.maxHeadersCount = 0;
+  return server;
+}
+
+/** @throws RelayError LISTEN_FAILED */
+export async function listen(server: Server, host: string, port: number): Promise<void> {
+  try {
+    server.listen(port, host);
+    await once(server, 'listening');
+  } catch (error) {
+    throw listenFailed(host, port, 'receiver.listen', error);
+  }
+}

@@ -19,8 +19,8 @@ const never = new AbortController().signal;
 
 /** @param apart seconds by which the issuer's clock is ahead of the upstream's */
 async function setUp({ lifetime, apart }: { lifetime: number; apart: number }) {
-  // Time passes by this alone, for the relay too, whose wall clock is not asked.
-  const time = { now: performance.now() };
+  // Time passes by this alone, for the relay too, whose wall clock is not asked. Whole, so that sums of it are exact.
+  const time = { now: Math.ceil(performance.now()) };
   vi.spyOn(performance, 'now').mockImplementation(() => time.now);
   ends.push(async () => void vi.restoreAllMocks());
   const upstreamClock = () => 1_800_000_000 + Math.floor(time.now / 1000);

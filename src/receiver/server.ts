@@ -31,6 +31,8 @@ export type ReceiverOptions = {
   allowedClients: readonly string[];
   /** Bytes, before and after decompression. */
   maxRequestBodySize: number;
+  /** Bytes of a resource or a scope, with what else is beside its spans. */
+  maxResourceSize: number;
 };
 
 export type ReceiverDeps = {
@@ -78,7 +80,7 @@ const RETRY_AFTER_STOP = 1;
  * @throws RelayError CERTIFICATE_INVALID or LISTEN_FAILED
  */
 export async function startReceiver(options: ReceiverOptions, deps: ReceiverDeps): Promise<Receiver> {
-  const { host, port, tls, maxRequestBodySize } = options;
+  const { host, port, tls, maxRequestBodySize, maxResourceSize } = options;
   const { log } = deps;
 
   // Watched before they are read, so that no change is missed; the first change is told of later than all this.
@@ -104,7 +106,10 @@ export async function startReceiver(options: ReceiverOptions, deps: ReceiverDeps
     maxLingerBytes: LINGER_BODIES * maxRequestBodySize,
   });
   const admission = createAdmission(options.allowedClients, tls !== undefined);
-  const tracesRoute = createTracesRoute(maxRequestBodySize, { ...deps, responder });
+  const tracesRoute = createTracesRoute(
+    { maxSize: maxRequestBodySize, maxOwnBytes: maxResourceSize },
+    { ...deps, responder },
+  );
   const accepted = new WeakMap<FastifyRequest, TracesRequest>();
 
   const app = Fastify({

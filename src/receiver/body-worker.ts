@@ -24,8 +24,11 @@ port.on('message', ({ blocks, format, limits }: BodyJob) => {
     return;
   }
   // With a buffer of its own, which may leave this thread.
-  const { buffer, byteLength } = result.payload;
-  const payload = byteLength === buffer.byteLength ? result.payload : new Uint8Array(result.payload);
+  let { payload } = result;
+  if (payload.byteLength < payload.buffer.byteLength) {
+    payload = new Uint8Array(payload);
+    free(result.payload);
+  }
   port.postMessage({ ...result, payload }, [payload.buffer as ArrayBuffer]);
 });
 

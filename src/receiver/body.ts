@@ -1,6 +1,6 @@
-import type { IncomingMessage } from 'node:http';
+import { IncomingMessage } from 'node:http';
 import type { Hold } from './body-room.ts';
-import { hasTime, spend } from './turn.ts';
+import { hasTime, spend, waitForTurn } from './turn.ts';
 
 /** A body as it came: blocks that follow each other and are nobody else's. */
 export type Body = { readonly blocks: readonly Buffer<ArrayBuffer>[]; readonly length: number };
@@ -27,8 +27,12 @@ const FIRST_BLOCK = 64 * 1024;
 /** A block has as many bytes as all before it, up to this. */
 const LARGEST_BLOCK = 1024 * 1024;
 
-/** What a chunk costs, about, in milliseconds: clients can send ten thousand of one byte in what is read at once. */
+/**
+ * What it costs to read a chunk, and each byte of it, about, in milliseconds. Clients can send ten thousand chunks of
+ * one byte in what is read at once; and of each connection that has much to read, two MiB are read at once.
+ */
 const CHUNK_MS = 0.002;
+const BYTE_MS = 1e-6;
 
 /** Reads a body of at most `maxSize` bytes to its end. */
 export function collectBody(
@@ -41,14 +45,18 @@ export function collectBody(
     const body = new BodyBuffer(declaredLength(request));
     let sinceCheck = 0;
     let isDone = false;
+    let isWaiting = false;
+    let isSocketPaused = false;
     const timer = setInterval(() => {
-      if (sinceCheck < leastPace.bytes) stop('slow');
+      // Who waits for the relay is not slow.
+      if (sinceCheck < leastPace.bytes && !isWaiting) stop('slow');
       sinceCheck = 0;
     }, leastPace.everyMs);
     timer.unref();
 
     function finish(result: CollectResult): void {
       isDone = true;
+      resumeSocket();
       clearInterval(timer);
       hold.mayStay();
       request.off('data', onData).off('end', onEnd).off('close', onClose).off('error', onClose);
@@ -67,15 +75,33 @@ export function collectBody(
         stop('busy');
       } else {
         hold.cameIn(chunk.length);
-        spend(CHUNK_MS);
-        if (!hasTime()) waitATurn();
+        spend(hold.sender, CHUNK_MS + chunk.length * BYTE_MS);
+        if (isWaiting) return;
+        if (!hasTime(hold.sender)) waitATurn();
+        else if (request.readableLength === 0) resumeSocket();
       }
     }
     function waitATurn(): void {
+      isWaiting = true;
       request.pause();
-      setImmediate(() => {
-        if (!isDone) request.resume();
+      isSocketPaused = true;
+      request.socket.pause();
+      // Else Node reads on until 64 KiB are there, for which it keeps as many chunks as there come.
+      // oxlint-disable-next-line no-underscore-dangle -- Node's name for it
+      request._read = () => {};
+      waitForTurn(hold.sender, () => {
+        isWaiting = false;
+        if (isDone) return;
+        if (request.readableLength === 0) resumeSocket();
+        request.resume();
       });
+    }
+    function resumeSocket(): void {
+      if (!isSocketPaused) return;
+      isSocketPaused = false;
+      // oxlint-disable-next-line no-underscore-dangle -- Node's name for it
+      request._read = IncomingMessage.prototype._read;
+      request.socket.resume();
     }
     function onEnd(): void {
       finish({ ok: true, ...body.finish() });

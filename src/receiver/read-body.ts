@@ -52,5 +52,7 @@ export function readBodyNow(
   if (!sifted.ok) return sifted;
   const { payload } = sifted;
   if (payload.buffer.byteLength <= 2 * payload.byteLength + MOST_SLACK) return sifted;
-  return { ...sifted, payload: new Uint8Array(payload) };
+  const copy = new Uint8Array(payload);
+  free(payload);
+  return { ...sifted, payload: copy };
 }

@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads';
+import { SenderTurns } from './sender-turns.ts';
 
 /** What a lane makes of a job; `crashed`: it was not judged, for reasons of the relay's own, and may pass another time. */
 export type LaneResult<Result> = { done: true; result: Result } | { done: false; crashed: string } | undefined;
@@ -25,7 +26,7 @@ type Waiting<Message, Result> = {
 export class WorkerLane<Message, Result> {
   readonly #file: URL;
   readonly #maxHeapMib: number;
-  readonly #waiting = new Map<string, Set<Waiting<Message, Result>>>();
+  readonly #waiting = new SenderTurns<Waiting<Message, Result>>();
   #worker: Worker | undefined;
   #current: Waiting<Message, Result> | undefined;
 
@@ -47,33 +48,25 @@ export class WorkerLane<Message, Result> {
   ): LaneJob<Result> {
     const { promise, resolve } = Promise.withResolvers<LaneResult<Result>>();
     const job = { message, transfer, begin, settle: resolve };
-    const ofSender = this.#waiting.get(sender) ?? new Set();
-    this.#waiting.set(sender, ofSender.add(job));
+    this.#waiting.add(sender, job);
     this.#next();
     return {
       result: promise,
       withdraw: () => {
-        if (!ofSender.delete(job)) return;
-        if (ofSender.size === 0) this.#waiting.delete(sender);
-        resolve(undefined);
+        if (this.#waiting.remove(sender, job)) resolve(undefined);
       },
     };
   }
 
   #next(): void {
-    const turn = this.#waiting.entries().next();
-    if (this.#current !== undefined || turn.done === true) return;
-    const [sender, jobs] = turn.value;
-    const [job] = jobs;
-    jobs.delete(job!);
-    // Who has more goes behind the others.
-    this.#waiting.delete(sender);
-    if (jobs.size > 0) this.#waiting.set(sender, jobs);
-    this.#current = job!;
-    job!.begin();
+    if (this.#current !== undefined) return;
+    const job = this.#waiting.next();
+    if (job === undefined) return;
+    this.#current = job;
+    job.begin();
     const worker = (this.#worker ??= this.#start());
     worker.ref();
-    worker.postMessage(job!.message, job!.transfer);
+    worker.postMessage(job.message, job.transfer);
   }
 
   #finish(result: LaneResult<Result>): void {

@@ -1,16 +1,9 @@
-import protobuf, { type Field, type Type } from 'protobufjs';
 import { exactInteger } from './decimal.ts';
-import {
-  CLOSE_ARRAY,
-  CLOSE_OBJECT,
-  JsonMisfit,
-  JsonReader,
-  OPEN_ARRAY,
-  OPEN_OBJECT,
-} from './json-reader.ts';
+import { CLOSE_ARRAY, CLOSE_OBJECT, JsonMisfit, JsonReader, OPEN_ARRAY, OPEN_OBJECT } from './json-reader.ts';
+import { REQUEST } from './json-plan.ts';
+import type { FieldPlan, MessagePlan } from './json-plan.ts';
 import { ProtobufWriter } from './protobuf-writer.ts';
-import { ExportTraceServiceRequest, MAX_DEPTH } from './schema.ts';
-import { LEN, VARINT } from './wire-reader.ts';
+import { MAX_DEPTH } from './schema.ts';
 
 export type JsonResult = { ok: true; payload: Uint8Array<ArrayBuffer> } | { ok: false; message: string };
 
@@ -32,24 +25,6 @@ export function encodeTracesJsonNow(body: Uint8Array): JsonResult {
   }
 }
 
-type FieldPlan = {
-  readonly key: string;
-  readonly keyBytes: Uint8Array;
-  /** One bit of its own among the fields of the message. */
-  readonly bit: number;
-  readonly tag: number;
-  readonly type: string;
-  readonly repeated: boolean;
-  /** Written even when it holds the default of its type. */
-  readonly explicit: boolean;
-  readonly inOneof: boolean;
-  readonly message: MessagePlan | undefined;
-};
-type MessagePlan = { fields: readonly FieldPlan[] };
-
-/** These `bytes` are hexadecimal in OTLP, in every message; all others are base64. */
-const HEX_FIELDS = new Set(['traceId', 'spanId', 'parentSpanId']);
-
 const INTEGERS: Readonly<Record<string, { min: bigint; max: bigint; words: string }>> = {
   enum: { min: -(2n ** 31n), max: 2n ** 31n - 1n, words: 'the number of an enum value' },
   uint32: { min: 0n, max: 2n ** 32n - 1n, words: 'an unsigned 32-bit integer' },
@@ -66,8 +41,6 @@ const INTEGERS: Readonly<Record<string, { min: bigint; max: bigint; words: strin
     words: 'an unsigned 64-bit integer, as a decimal string or a number',
   },
 };
-const OTHER_TYPES = new Set(['message', 'string', 'bool', 'double', 'hex', 'bytes']);
-
 const DOUBLE = /^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$|^NaN$|^-?Infinity$/;
 const DOUBLE_WORDS = 'a number, "NaN", "Infinity" or "-Infinity"';
 
@@ -76,44 +49,6 @@ const BASE64_DIGITS = /^[\w+/-]*$/;
 const PADDING = 0x3d;
 /** A multiple of what makes whole bytes: two digits in hex, four in base64. */
 const DIGITS_AT_ONCE = 64 * 1024;
-
-const plans = new Map<Type, MessagePlan>();
-const REQUEST = planOf(ExportTraceServiceRequest);
-
-function planOf(type: Type): MessagePlan {
-  const known = plans.get(type);
-  if (known !== undefined) return known;
-  const plan: MessagePlan = { fields: [] };
-  plans.set(type, plan);
-  if (type.fieldsArray.length > 32 || type.oneofsArray.length > 1)
-    throw new Error(`${type.name}: no room for it`);
-  plan.fields = type.fieldsArray.map((field, index) => planOfField(field.resolve(), 1 << index));
-  return plan;
-}
-
-function planOfField(field: Field, bit: number): FieldPlan {
-  const { resolvedType } = field;
-  const key = field.jsonName!;
-  const message = resolvedType !== null && 'fieldsArray' in resolvedType ? planOf(resolvedType) : undefined;
-  let type = field.type;
-  if (message !== undefined) type = 'message';
-  else if (resolvedType !== null) type = 'enum';
-  else if (type === 'bytes' && HEX_FIELDS.has(key)) type = 'hex';
-  if (!(type in INTEGERS) && !OTHER_TYPES.has(type))
-    throw new Error(`${field.fullName}: unknown type ${type}`);
-  const wireTypes: Readonly<Record<string, number>> = protobuf.types.basic;
-  return {
-    key,
-    keyBytes: Buffer.from(key),
-    bit,
-    tag: (field.id << 3) | (type === 'enum' ? VARINT : (wireTypes[field.type] ?? LEN)),
-    type,
-    repeated: field.repeated,
-    explicit: field.repeated || field.hasPresence,
-    inOneof: field.partOf !== null,
-    message,
-  };
-}
 
 class Encoder {
   readonly #reader: JsonReader;

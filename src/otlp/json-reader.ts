@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { ESCAPES, isHighSurrogate, isLowSurrogate, UNICODE_ESCAPE } from './json-escapes.ts';
 import { ProtobufWriter } from './protobuf-writer.ts';
 
 /** A body that is not what it must be; the message is for the client and repeats no text of the body. */
@@ -19,14 +20,6 @@ const END = -1;
 
 /** Longer text and longer numbers never become strings, of which the heap would have to hold each whole. */
 const LONGEST_STRING = 64 * 1024;
-
-/** What stands behind a backslash, and what it means. */
-const ESCAPES: ReadonlyMap<number, number> = new Map(
-  Object.entries({ '"': '"', '\\': '\\', '/': '/', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t' }).map(
-    ([written, meant]) => [written.charCodeAt(0), meant.charCodeAt(0)],
-  ),
-);
-const UNICODE_ESCAPE = 0x75;
 
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
 
@@ -283,14 +276,6 @@ export class JsonReader {
 }
 
 function ignore(): void {}
-
-function isHighSurrogate(unit: number): boolean {
-  return unit >= 0xd800 && unit <= 0xdbff;
-}
-
-function isLowSurrogate(unit: number): boolean {
-  return unit >= 0xdc00 && unit <= 0xdfff;
-}
 
 function charactersOf(text: string): string {
   return `text of ${text.length} character${text.length === 1 ? '' : 's'}`;

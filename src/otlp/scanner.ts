@@ -51,12 +51,19 @@ export class Scanner {
     this.#maxOwnBytes = maxOwnBytes;
   }
 
-  /** False: bad bytes; the reader says what and where. */
+  /** False: bad bytes, see `refusal`. */
   request(): boolean {
     const { length } = this.reader.bytes;
     if (!this.#message(0, length, 0)) return false;
     this.#measure('the request, outside of its ResourceSpans,', length - this.#inner);
     return true;
+  }
+
+  /** What is wrong with bad bytes, and where. */
+  refusal(): { ok: false; message: string } {
+    const { problem, problemAt, bytes } = this.reader;
+    const place = `at byte ${problemAt} of ${bytes.length}`;
+    return { ok: false, message: `not an ExportTraceServiceRequest in protobuf: ${problem}, ${place}` };
   }
 
   /** Walks one message up to `end`. Calls itself at most MAX_DEPTH deep. */

@@ -1,8 +1,15 @@
 import { Scanner } from './scanner.ts';
 import type { Oversize } from './scanner.ts';
 import { SpanIds } from './span-ids.ts';
-import { headerOf, PARENT_SPAN_ID_TAG, SPANS, SPAN_ID_TAG, TRACE_ID_TAG, Walker, WAY_TO_SPANS } from './walker.ts';
-import { undecodable } from './wire.ts';
+import {
+  headerOf,
+  PARENT_SPAN_ID_TAG,
+  SPANS,
+  SPAN_ID_TAG,
+  TRACE_ID_TAG,
+  Walker,
+  WAY_TO_SPANS,
+} from './walker.ts';
 
 export type SiftResult =
   | {
@@ -34,7 +41,7 @@ export type SiftResult =
  */
 export function siftTraces(bytes: Uint8Array, maxOwnBytes: number): SiftResult {
   const scanner = new Scanner(bytes, maxOwnBytes);
-  if (!scanner.request()) return undecodable(scanner);
+  if (!scanner.request()) return scanner.refusal();
   const { spanCount, invalidSpanCount, problem, oversize, emptyBytes } = scanner;
   let payload = bytes;
   let kept = spanCount;

@@ -16,16 +16,7 @@ export type ScanResult =
  */
 export function scanTraces(payload: Uint8Array): ScanResult {
   const scanner = new Scanner(payload, Infinity);
-  if (!scanner.request()) return undecodable(scanner);
+  if (!scanner.request()) return scanner.refusal();
   const { spanCount, invalidSpanCount, problem } = scanner;
   return { ok: true, spanCount, invalidSpanCount, ...(problem === undefined ? {} : { problem }) };
-}
-
-/** What a scanner says of bytes that it did not pass. */
-export function undecodable({ reader }: Scanner): { ok: false; message: string } {
-  const { problem, problemAt, bytes } = reader;
-  return {
-    ok: false,
-    message: `not an ExportTraceServiceRequest in protobuf: ${problem}, at byte ${problemAt} of ${bytes.length}`,
-  };
 }

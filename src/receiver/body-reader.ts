@@ -14,7 +14,7 @@ const WORKER_FILE = new URL(
 
 /**
  * Bodies up to these sizes are read on the event loop: a thread costs about as much as the work. The worst that can be
- * made of one holds the loop for 4 ms, an ordinary one for less than one. What is compressed is read there if it comes to
+ * made of one holds the loop for some milliseconds, an ordinary one for less than one. What is compressed is read there if it comes to
  * no more than a little; what turns out larger begins anew beside the loop.
  */
 const ON_LOOP = { protobuf: 256 * 1024, json: 128 * 1024 } as const;
@@ -36,15 +36,13 @@ export type BodyReading =
   | { ok: false; withdrawn: true }
   | { ok: false; crashed: string };
 
-export type BodyReader = ReturnType<typeof createBodyReader>;
-
 /**
  * Reads bodies: small ones at once, on the event loop; others beside it, in one of two threads, by turns between the
  * senders. Each thread has one body at a time, and needs up to three times its bytes.
  */
-export function createBodyReader(limits: BodyLimits, file: URL = WORKER_FILE) {
-  const medium = new WorkerLane<BodyJob, BodyJobResult>(file, THREAD_HEAP);
-  const large = new WorkerLane<BodyJob, BodyJobResult>(file, THREAD_HEAP);
+export function createBodyReader(limits: BodyLimits) {
+  const medium = new WorkerLane<BodyJob, BodyJobResult>(WORKER_FILE, THREAD_HEAP);
+  const large = new WorkerLane<BodyJob, BodyJobResult>(WORKER_FILE, THREAD_HEAP);
   const mediumLimits = { ...limits, maxSize: Math.min(limits.maxSize, MEDIUM_BODY) };
 
   /** Undefined: it has to be read beside the loop. */
@@ -97,11 +95,12 @@ export function createBodyReader(limits: BodyLimits, file: URL = WORKER_FILE) {
     if (body.length <= mediumLimits.maxSize) {
       const job = { blocks, format, limits: mediumLimits };
       const reading = await readInLane(medium, job, hold, whileWaiting);
-      if (!('tooLarge' in reading && 'body' in reading)) return reading;
+      if (!('tooLarge' in reading)) return reading;
       if (mediumLimits.maxSize === limits.maxSize) return { ok: false, tooLarge: true };
       blocks = [reading.body];
     }
-    return readInLane(large, { blocks, format, limits }, hold, whileWaiting);
+    const reading = await readInLane(large, { blocks, format, limits }, hold, whileWaiting);
+    return 'tooLarge' in reading ? { ok: false, tooLarge: true } : reading;
   };
 }
 

@@ -55,7 +55,9 @@ export function wordsOfLeftOut(read: Extract<SiftResult, { ok: true }>, maxResou
     );
   }
   if (problem !== undefined) {
-    words.push(`${words.length > 1 ? `${invalidSpanCount} because of their ids, ` : ''}the first: ${problem}`);
+    words.push(
+      `${words.length > 1 ? `${invalidSpanCount} because of their ids, ` : ''}the first: ${problem}`,
+    );
   }
   return words.join('; ');
 }

@@ -2,7 +2,8 @@ import { Worker } from 'node:worker_threads';
 import { SenderTurns } from './sender-turns.ts';
 
 /** What a lane makes of a job; `crashed`: it was not judged, for reasons of the relay's own, and may pass another time. */
-export type LaneResult<Result> = { done: true; result: Result } | { done: false; crashed: string } | undefined;
+export type LaneResult<Result> =
+  { done: true; result: Result } | { done: false; crashed: string } | undefined;
 
 export type LaneJob<Result> = {
   /** Undefined: it was withdrawn before it began. */

@@ -103,11 +103,7 @@ describe('what is around spans', () => {
       oversize: { place },
     });
     expect(result.oversize!.bytes).toBeGreaterThan(4096);
-    const expected = join(
-      requestOf(GOOD_IDS),
-      isScope ? resource(scope) : '',
-      requestOf(GOOD_IDS, GOOD_IDS),
-    );
+    const expected = join(requestOf(GOOD_IDS), isScope ? resource(scope) : '', requestOf(GOOD_IDS, GOOD_IDS));
     expect(result.payload).toEqual(Buffer.from(expected));
     expect(sift(payload, 8000)).toMatchObject({ spanCount: isScope ? 6 : 5, oversizeSpanCount: 0 });
   });

@@ -88,9 +88,8 @@ test('a body whose length is known takes that much, large or small', async () =>
     expect(joined(end).equals(body)).toBe(true);
     expect(end.held).toBe(length);
     // Those that are read where they are have one block.
-    if (end.ok && length > 0 && length <= 64 * 1024) {
-      expect(end.blocks.map(({ buffer }) => buffer.byteLength)).toEqual([length]);
-    }
+    const isSmall = length > 0 && length <= 64 * 1024;
+    expect(!isSmall || (end.ok && end.blocks[0]!.buffer.byteLength === length)).toBe(true);
   }
 });
 
@@ -116,11 +115,11 @@ test('what is larger than allowed, or than there is room for', async () => {
 });
 
 test('a body of which too little comes is given up, one that comes steadily is not', async () => {
-  const { send } = await collecting({ leastPace: { bytes: 10, everyMs: 300 } });
+  const { send } = await collecting({ leastPace: { bytes: 10, everyMs: 1000 } });
   const steady = send('content-length: 400');
   const slow = send('content-length: 400');
   slow.socket.write('123456789');
-  const sending = setInterval(() => steady.socket.write('x'.repeat(40)), 50);
+  const sending = setInterval(() => steady.socket.write('x'.repeat(40)), 150);
   expect(await slow.result).toMatchObject({ ok: false, why: 'slow' });
   const end = await steady.result;
   clearInterval(sending);

@@ -6,7 +6,7 @@ const port = parentPort!;
 port.on('message', (text: string) => {
   if (text === 'exit') process.exit(3);
   if (text === 'throw') throw new Error('as asked');
-  if (text === 'fill the heap') for (const all: string[] = []; ; ) all.push(`${all.length}`.padEnd(1000));
+  if (text === 'fill the heap') for (const all: string[] = []; ;) all.push(`${all.length}`.padEnd(1000));
   port.postMessage(text);
   if (text === 'later') process.exit(0);
 });

@@ -381,6 +381,54 @@ describe('properties', () => {
     );
   });
 
+  test('text is what JSON.parse makes of it, however it is escaped', () => {
+    const written = fc
+      .array(
+        fc.oneof(
+          fc.constantFrom(
+            '\\n',
+            '\\"',
+            '\\\\',
+            '\\/',
+            '\\b',
+            '\\f',
+            '\\r',
+            '\\t',
+            'é',
+            '😀',
+            'a',
+            '\\ud83d',
+            '\\ude00',
+            '\\x',
+            '\\u12',
+          ),
+          fc.nat(0xffff).map((unit) => `\\u${unit.toString(16).padStart(4, '0')}`),
+        ),
+        { maxLength: 8 },
+      )
+      .map((pieces) => pieces.join(''));
+    let taken = 0;
+    fc.assert(
+      fc.property(written, (content) => {
+        const result = encodeTracesJsonNow(Buffer.from(`{"resourceSpans":[{"schemaUrl":"${content}"}]}`));
+        let expected: string | undefined;
+        try {
+          expected = JSON.parse(`"${content}"`) as string;
+        } catch {
+          // Neither takes it.
+        }
+        const isText = expected?.isWellFormed() === true;
+        expect(result.ok).toBe(isText);
+        if (!result.ok) return;
+        taken++;
+        const decoded = ExportTraceServiceRequest.decode(result.payload).toJSON();
+        expect(decoded['resourceSpans'][0].schemaUrl ?? '').toBe(expected);
+      }),
+      { numRuns: 3000 },
+    );
+    expect(taken).toBeGreaterThan(300);
+  });
+
   test('any JSON gives a result; what passes, passes the scan', async () => {
     const keys = [
       'resourceSpans',

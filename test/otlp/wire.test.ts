@@ -123,6 +123,7 @@ describe('UTF-8', () => {
   test.each<[string, string, boolean]>([
     ['a lone surrogate', 'eda080', false],
     ['an overlong NUL', 'c080', false],
+    ['nothing but the byte 80', '80', false],
     ['NUL', '00', true],
     ['the last code point', 'f48fbfbf', true],
     ['one beyond the last', 'f4908080', false],

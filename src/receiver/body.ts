@@ -47,13 +47,13 @@ export function collectBody(
     let isDone = false;
     let isWaiting = false;
     let isSocketPaused = false;
-    const timer = setInterval(() => {
+    let timer: NodeJS.Timeout | undefined;
+
+    function checkPace(): void {
       // Who waits for the relay is not slow.
       if (sinceCheck < leastPace.bytes && !isWaiting) stop('slow');
       sinceCheck = 0;
-    }, leastPace.everyMs);
-    timer.unref();
-
+    }
     function finish(result: CollectResult): void {
       isDone = true;
       resumeSocket();
@@ -75,6 +75,8 @@ export function collectBody(
         stop('busy');
       } else {
         hold.cameIn(chunk.length);
+        // What has come whole, or not at all, needs no watch: it holds nothing for long.
+        if (!body.isWhole) timer ??= setInterval(checkPace, leastPace.everyMs).unref();
         spend(hold.sender, CHUNK_MS + chunk.length * BYTE_MS);
         if (isWaiting) return;
         if (!hasTime(hold.sender)) waitATurn();
@@ -123,7 +125,8 @@ function declaredLength(request: IncomingMessage): number | undefined {
 
 /**
  * Chunks, joined as they come: what a chunk costs in memory beside its bytes, and the larger buffer that it is a slice
- * of, last no longer than the chunk. What it holds is what came, and less than as much again, or 64 KiB.
+ * of, last no longer than the chunk. What it holds is what came, and less than as much again, or 64 KiB; or,
+ * once that much came of it, the whole of a body of up to a MiB.
  */
 class BodyBuffer {
   length = 0;
@@ -136,16 +139,17 @@ class BodyBuffer {
     this.#declared = declared;
   }
 
+  get isWhole(): boolean {
+    return this.length === this.#declared;
+  }
+
   /** False: there is no room. */
   append(chunk: Buffer, hold: Hold): boolean {
     for (let at = 0; at < chunk.length;) {
       let last = this.#blocks.at(-1);
       if (last === undefined || this.#used === last.length) {
-        const size = this.#nextSize(chunk.length - at);
-        if (!hold.take(size)) return false;
-        last = Buffer.allocUnsafeSlow(size);
-        this.#blocks.push(last);
-        this.#used = 0;
+        last = this.#nextBlock(chunk.length - at, hold);
+        if (last === undefined) return false;
       }
       const copied = chunk.copy(last, this.#used, at);
       at += copied;
@@ -153,6 +157,32 @@ class BodyBuffer {
       this.length += copied;
     }
     return true;
+  }
+
+  #nextBlock(chunk: number, hold: Hold): Buffer<ArrayBuffer> | undefined {
+    const declared = this.#declared ?? Number.POSITIVE_INFINITY;
+    if (this.#blocks.length === 1 && declared <= LARGEST_BLOCK) return this.#wholeBlock(declared, hold);
+    const usual = Math.min(Math.max(this.length, FIRST_BLOCK), LARGEST_BLOCK);
+    const size =
+      this.#declared === undefined ? Math.max(usual, chunk) : Math.min(usual, declared - this.length);
+    if (!hold.take(size)) return undefined;
+    const block = Buffer.allocUnsafeSlow(size);
+    this.#blocks.push(block);
+    this.#used = 0;
+    return block;
+  }
+
+  /** A body that is not large and begun in earnest stands in one block, so that nobody has to join it. */
+  #wholeBlock(declared: number, hold: Hold): Buffer<ArrayBuffer> | undefined {
+    const first = this.#blocks[0]!;
+    const { length } = first;
+    if (!hold.take(declared - length)) return undefined;
+    const whole = Buffer.allocUnsafeSlow(declared);
+    whole.set(first);
+    this.free();
+    this.#blocks.push(whole);
+    this.#used = length;
+    return whole;
   }
 
   finish(): Body {
@@ -164,12 +194,5 @@ class BodyBuffer {
   /** At once, not when the garbage collector comes by: its room is given to others at once, too. */
   free(): void {
     for (const block of this.#blocks.splice(0)) block.buffer.transfer(0);
-  }
-
-  #nextSize(chunk: number): number {
-    const usual = Math.min(Math.max(this.length, FIRST_BLOCK), LARGEST_BLOCK);
-    // A body whose length is known is in one piece, if it is small.
-    if (this.#declared !== undefined) return Math.max(Math.min(usual, this.#declared - this.length), 1);
-    return Math.max(usual, chunk);
   }
 }

@@ -96,6 +96,7 @@ export async function startRelay(
         },
         allowedClients: config.receiver.allowed_clients,
         maxRequestBodySize: config.receiver.max_request_body_size,
+        maxResourceSize: config.receiver.max_resource_size,
       },
       { queue, route: createRouteTable(names), metrics, log },
     );

@@ -43,6 +43,11 @@ const receiverKeys = section(
     max_request_body_size: size('1KiB', '256MiB')
       .prefault('64MiB')
       .describe('Largest request body, before and after decompression (1KiB to 256MiB).'),
+    max_resource_size: size('4KiB', '64MiB')
+      .prefault('1MiB')
+      .describe(
+        'Largest resource, and largest scope, each with its attributes, schema URL and unknown fields; MLflow gets it again with every trace. Spans under a larger one are left out (4KiB to 64MiB).',
+      ),
   },
   'a map such as {tls: {cert_file: …, key_file: …, client_ca_file: …}}',
 );

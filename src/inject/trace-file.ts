@@ -1,4 +1,4 @@
-import { encodeTracesJson } from '../otlp/json.ts';
+import { encodeTracesJsonNow } from '../otlp/json-encoder.ts';
 import { scanTraces } from '../otlp/wire.ts';
 import { decompress } from './decompress.ts';
 
@@ -48,7 +48,7 @@ async function readWithLengths(bytes: Buffer, limit: number): Promise<TraceFile>
     if (!piece.ok) return problem(`${where}: ${piece.problem}`);
     const request = isProtobuf(piece.bytes)
       ? { ok: true as const, payload: piece.bytes }
-      : await encodeTracesJson(piece.bytes);
+      : encodeTracesJsonNow(piece.bytes);
     if (!request.ok) return problem(`${where}: ${request.message}`);
     requests.push(request.payload);
     at = to;
@@ -75,7 +75,7 @@ async function readJson(text: string): Promise<TraceFile> {
   const areDocuments = lines.length > 1 && isJson(lines[0]!.line);
   const requests: Uint8Array[] = [];
   for (const { line, number } of areDocuments ? lines : [{ line: text.trim(), number: 0 }]) {
-    const result = await encodeTracesJson(Buffer.from(line));
+    const result = encodeTracesJsonNow(Buffer.from(line));
     if (!result.ok) return problem(number === 0 ? result.message : `line ${number}: ${result.message}`);
     requests.push(result.payload);
   }

@@ -1,19 +1,11 @@
-import protobuf, { type Field, type Type } from 'protobufjs';
 import { exactInteger } from './decimal.ts';
-import {
-  CLOSE_ARRAY,
-  CLOSE_OBJECT,
-  describeText,
-  JsonMisfit,
-  JsonReader,
-  OPEN_ARRAY,
-  OPEN_OBJECT,
-} from './json-reader.ts';
-import { ExportTraceServiceRequest, MAX_DEPTH } from './schema.ts';
-import { LEN, VARINT } from './wire-reader.ts';
+import { CLOSE_ARRAY, CLOSE_OBJECT, JsonMisfit, JsonReader, OPEN_ARRAY, OPEN_OBJECT } from './json-reader.ts';
+import { REQUEST } from './json-plan.ts';
+import type { FieldPlan, MessagePlan } from './json-plan.ts';
+import { ProtobufWriter } from './protobuf-writer.ts';
+import { MAX_DEPTH } from './schema.ts';
 
-/** `crashed`: the body was not judged, for reasons of the relay's own; it may pass another time. */
-export type JsonResult = { ok: true; payload: Uint8Array } | { ok: false; message: string; crashed?: true };
+export type JsonResult = { ok: true; payload: Uint8Array<ArrayBuffer> } | { ok: false; message: string };
 
 /**
  * OTLP/JSON (opentelemetry-proto specification.md, "JSON Protobuf Encoding") to protobuf in one pass, fields in
@@ -21,7 +13,8 @@ export type JsonResult = { ok: true; payload: Uint8Array } | { ok: false; messag
  *
  * Strict: the first value that does not fit its field is an error that names its place and what is expected, and
  * so are a name that comes twice and two members of one oneof. Names that are not in the schema are ignored, null
- * means absent. Holds the thread while it runs.
+ * means absent. Ids may have any length here; `scanTraces` judges them. Never throws. Holds the thread while it runs,
+ * and needs about the memory of the body, as protobuf is shorter than JSON.
  */
 export function encodeTracesJsonNow(body: Uint8Array): JsonResult {
   try {
@@ -31,24 +24,6 @@ export function encodeTracesJsonNow(body: Uint8Array): JsonResult {
     return { ok: false, message: `not an ExportTraceServiceRequest in JSON: ${error.message}` };
   }
 }
-
-type FieldPlan = {
-  readonly key: string;
-  readonly keyBytes: Uint8Array;
-  /** One bit of its own among the fields of the message. */
-  readonly bit: number;
-  readonly tag: number;
-  readonly type: string;
-  readonly repeated: boolean;
-  /** Written even when it holds the default of its type. */
-  readonly explicit: boolean;
-  readonly inOneof: boolean;
-  readonly message: MessagePlan | undefined;
-};
-type MessagePlan = { fields: readonly FieldPlan[] };
-
-/** These `bytes` are hexadecimal in OTLP, in every message; all others are base64. */
-const HEX_FIELDS = new Set(['traceId', 'spanId', 'parentSpanId']);
 
 const INTEGERS: Readonly<Record<string, { min: bigint; max: bigint; words: string }>> = {
   enum: { min: -(2n ** 31n), max: 2n ** 31n - 1n, words: 'the number of an enum value' },
@@ -66,60 +41,27 @@ const INTEGERS: Readonly<Record<string, { min: bigint; max: bigint; words: strin
     words: 'an unsigned 64-bit integer, as a decimal string or a number',
   },
 };
-const OTHER_TYPES = new Set(['message', 'string', 'bool', 'double', 'hex', 'bytes']);
-
 const DOUBLE = /^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$|^NaN$|^-?Infinity$/;
 const DOUBLE_WORDS = 'a number, "NaN", "Infinity" or "-Infinity"';
 
-const plans = new Map<Type, MessagePlan>();
-const REQUEST = planOf(ExportTraceServiceRequest);
-
-function planOf(type: Type): MessagePlan {
-  const known = plans.get(type);
-  if (known !== undefined) return known;
-  const plan: MessagePlan = { fields: [] };
-  plans.set(type, plan);
-  if (type.fieldsArray.length > 32 || type.oneofsArray.length > 1)
-    throw new Error(`${type.name}: no room for it`);
-  plan.fields = type.fieldsArray.map((field, index) => planOfField(field.resolve(), 1 << index));
-  return plan;
-}
-
-function planOfField(field: Field, bit: number): FieldPlan {
-  const { resolvedType } = field;
-  const key = field.jsonName!;
-  const message = resolvedType !== null && 'fieldsArray' in resolvedType ? planOf(resolvedType) : undefined;
-  let type = field.type;
-  if (message !== undefined) type = 'message';
-  else if (resolvedType !== null) type = 'enum';
-  else if (type === 'bytes' && HEX_FIELDS.has(key)) type = 'hex';
-  if (!(type in INTEGERS) && !OTHER_TYPES.has(type))
-    throw new Error(`${field.fullName}: unknown type ${type}`);
-  const wireTypes: Readonly<Record<string, number>> = protobuf.types.basic;
-  return {
-    key,
-    keyBytes: Buffer.from(key),
-    bit,
-    tag: (field.id << 3) | (type === 'enum' ? VARINT : (wireTypes[field.type] ?? LEN)),
-    type,
-    repeated: field.repeated,
-    explicit: field.repeated || field.hasPresence,
-    inOneof: field.partOf !== null,
-    message,
-  };
-}
+const HEX_DIGITS = /^[\da-fA-F]*$/;
+const BASE64_DIGITS = /^[\w+/-]*$/;
+const PADDING = 0x3d;
+/** A multiple of what makes whole bytes: two digits in hex, four in base64. */
+const DIGITS_AT_ONCE = 64 * 1024;
 
 class Encoder {
   readonly #reader: JsonReader;
-  readonly #writer = protobuf.Writer.create();
+  readonly #writer: ProtobufWriter;
   /** Where the value at hand stands. */
   readonly #path: (string | number)[] = [];
 
   constructor(reader: JsonReader) {
     this.#reader = reader;
+    this.#writer = new ProtobufWriter(reader.length);
   }
 
-  encode(): Uint8Array {
+  encode(): Uint8Array<ArrayBuffer> {
     this.#message(REQUEST, 0);
     this.#reader.end();
     return this.#writer.finish();
@@ -157,7 +99,7 @@ class Encoder {
   #fieldNamed({ fields }: MessagePlan): FieldPlan | undefined {
     const reader = this.#reader;
     if (reader.escaped) {
-      const name = reader.text();
+      const name = reader.shortText();
       return fields.find((field) => field.key === name);
     }
     for (const field of fields) if (reader.isText(field.keyBytes)) return field;
@@ -181,29 +123,37 @@ class Encoder {
     const reader = this.#reader;
     const writer = this.#writer;
     switch (field.type) {
-      case 'message':
+      case 'message': {
         if (depth === MAX_DEPTH) this.#misfit(`at most ${MAX_DEPTH} messages within each other`);
-        writer.uint32(field.tag).fork();
+        writer.uint32(field.tag);
+        const begin = writer.begin();
         this.#message(field.message!, depth + 1);
-        writer.ldelim();
+        writer.end(begin);
         return;
+      }
       case 'string':
         this.#string(field);
         return;
       case 'bool': {
         const value = reader.takeBoolean() ?? this.#misfit('true or false');
-        if (field.explicit || value) writer.uint32(field.tag).bool(value);
+        if (!field.explicit && !value) return;
+        writer.uint32(field.tag);
+        writer.byte(value ? 1 : 0);
         return;
       }
       case 'double': {
         const value = this.#double();
-        if (field.explicit || !Object.is(value, 0)) writer.uint32(field.tag).double(value);
+        if (!field.explicit && Object.is(value, 0)) return;
+        writer.uint32(field.tag);
+        writer.double(value);
         return;
       }
       case 'hex':
       case 'bytes': {
         const value = field.type === 'hex' ? this.#hex() : this.#base64();
-        if (field.explicit || value.length > 0) writer.uint32(field.tag).bytes(value);
+        if (!field.explicit && value.length === 0) return;
+        writer.uint32(field.tag);
+        writer.bytes(value);
         return;
       }
       default: {
@@ -215,17 +165,24 @@ class Encoder {
 
   #string(field: FieldPlan): void {
     const reader = this.#reader;
+    const writer = this.#writer;
     if (!reader.takesString()) this.#misfit('a string');
+    if (!field.explicit && reader.textIsEmpty) return;
+    writer.uint32(field.tag);
     // Without escapes it is the same bytes in protobuf, which writes text and bytes alike.
     const bytes = reader.textBytes();
     if (bytes !== undefined) {
-      if (field.explicit || bytes.length > 0) this.#writer.uint32(field.tag).bytes(bytes);
+      writer.bytes(bytes);
       return;
     }
-    const text = reader.text();
+    const begin = writer.begin();
     // Half a surrogate pair, written \ud800, has no UTF-8.
-    if (!text.isWellFormed()) this.#misfit('text without lone surrogates', describeText(text));
-    this.#writer.uint32(field.tag).string(text);
+    const isText = reader.unescape(
+      (from, to) => writer.raw(reader.slice(from, to)),
+      (codePoint) => writer.codePoint(codePoint),
+    );
+    if (!isText) this.#misfit('text without lone surrogates', reader.describeText());
+    writer.end(begin);
   }
 
   #integer(type: string): number | bigint {
@@ -233,58 +190,73 @@ class Encoder {
     const { min, max, words } = INTEGERS[type]!;
     const number = reader.takeNumber();
     // Enums are written as integers only.
-    const text = number ?? (type !== 'enum' && reader.takesString() ? reader.text() : this.#misfit(words));
-    const value = exactInteger(text);
-    if (value === undefined || value < min || value > max) this.#misfit(words, number ?? describeText(text));
+    if (number === undefined && (type === 'enum' || !reader.takesString())) this.#misfit(words);
+    const value = exactInteger(number ?? reader.shortText() ?? '');
+    if (value === undefined || value < min || value > max)
+      this.#misfit(words, number ?? reader.describeText());
     return value;
   }
 
   #writeInteger(field: FieldPlan, value: number | bigint): void {
-    const writer = this.#writer.uint32(field.tag);
-    switch (field.type) {
-      case 'enum':
-      case 'int32':
-        writer.int32(Number(value));
-        break;
-      case 'uint32':
-        writer.uint32(Number(value));
-        break;
-      case 'fixed32':
-        writer.fixed32(Number(value));
-        break;
-      case 'int64':
-        writer.int64(typeof value === 'bigint' ? halvesOf(value) : value);
-        break;
-      default:
-        writer.fixed64(typeof value === 'bigint' ? halvesOf(value) : value);
-    }
+    const writer = this.#writer;
+    writer.uint32(field.tag);
+    if (field.type === 'fixed32') writer.fixed32(Number(value));
+    else if (field.type === 'fixed64') writer.fixed64(value);
+    else writer.integer(value);
   }
 
   #double(): number {
     const reader = this.#reader;
     const number = reader.takeNumber();
-    const text = number ?? (reader.takesString() ? reader.text() : this.#misfit(DOUBLE_WORDS));
+    if (number === undefined && !reader.takesString()) this.#misfit(DOUBLE_WORDS);
+    const text = number ?? reader.shortText() ?? '';
     const value = Number(text);
     // Digits that come to more than a double can hold are no infinity.
     if (!DOUBLE.test(text) || (Math.abs(value) === Infinity && !text.endsWith('Infinity'))) {
-      this.#misfit(DOUBLE_WORDS, number ?? describeText(text));
+      this.#misfit(DOUBLE_WORDS, number ?? reader.describeText());
     }
     return value;
   }
 
   #hex(): Uint8Array {
     const words = 'hexadecimal digits, two a byte';
-    const text = this.#reader.takesString() ? this.#reader.text() : this.#misfit(words);
-    if (text.length % 2 !== 0 || !/^[\da-fA-F]*$/.test(text)) this.#misfit(words, describeText(text));
-    return Buffer.from(text, 'hex');
+    const digits = this.#digits(words);
+    if (digits.length % 2 !== 0) this.#misfit(words, this.#reader.describeText());
+    return this.#decoded(digits, digits.length / 2, 'hex', HEX_DIGITS, words);
   }
 
   /** Of either alphabet, padded or not. */
   #base64(): Uint8Array {
-    const text = this.#reader.takesString() ? this.#reader.text() : this.#misfit('base64');
-    const digits = /^([\w+/-]*)={0,2}$/.exec(text)?.[1];
-    if (digits === undefined || digits.length % 4 === 1) this.#misfit('base64', describeText(text));
-    return Buffer.from(digits, 'base64');
+    const words = 'base64';
+    let digits = this.#digits(words);
+    for (let i = 0; i < 2; i++) if (digits.at(-1) === PADDING) digits = digits.subarray(0, -1);
+    if (digits.length % 4 === 1) this.#misfit(words, this.#reader.describeText());
+    return this.#decoded(digits, Math.floor((digits.length * 3) / 4), 'base64', BASE64_DIGITS, words);
+  }
+
+  /** The content of the string that comes next. */
+  #digits(words: string): Buffer {
+    const reader = this.#reader;
+    if (!reader.takesString()) this.#misfit(words);
+    return reader.textBytes() ?? reader.unescapedBytes();
+  }
+
+  /** Piece by piece, so that no long string is made of them. */
+  #decoded(
+    digits: Buffer,
+    size: number,
+    encoding: 'hex' | 'base64',
+    allowed: RegExp,
+    words: string,
+  ): Uint8Array {
+    const decoded = Buffer.allocUnsafe(size);
+    let length = 0;
+    for (let at = 0; at < digits.length; at += DIGITS_AT_ONCE) {
+      const text = digits.toString('latin1', at, at + DIGITS_AT_ONCE);
+      if (!allowed.test(text)) this.#misfit(words, this.#reader.describeText());
+      length += decoded.write(text, length, encoding);
+    }
+    return decoded.subarray(0, length);
   }
 
   /** `found`: the next value, where it is not given; numbers may be written with any number of digits. */
@@ -294,12 +266,4 @@ class Encoder {
       `${place === '' ? '' : `${place.slice(1)}: `}expected ${expected}; found ${found.slice(0, 40)}`,
     );
   }
-}
-
-const scratch = new DataView(new ArrayBuffer(8));
-
-/** The 64 bits of an integer in the form that protobufjs takes. */
-function halvesOf(value: bigint): protobuf.Long {
-  scratch.setBigUint64(0, BigInt.asUintN(64, value));
-  return { high: scratch.getInt32(0), low: scratch.getInt32(4), unsigned: true } as protobuf.Long;
 }

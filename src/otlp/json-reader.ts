@@ -1,4 +1,6 @@
-import { constants, isUtf8 } from 'node:buffer';
+import { isUtf8 } from 'node:buffer';
+import { ESCAPES, isHighSurrogate, isLowSurrogate, UNICODE_ESCAPE } from './json-escapes.ts';
+import { ProtobufWriter } from './protobuf-writer.ts';
 
 /** A body that is not what it must be; the message is for the client and repeats no text of the body. */
 export class JsonMisfit extends Error {}
@@ -16,6 +18,9 @@ export const OPEN_OBJECT = 0x7b;
 export const CLOSE_OBJECT = 0x7d;
 const END = -1;
 
+/** Longer text and longer numbers never become strings, of which the heap would have to hold each whole. */
+const LONGEST_STRING = 64 * 1024;
+
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
 
 /**
@@ -32,9 +37,6 @@ export class JsonReader {
   #escaped = false;
 
   constructor(body: Uint8Array) {
-    // Parts of it become strings.
-    if (body.length > constants.MAX_STRING_LENGTH)
-      throw new JsonMisfit(`over ${constants.MAX_STRING_LENGTH} bytes`);
     if (!isUtf8(body)) throw new JsonMisfit('invalid UTF-8');
     this.#bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   }
@@ -63,7 +65,7 @@ export class JsonReader {
     return this.#takesWord('false') ? false : undefined;
   }
 
-  /** Reads a string where one comes next; `text` and `textBytes` then give its content. */
+  /** Reads a string where one comes next; `textBytes`, `unescape` and others then give its content. */
   takesString(): boolean {
     if (this.#peek() !== QUOTE) return false;
     const bytes = this.#bytes;
@@ -89,18 +91,86 @@ export class JsonReader {
     return this.#fail('the end of a string');
   }
 
-  text(): string {
-    if (!this.#escaped) return this.#bytes.toString('utf8', this.#textStart, this.#textEnd);
-    try {
-      return JSON.parse(this.#bytes.toString('utf8', this.#textStart - 1, this.#textEnd + 1)) as string;
-    } catch {
-      return this.#fail('known escapes in the string before');
-    }
+  /** The content as it stands in the body; undefined where it has escapes. */
+  textBytes(): Buffer | undefined {
+    return this.#escaped ? undefined : this.#bytes.subarray(this.#textStart, this.#textEnd);
   }
 
-  /** The content as it stands in the body; undefined where it has escapes. */
-  textBytes(): Uint8Array | undefined {
-    return this.#escaped ? undefined : this.#bytes.subarray(this.#textStart, this.#textEnd);
+  /** The content without its escapes, in UTF-8; half a surrogate pair is left out. */
+  unescapedBytes(): Buffer {
+    const unescaped = new ProtobufWriter(this.#textEnd - this.#textStart);
+    this.unescape(
+      (from, to) => unescaped.raw(this.slice(from, to)),
+      (codePoint) => unescaped.codePoint(codePoint),
+    );
+    const { buffer, byteOffset, byteLength } = unescaped.finish();
+    return Buffer.from(buffer, byteOffset, byteLength);
+  }
+
+  /** The content as a string; undefined where that would be very long. */
+  shortText(): string | undefined {
+    const isShort = this.#textEnd - this.#textStart <= LONGEST_STRING;
+    if (this.#escaped) this.unescape(ignore, ignore);
+    if (!isShort) return undefined;
+    if (!this.#escaped) return this.#bytes.toString('utf8', this.#textStart, this.#textEnd);
+    return JSON.parse(this.#bytes.toString('utf8', this.#textStart - 1, this.#textEnd + 1)) as string;
+  }
+
+  /** What the content is, for people. */
+  describeText(): string {
+    const text = this.shortText();
+    return text === undefined ? `text of ${this.#textEnd - this.#textStart} bytes` : charactersOf(text);
+  }
+
+  /**
+   * Gives the content in pieces: what stands as it is, from one offset to another, and the code points of escapes.
+   * False: there is half a surrogate pair, which is given to nobody.
+   */
+  unescape(onRaw: (from: number, to: number) => void, onCodePoint: (codePoint: number) => void): boolean {
+    const bytes = this.#bytes;
+    let isWellFormed = true;
+    let from = this.#textStart;
+    for (let pos = from; pos < this.#textEnd;) {
+      if (bytes[pos] !== BACKSLASH) {
+        pos++;
+        continue;
+      }
+      if (pos > from) onRaw(from, pos);
+      const kind = bytes[pos + 1]!;
+      if (kind === UNICODE_ESCAPE) {
+        let unit = this.#codeUnit(pos);
+        pos += 6;
+        if (isHighSurrogate(unit) && bytes[pos] === BACKSLASH && bytes[pos + 1] === UNICODE_ESCAPE) {
+          const low = this.#codeUnit(pos);
+          if (isLowSurrogate(low)) {
+            unit = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
+            pos += 6;
+          }
+        }
+        if (isHighSurrogate(unit) || isLowSurrogate(unit)) isWellFormed = false;
+        else onCodePoint(unit);
+      } else {
+        onCodePoint(ESCAPES.get(kind) ?? this.#unknownEscape());
+        pos += 2;
+      }
+      from = pos;
+    }
+    if (this.#textEnd > from) onRaw(from, this.#textEnd);
+    return isWellFormed;
+  }
+
+  slice(from: number, to: number): Buffer {
+    return this.#bytes.subarray(from, to);
+  }
+
+  /** The four hexadecimal digits of the escape at `at`. */
+  #codeUnit(at: number): number {
+    const digits = this.#bytes.toString('latin1', at + 2, Math.min(at + 6, this.#textEnd));
+    return /^[\da-fA-F]{4}$/.test(digits) ? Number.parseInt(digits, 16) : this.#unknownEscape();
+  }
+
+  #unknownEscape(): never {
+    return this.#fail('known escapes in the string before');
   }
 
   /** Whether the content is `name`, byte for byte. */
@@ -113,6 +183,15 @@ export class JsonReader {
 
   get escaped(): boolean {
     return this.#escaped;
+  }
+
+  get textIsEmpty(): boolean {
+    return this.#textStart === this.#textEnd;
+  }
+
+  /** Bytes of the body. */
+  get length(): number {
+    return this.#bytes.length;
   }
 
   /** Reads the name of a member and its colon. */
@@ -128,6 +207,7 @@ export class JsonReader {
     const start = this.#pos;
     let end = start + 1;
     while (end < this.#bytes.length && isInNumber(this.#bytes[end]!)) end++;
+    if (end - start > LONGEST_STRING) this.#fail(`a number of at most ${LONGEST_STRING} digits`);
     const text = this.#bytes.toString('latin1', start, end);
     if (!NUMBER.test(text)) this.#fail('a number as JSON writes it');
     this.#pos = end;
@@ -141,7 +221,7 @@ export class JsonReader {
       if (this.takes(CLOSE_OBJECT)) return;
       do {
         this.name();
-        if (this.#escaped) this.text();
+        if (this.#escaped) this.unescape(ignore, ignore);
         this.skip(depth + 1);
       } while (this.continues(CLOSE_OBJECT));
     } else if (this.takes(OPEN_ARRAY)) {
@@ -149,7 +229,7 @@ export class JsonReader {
       do this.skip(depth + 1);
       while (this.continues(CLOSE_ARRAY));
     } else if (this.takesString()) {
-      if (this.#escaped) this.text();
+      if (this.#escaped) this.unescape(ignore, ignore);
     } else if (this.takeNumber() === undefined && this.takeBoolean() === undefined && !this.takesNull()) {
       this.#fail('a value');
     }
@@ -165,7 +245,7 @@ export class JsonReader {
     const byte = this.#peek();
     if (byte === OPEN_OBJECT) return 'an object';
     if (byte === OPEN_ARRAY) return 'an array';
-    if (this.takesString()) return describeText(this.text());
+    if (this.takesString()) return this.describeText();
     const number = this.takeNumber();
     if (number !== undefined) return number;
     if (this.takesNull()) return 'null';
@@ -195,7 +275,9 @@ export class JsonReader {
   }
 }
 
-export function describeText(text: string): string {
+function ignore(): void {}
+
+function charactersOf(text: string): string {
   return `text of ${text.length} character${text.length === 1 ? '' : 's'}`;
 }
 

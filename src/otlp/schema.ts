@@ -15,6 +15,8 @@ export const ExportTraceServiceRequest = root.lookupType(
 export const ExportTraceServiceResponse = root.lookupType(
   'opentelemetry.proto.collector.trace.v1.ExportTraceServiceResponse',
 );
+export const ResourceSpans = root.lookupType('opentelemetry.proto.trace.v1.ResourceSpans');
+export const ScopeSpans = root.lookupType('opentelemetry.proto.trace.v1.ScopeSpans');
 export const Span = root.lookupType('opentelemetry.proto.trace.v1.Span');
 export const AnyValue = root.lookupType('opentelemetry.proto.common.v1.AnyValue');
 export const Status = root.lookupType('google.rpc.Status');

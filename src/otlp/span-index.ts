@@ -1,6 +1,6 @@
 import type { TraceId } from './record.ts';
-import { SPANS, Walker, WAY_TO_SPANS } from './walker.ts';
-import { END_GROUP, LEN, START_GROUP } from './wire-reader.ts';
+import { PARENT_SPAN_ID_TAG, SPANS, TRACE_ID_TAG, Walker, WAY_TO_SPANS } from './walker.ts';
+import { END_GROUP, START_GROUP } from './wire-reader.ts';
 
 /** One span of a payload, in wire order. */
 export type SpanSlice = {
@@ -10,9 +10,6 @@ export type SpanSlice = {
   /** Bytes that the span takes in its payload: tag, length and content. */
   readonly bytes: number;
 };
-
-const TRACE_ID_TAG = (1 << 3) | LEN;
-const PARENT_SPAN_ID_TAG = (4 << 3) | LEN;
 
 /** The spans of a payload that `scanTraces` has passed, in wire order. Throws on other bytes. */
 export function indexSpans(payload: Uint8Array): SpanSlice[] {

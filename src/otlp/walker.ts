@@ -4,6 +4,11 @@ import { LEN, WireReader } from './wire-reader.ts';
 export const WAY_TO_SPANS = [(1 << 3) | LEN, (2 << 3) | LEN, (2 << 3) | LEN] as const;
 export const SPANS = WAY_TO_SPANS.length - 1;
 
+/** Tags of the ids of a span. */
+export const TRACE_ID_TAG = (1 << 3) | LEN;
+export const SPAN_ID_TAG = (2 << 3) | LEN;
+export const PARENT_SPAN_ID_TAG = (4 << 3) | LEN;
+
 /** Steps through bytes that `scanTraces` has passed; a surprise is a bug and throws. */
 export class Walker {
   readonly reader: WireReader;

@@ -1,5 +1,5 @@
 import type { Type } from 'protobufjs';
-import { ExportTraceServiceRequest, Span } from './schema.ts';
+import { ExportTraceServiceRequest, ResourceSpans, ScopeSpans, Span } from './schema.ts';
 
 /** What the scanner does with a length-delimited field. From MESSAGE on: kind − MESSAGE is the type within. */
 export const SKIP = 0;
@@ -41,7 +41,9 @@ for (const type of types) {
 /** Kinds of all fields, at type * TABLE_WIDTH + field number; type 0 is the request. Made from proto/. */
 export const KINDS = Uint8Array.from(kindsOfTypes.flat());
 
-/** The type of spans. */
+/** The types that lead from the request to its spans. */
+export const RESOURCE_SPANS_TYPE = types.indexOf(ResourceSpans);
+export const SCOPE_SPANS_TYPE = types.indexOf(ScopeSpans);
 export const SPAN_TYPE = types.indexOf(Span);
 
 /** Name of a field, for people: `Span.trace_state`. */

@@ -1,172 +1,198 @@
-import type { IncomingMessage } from 'node:http';
-import type { Transform } from 'node:stream';
-import zlib from 'node:zlib';
-import { messageOf } from '../errors.ts';
-import { endOfZstdFrame } from '../zstd-frame.ts';
+import { IncomingMessage } from 'node:http';
+import type { Hold } from './body-room.ts';
+import { hasTime, spend, waitForTurn } from './turn.ts';
+
+/** A body as it came: blocks that follow each other and are nobody else's. */
+export type Body = { readonly blocks: readonly Buffer<ArrayBuffer>[]; readonly length: number };
+
+export type CollectResult =
+  | ({ ok: true } & Body)
+  /**
+   * `aborted`: the client is gone. `busy`: there is no room for it. `evicted`: others needed its room. `slow`: too
+   * little of it came for too long. But for `aborted`, the rest of the request is unread and its stream paused.
+   */
+  | { ok: false; why: 'aborted' | 'too_large' | 'busy' | 'evicted' | 'slow' };
+
+/** The least that has to come of a body, in bytes, in each such time, in milliseconds. */
+export type LeastPace = { readonly bytes: number; readonly everyMs: number };
 
 /**
- * How a body is compressed. `deflate` is the zlib format (RFC 9110, 8.4.1.2), which is what OpenTelemetry
- * clients send under this name; bare deflate data is refused as damaged. A zstd body is one frame.
+ * 64 kbit/s, slower than any line that carries traces. Ten seconds are what TCP needs to get over some lost packets, and
+ * what a body has to begin with.
  */
-export type Compression = 'identity' | 'gzip' | 'deflate' | 'zstd';
+export const LEAST_PACE: LeastPace = { bytes: 80_000, everyMs: 10_000 };
 
-export type BodyResult =
-  | { ok: true; body: Buffer }
-  /** `aborted`: the client is gone. `busy`: too much is in hand. `damaged`: `message` says how. */
-  | { ok: false; why: 'aborted' | 'too_large' | 'busy' }
-  | { ok: false; why: 'damaged'; message: string };
-
-/** A share of the memory for bodies; taken while a request is in hand, given back as a whole. */
-export type Hold = { take(bytes: number): boolean; release(): void };
-
-/** Bounds the bytes of all bodies in hand, so that many large requests cannot use up the memory. */
-export function createBodyBudget(maxBytes: number): { hold(): Hold } {
-  let taken = 0;
-  return {
-    hold() {
-      let own = 0;
-      return {
-        take(bytes) {
-          if (taken + bytes > maxBytes) return false;
-          taken += bytes;
-          own += bytes;
-          return true;
-        },
-        release() {
-          taken -= own;
-          own = 0;
-        },
-      };
-    },
-  };
-}
+/** The first block, and so about the least that a body takes. */
+const FIRST_BLOCK = 64 * 1024;
+/** A block has as many bytes as all before it, up to this. */
+const LARGEST_BLOCK = 1024 * 1024;
 
 /**
- * Reads a body to its end and decompresses it; each form has at most `maxSize` bytes. After `too_large` and
- * `busy` the rest of the request is unread and its stream paused.
+ * What it costs to read a chunk, and each byte of it, about, in milliseconds. Clients can send ten thousand chunks of
+ * one byte in what is read at once; and of each connection that has much to read, two MiB are read at once.
  */
-export async function readBody(
+const CHUNK_MS = 0.002;
+const BYTE_MS = 1e-6;
+
+/** Reads a body of at most `maxSize` bytes to its end. */
+export function collectBody(
   request: IncomingMessage,
-  compression: Compression,
   maxSize: number,
   hold: Hold,
-): Promise<BodyResult> {
-  const raw = await collect(request, maxSize, hold);
-  if (!raw.ok || compression === 'identity') return raw;
-  return decompress(raw.body, compression, maxSize, hold);
-}
-
-function collect(request: IncomingMessage, maxSize: number, hold: Hold): Promise<BodyResult> {
+  leastPace: LeastPace = LEAST_PACE,
+): Promise<CollectResult> {
   return new Promise((resolve) => {
-    const chunks: Buffer[] = [];
-    let size = 0;
+    const body = new BodyBuffer(declaredLength(request));
+    let sinceCheck = 0;
+    let isDone = false;
+    let isWaiting = false;
+    let isSocketPaused = false;
+    let timer: NodeJS.Timeout | undefined;
 
-    function finish(result: BodyResult): void {
+    function checkPace(): void {
+      // Who waits for the relay is not slow.
+      if (sinceCheck < leastPace.bytes && !isWaiting) stop('slow');
+      sinceCheck = 0;
+    }
+    function finish(result: CollectResult): void {
+      isDone = true;
+      resumeSocket();
+      clearInterval(timer);
+      hold.mayStay();
       request.off('data', onData).off('end', onEnd).off('close', onClose).off('error', onClose);
       resolve(result);
     }
-    function onData(chunk: Buffer): void {
-      size += chunk.length;
-      if (size <= maxSize && hold.take(chunk.length)) {
-        chunks.push(chunk);
-        return;
-      }
+    function stop(why: 'too_large' | 'busy' | 'evicted' | 'slow'): void {
       request.pause();
-      finish({ ok: false, why: size > maxSize ? 'too_large' : 'busy' });
+      body.free();
+      finish({ ok: false, why });
+    }
+    function onData(chunk: Buffer): void {
+      sinceCheck += chunk.length;
+      if (body.length + chunk.length > maxSize) {
+        stop('too_large');
+      } else if (!body.append(chunk, hold)) {
+        stop('busy');
+      } else {
+        hold.cameIn(chunk.length);
+        // What has come whole, or not at all, needs no watch: it holds nothing for long.
+        if (!body.isWhole) timer ??= setInterval(checkPace, leastPace.everyMs).unref();
+        spend(hold.sender, CHUNK_MS + chunk.length * BYTE_MS);
+        if (isWaiting) return;
+        if (!hasTime(hold.sender)) waitATurn();
+        else if (request.readableLength === 0) resumeSocket();
+      }
+    }
+    function waitATurn(): void {
+      isWaiting = true;
+      request.pause();
+      isSocketPaused = true;
+      request.socket.pause();
+      // Else Node reads on until 64 KiB are there, for which it keeps as many chunks as there come.
+      // oxlint-disable-next-line no-underscore-dangle -- Node's name for it
+      request._read = () => {};
+      waitForTurn(hold.sender, () => {
+        isWaiting = false;
+        if (isDone) return;
+        if (request.readableLength === 0) resumeSocket();
+        request.resume();
+      });
+    }
+    function resumeSocket(): void {
+      if (!isSocketPaused) return;
+      isSocketPaused = false;
+      // oxlint-disable-next-line no-underscore-dangle -- Node's name for it
+      request._read = IncomingMessage.prototype._read;
+      request.socket.resume();
     }
     function onEnd(): void {
-      finish({ ok: true, body: join(chunks) });
+      finish({ ok: true, ...body.finish() });
     }
     function onClose(): void {
+      body.free();
       finish({ ok: false, why: 'aborted' });
     }
+    hold.mayBeEvicted('arriving', () => stop('evicted'));
     request.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onClose);
   });
 }
 
+/** Undefined: it comes in chunks, or without a length that can be told. */
+function declaredLength(request: IncomingMessage): number | undefined {
+  const length = request.headers['content-length'];
+  return length === undefined ? undefined : Number(length);
+}
+
 /**
- * Small bodies are decompressed in place: a thread costs more than the work. Up to these sizes that holds the
- * event loop for well under a millisecond; what turns out larger is done again in the thread pool.
+ * Chunks, joined as they come: what a chunk costs in memory beside its bytes, and the larger buffer that it is a slice
+ * of, last no longer than the chunk. What it holds is what came, and less than as much again, or 64 KiB; or,
+ * once that much came of it, the whole of a body of up to a MiB.
  */
-const IN_PLACE_INPUT = 16 * 1024;
-const IN_PLACE_OUTPUT = 256 * 1024;
+class BodyBuffer {
+  length = 0;
+  readonly #declared: number | undefined;
+  readonly #blocks: Buffer<ArrayBuffer>[] = [];
+  /** Bytes that are written in the last block. */
+  #used = 0;
 
-/** A window of 8 MiB is the largest that RFC 9659 lets a client use; it is what a frame can make us reserve. */
-const ZSTD_PARAMS = { params: { [zlib.constants.ZSTD_d_windowLogMax]: 23 } };
-
-const CODECS = {
-  gzip: { inPlace: zlib.gunzipSync, stream: () => zlib.createGunzip() },
-  deflate: { inPlace: zlib.inflateSync, stream: () => zlib.createInflate() },
-  zstd: { inPlace: zlib.zstdDecompressSync, stream: () => zlib.createZstdDecompress(ZSTD_PARAMS) },
-};
-
-async function decompress(
-  input: Buffer,
-  compression: Exclude<Compression, 'identity'>,
-  maxSize: number,
-  hold: Hold,
-): Promise<BodyResult> {
-  if (compression === 'zstd') {
-    const end = endOfZstdFrame(input);
-    if (end === undefined) return damaged(compression, 'it is not a whole frame');
-    if (end < input.length) return checkConsumed(input, end, input, compression);
+  constructor(declared: number | undefined) {
+    this.#declared = declared;
   }
-  const codec = CODECS[compression];
-  if (input.length <= IN_PLACE_INPUT) {
-    const limit = Math.min(maxSize, IN_PLACE_OUTPUT);
-    try {
-      const { buffer, engine } = codec.inPlace(input, {
-        ...(compression === 'zstd' ? ZSTD_PARAMS : {}),
-        maxOutputLength: limit,
-        info: true,
-      }) as unknown as { buffer: Buffer; engine: { bytesWritten: number } };
-      if (!hold.take(buffer.length)) return { ok: false, why: 'busy' };
-      return checkConsumed(input, engine.bytesWritten, buffer, compression);
-    } catch (error) {
-      const { code, message } = error as NodeJS.ErrnoException;
-      if (code !== 'ERR_BUFFER_TOO_LARGE') return damaged(compression, message);
+
+  get isWhole(): boolean {
+    return this.length === this.#declared;
+  }
+
+  /** False: there is no room. */
+  append(chunk: Buffer, hold: Hold): boolean {
+    for (let at = 0; at < chunk.length;) {
+      let last = this.#blocks.at(-1);
+      if (last === undefined || this.#used === last.length) {
+        last = this.#nextBlock(chunk.length - at, hold);
+        if (last === undefined) return false;
+      }
+      const copied = chunk.copy(last, this.#used, at);
+      at += copied;
+      this.#used += copied;
+      this.length += copied;
     }
+    return true;
   }
-  return decompressInThreads(input, codec.stream(), compression, maxSize, hold);
-}
 
-/** By stream, not by zlib's functions with a callback: what comes out is counted while it comes. */
-async function decompressInThreads(
-  input: Buffer,
-  decoder: Transform & { readonly bytesWritten: number },
-  compression: Compression,
-  maxSize: number,
-  hold: Hold,
-): Promise<BodyResult> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  decoder.end(input);
-  try {
-    // Leaving the loop destroys the decoder.
-    for await (const chunk of decoder as AsyncIterable<Buffer>) {
-      size += chunk.length;
-      if (size > maxSize) return { ok: false, why: 'too_large' };
-      if (!hold.take(chunk.length)) return { ok: false, why: 'busy' };
-      chunks.push(chunk);
-    }
-  } catch (error) {
-    return damaged(compression, messageOf(error));
+  #nextBlock(chunk: number, hold: Hold): Buffer<ArrayBuffer> | undefined {
+    const declared = this.#declared ?? Number.POSITIVE_INFINITY;
+    if (this.#blocks.length === 1 && declared <= LARGEST_BLOCK) return this.#wholeBlock(declared, hold);
+    const usual = Math.min(Math.max(this.length, FIRST_BLOCK), LARGEST_BLOCK);
+    const size =
+      this.#declared === undefined ? Math.max(usual, chunk) : Math.min(usual, declared - this.length);
+    if (!hold.take(size)) return undefined;
+    const block = Buffer.allocUnsafeSlow(size);
+    this.#blocks.push(block);
+    this.#used = 0;
+    return block;
   }
-  return checkConsumed(input, decoder.bytesWritten, join(chunks), compression);
-}
 
-/** Node stops silently at the end of the compressed data; what stands behind it is not what was sent. */
-function checkConsumed(input: Buffer, consumed: number, body: Buffer, compression: Compression): BodyResult {
-  if (consumed === input.length) return { ok: true, body };
-  const message = `${input.length - consumed} bytes follow the end of the ${compression} data`;
-  return { ok: false, why: 'damaged', message };
-}
+  /** A body that is not large and begun in earnest stands in one block, so that nobody has to join it. */
+  #wholeBlock(declared: number, hold: Hold): Buffer<ArrayBuffer> | undefined {
+    const first = this.#blocks[0]!;
+    const { length } = first;
+    if (!hold.take(declared - length)) return undefined;
+    const whole = Buffer.allocUnsafeSlow(declared);
+    whole.set(first);
+    this.free();
+    this.#blocks.push(whole);
+    this.#used = length;
+    return whole;
+  }
 
-function damaged(compression: Compression, reason: string): BodyResult {
-  const message = `the body cannot be decompressed as ${compression}: ${reason}`;
-  return { ok: false, why: 'damaged', message };
-}
+  finish(): Body {
+    const last = this.#blocks.pop();
+    if (last !== undefined) this.#blocks.push(last.subarray(0, this.#used));
+    return { blocks: this.#blocks, length: this.length };
+  }
 
-function join(chunks: readonly Buffer[]): Buffer {
-  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+  /** At once, not when the garbage collector comes by: its room is given to others at once, too. */
+  free(): void {
+    for (const block of this.#blocks.splice(0)) block.buffer.transfer(0);
+  }
 }

@@ -16,6 +16,8 @@ export type RefusalReason =
   | 'content_type'
   | 'content_encoding'
   | 'too_large'
+  | 'large_resource'
+  | 'slow'
   | 'busy'
   | 'undecodable'
   | 'invalid_spans'
@@ -64,6 +66,10 @@ export function unavailable(reason: RefusalReason, message: string, retryAfter: 
 /** Headers of a client are a few hundred bytes; proxies add some. Beyond it: 431. */
 export const MAX_HEADER_BYTES = 16 * 1024;
 
+/** With 408. OTLP clients do not send again after it: whoever is that slow would be so the next time. */
+export const TOO_SLOW =
+  'the request did not arrive in time; look at the network between, or send smaller requests';
+
 /** What Node's parser and timers say of a request that is none (codes of `clientError`). */
 export function refusalOfClientError(code: string): Refusal {
   switch (code) {
@@ -74,12 +80,7 @@ export function refusalOfClientError(code: string): Refusal {
         message: `the request line and headers have more than ${MAX_HEADER_BYTES} bytes`,
       };
     case 'ERR_HTTP_REQUEST_TIMEOUT':
-      // OTLP clients do not send again after it: whoever is that slow would be so the next time.
-      return {
-        status: 408,
-        reason: 'malformed',
-        message: 'the request did not arrive in time; look at the network between, or send smaller requests',
-      };
+      return { status: 408, reason: 'malformed', message: TOO_SLOW };
     default:
       return { status: 400, reason: 'malformed', message: `not a well-formed HTTP/1.1 request (${code})` };
   }

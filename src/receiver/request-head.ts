@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Encoding } from '../otlp/response.ts';
-import type { Compression } from './body.ts';
+import type { Compression } from './decompress.ts';
 import type { Refusal } from './refusal.ts';
 
 export const TRACES_PATH = '/v1/traces';

@@ -33,6 +33,8 @@ export type ReceiverOptions = {
   allowedClients: readonly string[];
   /** Bytes, before and after decompression. */
   maxRequestBodySize: number;
+  /** Bytes of a resource or a scope, with what else is beside its spans. */
+  maxResourceSize: number;
   /** `CONNECTION_LIMITS` unless given. */
   connectionLimits?: ConnectionLimits;
   /** In place of the usual ones of the HTTP server. */
@@ -120,10 +122,12 @@ export async function startReceiver(options: ReceiverOptions, deps: ReceiverDeps
 /** Sets up what answers the connections and requests of the server. */
 async function serveTraces(
   server: Server,
-  { tls, allowedClients, maxRequestBodySize, connectionLimits = CONNECTION_LIMITS }: ReceiverOptions,
+  options: ReceiverOptions,
   deps: ReceiverDeps,
 ): Promise<Connections> {
   const { log, now = Date.now } = deps;
+  const { tls, allowedClients, maxRequestBodySize, maxResourceSize } = options;
+  const { connectionLimits = CONNECTION_LIMITS } = options;
   const isSecure = tls !== undefined;
   const admission = createAdmission(allowedClients, { isSecure, now });
   const connections = trackConnections(server, {
@@ -140,7 +144,10 @@ async function serveTraces(
     connections,
     maxLingerBytes: LINGER_BODIES * maxRequestBodySize,
   });
-  const tracesRoute = createTracesRoute(maxRequestBodySize, { ...deps, responder });
+  const tracesRoute = createTracesRoute(
+    { maxSize: maxRequestBodySize, maxOwnBytes: maxResourceSize },
+    { ...deps, responder },
+  );
   const accepted = new WeakMap<FastifyRequest, TracesRequest>();
   let sessionsSince = Number.NEGATIVE_INFINITY;
 

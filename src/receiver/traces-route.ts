@@ -1,30 +1,30 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { encodeTracesJson } from '../otlp/json.ts';
 import type { RouteTarget } from '../otlp/record.ts';
 import { encodeExportResponse } from '../otlp/response.ts';
-import { cutSpans, scanTraces } from '../otlp/wire.ts';
 import type { AppendOutcome, Queue } from '../queue/queue.ts';
 import { messageOf } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import { createBodyBudget, readBody } from './body.ts';
-import type { BodyResult, Hold } from './body.ts';
-import { tooLarge } from './request-head.ts';
+import { createBodyReader } from './body-reader.ts';
+import { BodyRoom } from './body-room.ts';
+import type { Hold } from './body-room.ts';
+import { collectBody } from './body.ts';
+import type { BodyLimits } from './read-body.ts';
 import type { AcceptedHead } from './request-head.ts';
+import { refusalOfCollected, refusalOfRead, wordsOfLeftOut } from './refusal-of-body.ts';
 import { unavailable } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 import type { Responder } from './responder.ts';
 
 /**
- * Bodies in hand may take this many times the largest body: a request needs up to twice that, compressed and
- * not, so two of the largest fit at once, and of usual ones thousands.
+ * Bodies in hand may take this many times the largest body. One needs its bytes as they come, and then its bytes as
+ * protobuf, of which at most twice the largest body is in hand at once; so several of the largest fit, and of usual
+ * ones thousands. Beside it, the threads that read bodies have one each in hand.
  */
 const BODIES_IN_HAND = 4;
 
 /** Seconds. A full queue drains at the pace of the upstream, a disk is mended by people: not at once. */
 const RETRY_AFTER_TROUBLE = 5;
-/** Seconds. Bodies are in hand for milliseconds. */
-const RETRY_AFTER_BUSY = 1;
 
 const QUEUE_WORDS = {
   full: 'the queue of the relay is full; send again later',
@@ -48,47 +48,42 @@ export type TracesRequest = { sender: string; head: AcceptedHead };
 /** What to answer; undefined: nobody is there to answer. */
 type Outcome = { ok: true; answer: Buffer } | { ok: false; refusal: Refusal } | undefined;
 
-/** POST /v1/traces, from the body on: read, turn into protobuf, scan, keep, and only then answer 200. */
-export function createTracesRoute(maxBodySize: number, deps: TracesRouteDeps) {
+/** POST /v1/traces, from the body on: read, turn into protobuf, sift, keep, and only then answer 200. */
+export function createTracesRoute(limits: BodyLimits, deps: TracesRouteDeps) {
   const { queue, route, metrics, log, responder } = deps;
-  const budget = createBodyBudget(BODIES_IN_HAND * maxBodySize);
+  const room = new BodyRoom(BODIES_IN_HAND * limits.maxSize);
+  const readBody = createBodyReader(limits);
 
   async function take(
     request: FastifyRequest,
+    reply: FastifyReply,
     { sender, head }: TracesRequest,
     hold: Hold,
   ): Promise<Outcome> {
-    const read = await readBody(request.raw, head.compression, maxBodySize, hold);
-    if (!read.ok) return read.why === 'aborted' ? undefined : refuse(refusalOfBody(read, maxBodySize));
+    const body = await collectBody(request.raw, limits.maxSize, hold);
+    if (!body.ok) {
+      return body.why === 'aborted' ? undefined : refuse(refusalOfCollected(body.why, limits.maxSize));
+    }
+    const read = await readBody(body, head, hold, (withdraw) => {
+      reply.raw.once('close', withdraw);
+      return () => reply.raw.off('close', withdraw);
+    });
+    if (!read.ok) return reply.raw.destroyed ? undefined : refuse(refusalOfRead(read, limits.maxSize));
 
-    let payload: Uint8Array = read.body;
-    if (head.encoding === 'json') {
-      const encoded = await encodeTracesJson(payload);
-      if (!encoded.ok) {
-        const { message, crashed } = encoded;
-        return refuse(
-          crashed === true
-            ? unavailable('internal', message, RETRY_AFTER_TROUBLE)
-            : { status: 400, reason: 'undecodable', message },
-        );
-      }
-      payload = encoded.payload;
+    const { payload, spanCount, invalidSpanCount, oversizeSpanCount } = read;
+    const rejectedSpans = invalidSpanCount + oversizeSpanCount;
+    if (invalidSpanCount > 0) metrics.refusedSpans.inc({ reason: 'invalid_span' }, invalidSpanCount);
+    if (oversizeSpanCount > 0) metrics.refusedSpans.inc({ reason: 'large_resource' }, oversizeSpanCount);
+    const message = wordsOfLeftOut(read, limits.maxOwnBytes);
+    if (spanCount === 0 && rejectedSpans > 0) {
+      return refuse(
+        oversizeSpanCount > 0
+          ? { status: 413, reason: 'large_resource', message }
+          : { status: 400, reason: 'invalid_spans', message },
+      );
     }
 
-    const scan = scanTraces(payload);
-    if (!scan.ok) return refuse({ status: 400, reason: 'undecodable', message: scan.message });
-    const rejectedSpans = scan.invalidSpans.length;
-    const spanCount = scan.spanCount - rejectedSpans;
-    if (rejectedSpans > 0) {
-      metrics.refusedSpans.inc({ reason: 'invalid_span' }, rejectedSpans);
-      if (spanCount === 0) {
-        const message = `none of the ${rejectedSpans} spans can be taken; the first: ${scan.problem}`;
-        return refuse({ status: 400, reason: 'invalid_spans', message });
-      }
-      const invalid = new Set(scan.invalidSpans);
-      payload = cutSpans(payload, (index) => !invalid.has(index));
-    }
-
+    if (!hold.resize(payload.byteLength)) return refuse(refusalOfCollected('busy', limits.maxSize));
     if (spanCount > 0) {
       const outcome = await append({
         payload,
@@ -104,7 +99,6 @@ export function createTracesRoute(maxBodySize: number, deps: TracesRouteDeps) {
       metrics.acceptedSpans.inc(spanCount);
     }
     if (rejectedSpans === 0) return { ok: true, answer: encodeExportResponse(head.encoding) };
-    const message = `${rejectedSpans} of ${scan.spanCount} spans were left out; the first: ${scan.problem}`;
     return { ok: true, answer: encodeExportResponse(head.encoding, { rejectedSpans, message }) };
   }
 
@@ -123,12 +117,12 @@ export function createTracesRoute(maxBodySize: number, deps: TracesRouteDeps) {
     reply: FastifyReply,
     accepted: TracesRequest,
   ): Promise<FastifyReply> {
-    const hold = budget.hold();
+    const hold = room.hold(accepted.sender);
     try {
       // RFC 9110 section 10.1.1: clients of HTTP/1.0 do not know it.
       if (request.headers.expect !== undefined && request.raw.httpVersion !== '1.0')
         reply.raw.writeContinue();
-      const outcome = await take(request, accepted, hold);
+      const outcome = await take(request, reply, accepted, hold);
       if (outcome === undefined) return reply.hijack();
       if (outcome.ok) return responder.success(request, reply, outcome.answer);
       return responder.refuse(request, reply, accepted.sender, outcome.refusal);
@@ -140,17 +134,6 @@ export function createTracesRoute(maxBodySize: number, deps: TracesRouteDeps) {
 
 function refuse(refusal: Refusal): Outcome {
   return { ok: false, refusal };
-}
-
-function refusalOfBody(result: Exclude<BodyResult, { ok: true }>, maxBodySize: number): Refusal {
-  switch (result.why) {
-    case 'too_large':
-      return tooLarge(maxBodySize);
-    case 'damaged':
-      return { status: 400, reason: 'undecodable', message: result.message };
-    default:
-      return unavailable('busy', 'too many large requests are in hand; send again', RETRY_AFTER_BUSY);
-  }
 }
 
 function refusalOfQueue(outcome: Exclude<AppendOutcome, 'stored'>): Refusal {

@@ -14,6 +14,7 @@ describe('a configuration that can be used', () => {
         plaintext: true,
         allowed_clients: [],
         max_request_body_size: 67_108_864,
+        max_resource_size: 1_048_576,
       },
       queue: { directory: join(path, 'queue'), max_size: 4_294_967_296 },
       destinations: {

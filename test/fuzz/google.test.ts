@@ -93,7 +93,7 @@ describe('what only another parser can see is found', () => {
       {
         encodeTracesJsonNow(text) {
           const encoded = RELAY.encodeTracesJsonNow(text);
-          return encoded.ok ? { ok: true, payload: withoutNames(encoded.payload) } : encoded;
+          return encoded.ok ? { ok: true, payload: Uint8Array.from(withoutNames(encoded.payload)) } : encoded;
         },
       },
       'JSON: different',

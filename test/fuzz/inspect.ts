@@ -1,5 +1,7 @@
 import { crc32 } from 'node:zlib';
 import { encodeTracesJsonNow } from '../../src/otlp/json-encoder.ts';
+import { ExportTraceServiceRequest } from '../../src/otlp/schema.ts';
+import { siftTraces } from '../../src/otlp/sift.ts';
 import { tracesToJson } from '../../src/otlp/traces-json.ts';
 import { cutSpans, indexSpans, scanTraces, splitSpans } from '../../src/otlp/wire.ts';
 import type { ScanResult, SpanSlice } from '../../src/otlp/wire.ts';
@@ -14,6 +16,7 @@ export type Subject = {
   readonly indexSpans: typeof indexSpans;
   readonly cutSpans: typeof cutSpans;
   readonly splitSpans: typeof splitSpans;
+  readonly siftTraces: typeof siftTraces;
   readonly tracesToJson: typeof tracesToJson;
   readonly encodeTracesJsonNow: typeof encodeTracesJsonNow;
 };
@@ -23,6 +26,7 @@ export const RELAY: Subject = {
   indexSpans,
   cutSpans,
   splitSpans,
+  siftTraces,
   tracesToJson,
   encodeTracesJsonNow,
 };
@@ -108,7 +112,11 @@ function inspectBody(subject: Subject, body: Uint8Array): Inspected {
     throw new Misbehaviour('indexSpans: count', `${spans.length} spans where scanTraces has ${spanCount}`);
   }
   const random = seeded(crc32(body));
-  const cuts = [...cutsOf(subject, body, spans, random), ...partsOf(subject, body, spans, random)];
+  const cuts = [
+    ...cutsOf(subject, body, spans, random),
+    ...partsOf(subject, body, spans, random),
+    ...sifted(subject, body, spanCount - invalidSpansOf(scan)),
+  ];
   const json = calmly('tracesToJson', () => Buffer.from(JSON.stringify(subject.tracesToJson(body))));
   const fromJson = encodeJson(subject, json);
   if (fromJson === undefined) throw new Misbehaviour('JSON: refused', refusalOf(subject, json));
@@ -124,7 +132,7 @@ function inspectBody(subject: Subject, body: Uint8Array): Inspected {
 }
 
 function invalidSpansOf(scan: Extract<ScanResult, { ok: true }>): number {
-  return scan.invalidSpans.length;
+  return scan.invalidSpanCount;
 }
 
 /** A request that is divided by chance, as the relay divides one that was refused. */
@@ -154,6 +162,35 @@ function partsOf(subject: Subject, body: Uint8Array, spans: readonly SpanSlice[]
   });
   if (from !== spans.length) throw new Misbehaviour('splitSpans: count', `${from} of ${spans.length} spans`);
   return cuts;
+}
+
+/** What is left of a body with spans that cannot be taken. */
+function sifted(subject: Subject, body: Uint8Array, validSpans: number): Cut[] {
+  const sift = calmly('siftTraces', () => subject.siftTraces(Uint8Array.from(body), Infinity));
+  if (!sift.ok) throw new Misbehaviour('siftTraces: refused', sift.message);
+  if (sift.spanCount !== validSpans) {
+    throw new Misbehaviour('siftTraces: count', `${sift.spanCount} spans, not ${validSpans}`);
+  }
+  if (sift.invalidSpanCount === 0) {
+    if (Buffer.compare(sift.payload, body) === 0) return [];
+    throw new Misbehaviour('siftTraces: changed', 'a body without a span to be left out');
+  }
+  return [{ kept: Uint8Array.from(validityOf(body), Number), bytes: sift.payload }];
+}
+
+const isId = (id: Uint8Array, length: number) => id.length === length && id.some((byte) => byte !== 0);
+
+/** By protobufjs, of each span. */
+function validityOf(body: Uint8Array): boolean[] {
+  type Ids = { traceId: Uint8Array; spanId: Uint8Array; parentSpanId: Uint8Array };
+  const request = ExportTraceServiceRequest.decode(body) as unknown as {
+    resourceSpans: { scopeSpans: { spans: Ids[] }[] }[];
+  };
+  const spans = request.resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap((scope) => scope.spans));
+  return spans.map(
+    ({ traceId, spanId, parentSpanId }) =>
+      isId(traceId, 16) && isId(spanId, 8) && (parentSpanId.length === 0 || parentSpanId.length === 8),
+  );
 }
 
 function checkCut(subject: Subject, by: string, spans: readonly SpanSlice[], { kept, bytes }: Cut): void {

@@ -14,7 +14,7 @@ function spansOf(attributes: Record<string, string> = {}) {
 
 test('an agent asks a model, calls a tool that fails and then does not, and asks again', () => {
   const { payload, spans, root } = spansOf();
-  expect(scanTraces(payload)).toEqual({ ok: true, spanCount: 5, invalidSpans: [] });
+  expect(scanTraces(payload)).toEqual({ ok: true, spanCount: 5, invalidSpanCount: 0 });
   const ordered = spans.toSorted((a, b) => (a.start < b.start ? -1 : 1));
   expect(ordered.map(({ name, status }) => [name, status.code])).toEqual([
     ['invoke_agent weather-assistant', 'STATUS_CODE_UNSET'],

@@ -7,7 +7,7 @@ import { loadDestinations } from '../../src/config/load.ts';
 import { agentTrace } from '../../src/inject/agent-trace.ts';
 import { inject } from '../../src/inject/inject.ts';
 import type { Injection } from '../../src/inject/inject.ts';
-import { encodeTracesJson } from '../../src/otlp/json.ts';
+import { encodeTracesJsonNow } from '../../src/otlp/json-encoder.ts';
 import { folder } from '../config/folder.ts';
 
 type Answer = { status: number; headers?: Record<string, string>; body?: string };
@@ -132,7 +132,7 @@ async function requests(): Promise<Injection['load']> {
     { ...step, spanId: IDS.root },
     { ...step, spanId: IDS.child, parentSpanId: IDS.root },
   ];
-  const read = await encodeTracesJson(
+  const read = encodeTracesJsonNow(
     Buffer.from(JSON.stringify({ resourceSpans: [{ scopeSpans: [{ spans }] }] })),
   );
   if (!read.ok) throw new Error(read.message);

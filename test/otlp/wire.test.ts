@@ -75,9 +75,9 @@ describe('framing', () => {
     expect(scanTraces(pool.subarray(5, 5 + payload.length))).toEqual({
       ok: true,
       spanCount: 1,
-      invalidSpans: [],
+      invalidSpanCount: 0,
     });
-    expect(scanTraces(Buffer.from(payload))).toEqual({ ok: true, spanCount: 1, invalidSpans: [] });
+    expect(scanTraces(Buffer.from(payload))).toEqual({ ok: true, spanCount: 1, invalidSpanCount: 0 });
   });
 });
 
@@ -123,6 +123,7 @@ describe('UTF-8', () => {
   test.each<[string, string, boolean]>([
     ['a lone surrogate', 'eda080', false],
     ['an overlong NUL', 'c080', false],
+    ['nothing but the byte 80', '80', false],
     ['NUL', '00', true],
     ['the last code point', 'f48fbfbf', true],
     ['one beyond the last', 'f4908080', false],
@@ -225,12 +226,12 @@ describe('ids', () => {
     expect(scanTraces(requestOf(good, content, good))).toEqual({
       ok: true,
       spanCount: 3,
-      invalidSpans: problem === undefined ? [] : [1],
+      invalidSpanCount: problem === undefined ? 0 : 1,
       ...(problem === undefined ? {} : { problem: `span 1 (counted from 0): ${problem}` }),
     });
   });
 
-  test('all bad spans are listed, across scopes and resources', () => {
+  test('all bad spans are counted, across scopes and resources', () => {
     const payload = join(
       requestOf(GOOD_IDS, hex('')),
       requestOf(hex('')),
@@ -239,13 +240,13 @@ describe('ids', () => {
     );
     expect(scanTraces(payload)).toMatchObject({
       spanCount: 5,
-      invalidSpans: [1, 2, 4],
+      invalidSpanCount: 3,
       problem: 'span 1 (counted from 0): no trace id',
     });
   });
 
   test('ids of links are not judged', () => {
-    expect(scanTraces(span(len(13, len(1, 'x'))))).toMatchObject({ ok: true, invalidSpans: [] });
+    expect(scanTraces(span(len(13, len(1, 'x'))))).toMatchObject({ ok: true, invalidSpanCount: 0 });
   });
 });
 
@@ -256,7 +257,7 @@ describe('properties', () => {
         expect(scanTraces(bytesOf(tree))).toEqual({
           ok: true,
           spanCount: spansOf(tree).length,
-          invalidSpans: [],
+          invalidSpanCount: 0,
         });
       }),
     );

@@ -91,6 +91,7 @@ export async function startTestReceiver(
       tls: plaintext ? undefined : { certFile, keyFile, clientCaFile: caFile },
       allowedClients: [],
       maxRequestBodySize: 1024 * 1024,
+      maxResourceSize: 1024 * 1024,
       ...rest,
     },
     { queue, route, metrics, log: memory.log, now },

@@ -139,7 +139,7 @@ describe('bad spans', () => {
       message: expect.stringMatching(/^2 of 5 spans .*span.id/i),
     });
     expect(queue.records[0]!.spanCount).toBe(3);
-    expect(scanTraces(queue.records[0]!.payload)).toMatchObject({ spanCount: 3, invalidSpans: [] });
+    expect(scanTraces(queue.records[0]!.payload)).toMatchObject({ spanCount: 3, invalidSpanCount: 0 });
     expect((await metrics.acceptedSpans.get()).values).toMatchObject([{ value: 3 }]);
     expect((await metrics.refusedSpans.get()).values).toMatchObject([
       { value: 2, labels: { reason: 'invalid_span' } },

@@ -12,8 +12,9 @@ type Connection = {
   readonly remote: string | undefined;
   readonly exchanges: Set<Exchange>;
   closeAfterAnswer: boolean;
-  pool: FairPool<Connection>;
-  holder: string;
+  /** Where it has its place, and by what it is held against others. */
+  pool?: FairPool<Connection>;
+  holder?: string;
 };
 
 export type ConnectionLimits = {
@@ -62,9 +63,7 @@ export function trackConnections(
   },
 ) {
   const { isSecure, limits, ownerOf, onGaveWay } = options;
-  const senders = new FairPool<Connection>(() => (isSecure ? limits.senders : limits.all));
-  /** Unfinished handshakes, and clients that may not send. */
-  const strangers = new FairPool<Connection>(() => limits.all - senders.size);
+  const places = createPlaces(isSecure, limits, onGaveWay);
   const all = new Set<Connection>();
   /** Where TLS is not agreed yet, by `peerOf`. */
   const handshakes = new Map<string, Connection>();
@@ -72,13 +71,6 @@ export function trackConnections(
   let inHand = 0;
   let stopping = false;
   let onIdle: (() => void) | undefined;
-
-  function place(connection: Connection): void {
-    const loser = connection.pool.add(connection, connection.holder);
-    if (loser === undefined) return;
-    onGaveWay({ holder: loser.holder, remote: loser.remote });
-    loser.accepted.destroy();
-  }
 
   function establish(socket: Socket, connection: Connection): void {
     established.set(socket, connection);
@@ -92,7 +84,7 @@ export function trackConnections(
   function end(connection: Connection, exchange: Exchange): void {
     if (!connection.exchanges.delete(exchange)) return;
     inHand -= 1;
-    connection.pool.end(connection);
+    connection.pool?.end(connection);
     // Also where the answer went out before it was the last.
     if (connection.closeAfterAnswer && connection.exchanges.size === 0) exchange.request.socket.destroySoon();
     if (inHand === 0) onIdle?.();
@@ -106,19 +98,17 @@ export function trackConnections(
       remote,
       exchanges: new Set(),
       closeAfterAnswer: false,
-      pool: isSecure ? strangers : senders,
-      holder: `address ${addressBlock(remote)}`,
     };
     const peer = peerOf(socket);
     all.add(connection);
     socket.once('close', () => {
       all.delete(connection);
-      connection.pool.remove(connection);
+      connection.pool?.remove(connection);
       if (handshakes.get(peer) === connection) handshakes.delete(peer);
     });
     if (isSecure) handshakes.set(peer, connection);
     else establish(socket, connection);
-    place(connection);
+    places.accept(connection);
   });
 
   if (isSecure) {
@@ -132,11 +122,7 @@ export function trackConnections(
       }
       handshakes.delete(peer);
       establish(socket, connection);
-      const { sender, maySend } = ownerOf(socket);
-      strangers.remove(connection);
-      connection.pool = maySend ? senders : strangers;
-      connection.holder = `sender ${sender}`;
-      place(connection);
+      places.know(connection, ownerOf(socket));
     });
   }
 
@@ -156,7 +142,7 @@ export function trackConnections(
       const exchange = { request, response };
       inHand += 1;
       connection.exchanges.add(exchange);
-      connection.pool.begin(connection);
+      connection.pool?.begin(connection);
       response.once('close', () => end(connection, exchange));
       return true;
     },
@@ -196,6 +182,33 @@ export function trackConnections(
       });
       clearTimeout(timer);
       for (const { accepted } of all) accepted.destroy();
+    },
+  };
+}
+
+/** Gives connections their places among the others, and closes those that lose theirs by that. */
+function createPlaces(isSecure: boolean, limits: ConnectionLimits, onGaveWay: (gaveWay: GaveWay) => void) {
+  const senders = new FairPool<Connection>(() => (isSecure ? limits.senders : limits.all));
+  /** Unfinished handshakes, and clients that may not send. */
+  const strangers = new FairPool<Connection>(() => limits.all - senders.size);
+
+  function place(connection: Connection, pool: FairPool<Connection>, holder: string): void {
+    connection.pool?.remove(connection);
+    connection.pool = pool;
+    connection.holder = holder;
+    const loser = pool.add(connection, holder);
+    if (loser === undefined) return;
+    onGaveWay({ holder: loser.holder ?? '', remote: loser.remote });
+    loser.accepted.destroy();
+  }
+
+  return {
+    accept(connection: Connection): void {
+      place(connection, isSecure ? strangers : senders, `address ${addressBlock(connection.remote)}`);
+    },
+    /** Its client has shown who it is. */
+    know(connection: Connection, { sender, maySend }: ConnectionOwner): void {
+      place(connection, maySend ? senders : strangers, `sender ${sender}`);
     },
   };
 }

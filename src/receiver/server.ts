@@ -12,6 +12,7 @@ import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { Notice } from '../telemetry/notice.ts';
 import { createAdmission } from './admission.ts';
+import type { Admission } from './admission.ts';
 import { CONNECTION_LIMITS, remoteAddressOf, trackConnections } from './connections.ts';
 import type { ConnectionLimits, Connections } from './connections.ts';
 import { createHttpServer, listen } from './http-server.ts';
@@ -19,6 +20,7 @@ import type { HttpTimes } from './http-server.ts';
 import { refusalOfClientError, unavailable } from './refusal.ts';
 import { TRACES_PATH, checkHead, headOf } from './request-head.ts';
 import { createResponder } from './responder.ts';
+import type { Responder } from './responder.ts';
 import { forgetSessions, keepTlsFresh } from './tls.ts';
 import type { TlsFiles } from './tls.ts';
 import { createTracesRoute } from './traces-route.ts';
@@ -149,7 +151,7 @@ async function serveTraces(
     { ...deps, responder },
   );
   const accepted = new WeakMap<FastifyRequest, TracesRequest>();
-  let sessionsSince = Number.NEGATIVE_INFINITY;
+  const admit = createDoor(server, { admission, connections, responder, now });
 
   const app = createApp(server, {
     begin(request, response) {
@@ -159,30 +161,14 @@ async function serveTraces(
     },
     clientError: (code, socket) => responder.refuseConnection(socket, refusalOfClientError(code)),
     badUrl(request, reply) {
-      // It comes past the hooks.
+      // It comes past the hooks, and so past what they look for in its head.
       const sender = admit(request, reply);
       if (sender === undefined) return;
+      connections.closeAfterAnswer(request.raw.socket);
       const message = 'the percent-encoding of the URL is malformed';
       responder.refuse(request, reply, sender, { status: 400, reason: 'malformed', message });
     },
   });
-
-  /** The sender; undefined: may not send, or not now, and was told so. */
-  function admit(request: FastifyRequest, reply: FastifyReply): string | undefined {
-    const { sender, refusal, endedAt } = admission(request.raw.socket);
-    if (endedAt !== undefined) {
-      // The client comes back with its new certificate, once neither connection nor session stands for the old one.
-      connections.closeAfterAnswer(request.raw.socket);
-      if (endedAt > sessionsSince) {
-        sessionsSince = now();
-        forgetSessions(server as SecureServer);
-      }
-    }
-    if (refusal === undefined && !connections.isStopping()) return sender;
-    const stopping = unavailable('stopping', 'the relay is stopping; send again', RETRY_AFTER_STOP);
-    responder.refuse(request, reply, sender, refusal ?? stopping);
-    return undefined;
-  }
 
   app.addHook('onRequest', (request, reply, next) => {
     const sender = admit(request, reply);
@@ -205,10 +191,16 @@ async function serveTraces(
   app.post(TRACES_PATH, (request, reply) => tracesRoute(request, reply, accepted.get(request)!));
   await app.ready();
 
+  followOddConnections(server, responder, maxRequestBodySize);
+  return connections;
+}
+
+/** Answers and tells of connections that never come to a request of Fastify's. */
+function followOddConnections(server: Server, responder: Responder, maxBodySize: number): void {
   server.on('connect', (request: IncomingMessage, socket: Socket) => {
     // Node has taken its own listener off.
     socket.on('error', () => socket.destroy());
-    const head = checkHead(headOf(request), maxRequestBodySize);
+    const head = checkHead(headOf(request), maxBodySize);
     responder.refuseConnection(socket, 'reason' in head ? head : refusalOfClientError('CONNECT'));
   });
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
@@ -218,7 +210,36 @@ async function serveTraces(
     // Without a verdict it is a client that went away: a port check, mostly.
     if (reason !== 'ECONNRESET') responder.connectionRefused(reason, remoteAddressOf(socket));
   });
-  return connections;
+}
+
+/** The check at the door: gives the sender; undefined: may not send, or not now, and was told so. */
+function createDoor(
+  server: Server,
+  deps: {
+    admission: (socket: Socket) => Admission;
+    connections: Connections;
+    responder: Responder;
+    now: () => number;
+  },
+): (request: FastifyRequest, reply: FastifyReply) => string | undefined {
+  const { admission, connections, responder, now } = deps;
+  let sessionsSince = Number.NEGATIVE_INFINITY;
+
+  return (request, reply) => {
+    const { sender, refusal, endedAt } = admission(request.raw.socket);
+    if (endedAt !== undefined) {
+      // The client comes back with its new certificate, once neither connection nor session stands for the old one.
+      connections.closeAfterAnswer(request.raw.socket);
+      if (endedAt > sessionsSince) {
+        sessionsSince = now();
+        forgetSessions(server as SecureServer);
+      }
+    }
+    if (refusal === undefined && !connections.isStopping()) return sender;
+    const stopping = unavailable('stopping', 'the relay is stopping; send again', RETRY_AFTER_STOP);
+    responder.refuse(request, reply, sender, refusal ?? stopping);
+    return undefined;
+  };
 }
 
 function createApp(

@@ -1,6 +1,6 @@
-import { IncomingMessage } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Hold } from './body-room.ts';
-import { hasTime, spend, waitForTurn } from './turn.ts';
+import { Throttle } from './throttle.ts';
 
 /** A body as it came: blocks that follow each other and are nobody else's. */
 export type Body = { readonly blocks: readonly Buffer<ArrayBuffer>[]; readonly length: number };
@@ -27,13 +27,6 @@ const FIRST_BLOCK = 64 * 1024;
 /** A block has as many bytes as all before it, up to this. */
 const LARGEST_BLOCK = 1024 * 1024;
 
-/**
- * What it costs to read a chunk, and each byte of it, about, in milliseconds. Clients can send ten thousand chunks of
- * one byte in what is read at once; and of each connection that has much to read, two MiB are read at once.
- */
-const CHUNK_MS = 0.002;
-const BYTE_MS = 1e-6;
-
 /** Reads a body of at most `maxSize` bytes to its end. */
 export function collectBody(
   request: IncomingMessage,
@@ -43,20 +36,17 @@ export function collectBody(
 ): Promise<CollectResult> {
   return new Promise((resolve) => {
     const body = new BodyBuffer(declaredLength(request));
+    const throttle = new Throttle(request, hold.sender);
     let sinceCheck = 0;
-    let isDone = false;
-    let isWaiting = false;
-    let isSocketPaused = false;
     let timer: NodeJS.Timeout | undefined;
 
     function checkPace(): void {
       // Who waits for the relay is not slow.
-      if (sinceCheck < leastPace.bytes && !isWaiting) stop('slow');
+      if (sinceCheck < leastPace.bytes && !throttle.isWaiting) stop('slow');
       sinceCheck = 0;
     }
     function finish(result: CollectResult): void {
-      isDone = true;
-      resumeSocket();
+      throttle.end();
       clearInterval(timer);
       hold.mayStay();
       request.off('data', onData).off('end', onEnd).off('close', onClose).off('error', onClose);
@@ -77,33 +67,8 @@ export function collectBody(
         hold.cameIn(chunk.length);
         // What has come whole, or not at all, needs no watch: it holds nothing for long.
         if (!body.isWhole) timer ??= setInterval(checkPace, leastPace.everyMs).unref();
-        spend(hold.sender, CHUNK_MS + chunk.length * BYTE_MS);
-        if (isWaiting) return;
-        if (!hasTime(hold.sender)) waitATurn();
-        else if (request.readableLength === 0) resumeSocket();
+        throttle.count(chunk.length);
       }
-    }
-    function waitATurn(): void {
-      isWaiting = true;
-      request.pause();
-      isSocketPaused = true;
-      request.socket.pause();
-      // Else Node reads on until 64 KiB are there, for which it keeps as many chunks as there come.
-      // oxlint-disable-next-line no-underscore-dangle -- Node's name for it
-      request._read = () => {};
-      waitForTurn(hold.sender, () => {
-        isWaiting = false;
-        if (isDone) return;
-        if (request.readableLength === 0) resumeSocket();
-        request.resume();
-      });
-    }
-    function resumeSocket(): void {
-      if (!isSocketPaused) return;
-      isSocketPaused = false;
-      // oxlint-disable-next-line no-underscore-dangle -- Node's name for it
-      request._read = IncomingMessage.prototype._read;
-      request.socket.resume();
     }
     function onEnd(): void {
       finish({ ok: true, ...body.finish() });

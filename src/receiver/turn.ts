@@ -1,4 +1,4 @@
-import { SenderTurns } from './sender-turns.ts';
+import { RoundRobin } from './round-robin.ts';
 
 /**
  * How long bodies are worked on in one turn of the event loop, in milliseconds. Each is a matter of microseconds,
@@ -10,7 +10,7 @@ const TURN_MS = 20;
 /** What goes on in a turn of what has waited for one; how long that takes is known afterwards only. */
 const WAITING_A_TURN = 4;
 
-const waiting = new SenderTurns<() => void>();
+const waiting = new RoundRobin<() => void>();
 let waitingCount = 0;
 const spentBy = new Map<string, number>();
 let spent = 0;

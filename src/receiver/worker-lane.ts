@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import { SenderTurns } from './sender-turns.ts';
+import { RoundRobin } from './round-robin.ts';
 
 /** What a lane makes of a job; `crashed`: it was not judged, for reasons of the relay's own, and may pass another time. */
 export type LaneResult<Result> =
@@ -27,7 +27,7 @@ type Waiting<Message, Result> = {
 export class WorkerLane<Message, Result> {
   readonly #file: URL;
   readonly #maxHeapMib: number;
-  readonly #waiting = new SenderTurns<Waiting<Message, Result>>();
+  readonly #waiting = new RoundRobin<Waiting<Message, Result>>();
   #worker: Worker | undefined;
   #current: Waiting<Message, Result> | undefined;
 

@@ -1,5 +1,5 @@
 /** A queue in which senders take turns: who has many in it delays itself, and nobody else by more than one at a time. */
-export class SenderTurns<T> {
+export class RoundRobin<T> {
   readonly #items = new Map<string, Set<T>>();
 
   add(sender: string, item: T): void {

@@ -29,18 +29,27 @@ export class Admission {
     this.#fairShare = new FairShare(options.maxBytes, options.log.segments);
   }
 
-  /** Whether a sender has too many dead letters, which is told of once a minute, or a destination holds it. */
-  isHeld(sender: string): boolean {
-    const { deadLetters, readers, logger } = this.#options;
-    if (readers.hold(sender)) return true;
-    if (!deadLetters.heldSenders.includes(sender)) return false;
-    const times = this.#held.due(sender, performance.now());
-    if (times !== undefined)
-      logger.error(
-        { sender, times },
+  /** Why nothing is taken from a sender, whatever there is room for; it is told of once a minute. */
+  heldFor(sender: string): 'sender_held' | 'sender_searched' | undefined {
+    const { deadLetters, readers } = this.#options;
+    if (deadLetters.heldSenders.includes(sender)) {
+      this.#tell(
+        sender,
         'this sender has more dead letters than its quota (a quarter of what they may take): nothing new is taken from it until some are replayed or discarded by the command dead-letters',
       );
-    return true;
+      return 'sender_held';
+    }
+    if (!readers.hold(sender)) return undefined;
+    this.#tell(
+      sender,
+      'a destination refuses spans of this sender, and more of it waits to be looked through than is kept for that: nothing new is taken from it until less waits; see the command dead-letters for what is refused, and mend what it sends',
+    );
+    return 'sender_searched';
+  }
+
+  #tell(sender: string, words: string): void {
+    const times = this.#held.due(sender, performance.now());
+    if (times !== undefined) this.#options.logger.error({ sender, times }, words);
   }
 
   /**

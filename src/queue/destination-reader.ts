@@ -1,6 +1,6 @@
 import type { RouteTarget } from '../otlp/record.ts';
 import { SEGMENT_HEADER_SIZE } from './frame.ts';
-import type { InHand } from './in-hand.ts';
+import type { InHand, RecordPlace } from './in-hand.ts';
 import { comparePositions } from './log-cursor.ts';
 import type { LogCursor, Position, ReadFrame } from './log-cursor.ts';
 import type { Lease, QueueReader } from './queue.ts';
@@ -34,7 +34,7 @@ const SAVE_AT_SHARE = 1 / 4;
 /** One destination's way through the log: hands out its records, knows how far all of them are settled. */
 export class DestinationReader implements QueueReader {
   readonly destination: string;
-  isPatient = false;
+  #isPatient = false;
   heldSenders: ReadonlySet<string> = new Set();
   readonly #cursor: LogCursor<RecordMeta>;
   #readUpTo: Position;
@@ -102,13 +102,22 @@ export class DestinationReader implements QueueReader {
   }
 
   get isHeldBack(): boolean {
-    return this.#repeatedBytes >= this.#maxRepeatedBytes * (this.isPatient ? PATIENCE : 1);
+    return this.#repeatedBytes >= this.#maxRepeatedBytes * (this.#isPatient ? PATIENCE : 1);
+  }
+
+  get isPatient(): boolean {
+    return this.#isPatient;
+  }
+
+  set isPatient(isPatient: boolean) {
+    this.#isPatient = isPatient;
+    if (isPatient && !this.isHeldBack) this.#wakeHeldBack();
   }
 
   hasOthers(sender: string): boolean {
-    const { segment } = this.#cursor.position;
-    for (const { id, tally } of this.#log.segments) {
-      if (id < segment) continue;
+    const { segment, offset } = this.#cursor.position;
+    for (const { id, end, tally } of this.#log.segments) {
+      if (id < segment || (id === segment && offset >= end)) continue;
       for (const [name] of sendersOf(tally)) if (name !== sender) return true;
     }
     return false;
@@ -132,6 +141,10 @@ export class DestinationReader implements QueueReader {
       const to = id === this.#readUpTo.segment ? this.#readUpTo.offset : end;
       this.#repeatedBytes += Math.max(to - from, 0);
     }
+    this.#wakeHeldBack();
+  }
+
+  #wakeHeldBack(): void {
     this.#saved.resolve();
     this.#saved = Promise.withResolvers();
   }
@@ -221,14 +234,33 @@ export class DestinationReader implements QueueReader {
         this.#settledBytes = 0;
         this.#onMuchSettled();
       };
-      this.#ready.push({
-        record: { payload, spanCount: spans, sender, route, receivedAt },
+      const lend = (bytesOfIt: Uint8Array): Lease => ({
+        record: { payload: bytesOfIt, spanCount: spans, sender, route, receivedAt },
         done,
         settle,
         isSuspect: this.#inHand.isSuspect(place),
         inHand: () => this.#inHand.take(place),
         outOfHand: () => this.#inHand.release(place),
+        again: async () => {
+          const found = await this.#readAgain(place);
+          if (found !== undefined) return lend(found);
+          settle();
+          return undefined;
+        },
       });
+      this.#ready.push(lend(payload));
+    }
+  }
+
+  /** The payload of a record that was read before; undefined where it is damaged now. */
+  async #readAgain({ segment, offset, index }: RecordPlace): Promise<Uint8Array | undefined> {
+    const cursor = this.#log.cursor({ segment, offset });
+    try {
+      const frame = await cursor.next();
+      const isSame = frame !== undefined && comparePositions(frame.start, { segment, offset }) === 0;
+      return isSame ? frame.entries[index]?.payload : undefined;
+    } finally {
+      await cursor.close();
     }
   }
 

@@ -34,6 +34,7 @@ const GROUP_BYTES = 4 * 1024 * 1024;
 const WORDS: Readonly<Record<Exclude<AppendOutcome, 'stored'>, string>> = {
   full: 'the queue is full of spans that wait (queue.max_size); try again when they are delivered',
   over_share: 'the queue is nearly full and their sender has its share of it; try again when it is delivered',
+  sender_searched: 'the relay does not take it now',
   sender_held: 'their sender has too many dead letters; discard some of them',
   failed: 'the disk of the queue is full or does not take writes; make room on it, and try again',
 };

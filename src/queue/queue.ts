@@ -8,8 +8,8 @@ export interface Queue {
   /**
    * Resolves after the fdatasync that covers the records; one append is all or nothing.
    * `full`: nothing was taken, the size limit is reached. `over_share`: nothing was taken, the queue is nearly full
-   * and the sender has its fair share of it. `sender_held`: nothing was taken, the sender has too many dead letters, or
-   * too much of it is looked through for spans that were refused.
+   * and the sender has its fair share of it. `sender_held`: nothing was taken, the sender has too many dead letters.
+   * `sender_searched`: nothing was taken, too much of the sender is looked through for spans that a destination refuses.
    * `failed`: nothing was taken, the disk does not take writes. A record may
    * still come to a reader after `failed`: it was never promised. All records of one append are of one sender.
    */
@@ -21,7 +21,7 @@ export interface Queue {
   close(): Promise<void>;
 }
 
-export type AppendOutcome = 'stored' | 'full' | 'over_share' | 'sender_held' | 'failed';
+export type AppendOutcome = 'stored' | 'full' | 'over_share' | 'sender_held' | 'sender_searched' | 'failed';
 
 export interface QueueReader {
   /** The next synced record for this destination; `undefined` at the end of what is synced. */
@@ -38,7 +38,7 @@ export interface QueueReader {
    * they do not hold up what comes after them, and more comes again after a crash.
    */
   isPatient: boolean;
-  /** Whether there are records of others than this sender in what was not read yet, or was read last. */
+  /** Whether there are records of others than this sender in the segments that are not read to their end. */
   hasOthers(sender: string): boolean;
   /** Senders of which so much is looked through for this destination that the queue takes nothing new from them. */
   heldSenders: ReadonlySet<string>;
@@ -68,6 +68,11 @@ export type Lease = {
   inHand(): void;
   /** The work on the record is over for now. */
   outOfHand(): void;
+  /**
+   * Reads the record again, for whoever has let go of it to save memory. Undefined: its bytes are damaged by now, which
+   * is told, and it counts as settled. Rejects if the disk cannot be read.
+   */
+  again(): Promise<Lease | undefined>;
 };
 
 export type QueueStatus = {

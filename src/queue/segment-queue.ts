@@ -176,7 +176,7 @@ class SegmentQueue implements Queue {
   }
 
   async append(records: readonly TraceRecord[]): Promise<AppendOutcome> {
-    return this.#admission.isHeld(records[0]?.sender ?? '') ? 'sender_held' : this.#append(records);
+    return this.#admission.heldFor(records[0]?.sender ?? '') ?? this.#append(records);
   }
 
   /** Also of senders that are held. */

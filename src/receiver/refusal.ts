@@ -24,6 +24,7 @@ export type RefusalReason =
   | 'queue_full'
   | 'queue_over_share'
   | 'queue_sender_held'
+  | 'queue_sender_searched'
   | 'queue_failed'
   | 'stopping'
   | 'internal';

@@ -32,6 +32,8 @@ const QUEUE_WORDS = {
     'the queue of the relay is nearly full, and this sender has the fair share of it; send again later',
   sender_held:
     'too many spans of this sender are kept as dead letters (refused, or delivered only repaired); send again later, once an operator of the relay has replayed or discarded them',
+  sender_searched:
+    'spans of this sender are refused upstream, and more of it waits to be looked through than the relay keeps; send again later, and mend what is refused: an operator of the relay sees it in its log and dead letters',
   failed: 'the disk of the relay does not take writes; send again later',
 } as const;
 

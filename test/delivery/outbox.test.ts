@@ -24,7 +24,15 @@ function outboxOf(good: number) {
   for (let trace = 0; trace < good; trace++) {
     const record = recordOf([{ trace: 1000 + trace, isRoot: true }]);
     window.add({
-      handle: { record, done() {}, settle() {}, isSuspect: false, inHand() {}, outOfHand() {} },
+      handle: {
+        record,
+        done() {},
+        settle() {},
+        isSuspect: false,
+        inHand() {},
+        outOfHand() {},
+        again: async () => undefined,
+      },
       sender: record.sender,
       target: { key: 'a', description: 'experiment a' },
       payload: record.payload,

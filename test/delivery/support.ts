@@ -124,14 +124,16 @@ export class MemoryQueue implements QueueReader {
     const done = (spans: number) => {
       this.doneSpans += spans;
     };
-    return {
+    const lease: Lease = {
       record,
       done,
       settle: () => this.settled.push(record),
       isSuspect: false,
       inHand: () => {},
       outOfHand: () => {},
+      again: async () => lease,
     };
+    return lease;
   }
 
   async waitForMore(signal?: AbortSignal): Promise<void> {

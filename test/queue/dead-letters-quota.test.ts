@@ -39,7 +39,7 @@ describe('the quota of a sender', () => {
     const { queue } = await open(await temporaryDirectory(), { destinations: ['mlflow', 'other'] });
     queue.reader('other').heldSenders = new Set(['a']);
     expect([await queue.append([from('a')]), await queue.append([from('b')])]).toEqual([
-      'sender_held',
+      'sender_searched',
       'stored',
     ]);
     expect(queue.status().heldSenders).toEqual(['a']);

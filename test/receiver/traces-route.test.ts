@@ -309,6 +309,7 @@ describe('the queue', () => {
   test.each([
     ['full', 'queue_full', 'full'],
     ['sender_held', 'queue_sender_held', 'dead letters'],
+    ['sender_searched', 'queue_sender_searched', 'mend what is refused'],
     ['failed', 'queue_failed', 'disk'],
   ] as const)('%s: 503 with Retry-After, and the spans are counted', async (outcome, reason, word) => {
     const { send, queue, metrics } = await startTestReceiver();

@@ -41,6 +41,7 @@ export class Answers {
   #seen: Seen = { begun: 0, delivered: 0, accepted: 0 };
   /** Doubtful refusals since the last delivery. */
   #doubts = 0;
+  #isDoubted = false;
   #failedTarget: ResolvedTarget | undefined;
 
   constructor(deps: AnswersDeps) {
@@ -56,6 +57,11 @@ export class Answers {
     const begun = this.#seen.begun + 1;
     this.#seen = { ...this.#seen, begun };
     return begun;
+  }
+
+  /** The upstream counts as failed for what it has said of spans. */
+  get isDoubted(): boolean {
+    return this.#isDoubted;
   }
 
   /** Of the request that failed last. */
@@ -130,6 +136,7 @@ export class Answers {
     this.#accepted(number);
     this.#seen = { ...this.#seen, delivered: Math.max(this.#seen.delivered, number) };
     this.#doubts = 0;
+    this.#isDoubted = false;
     this.#answered(ticket, batch.spanCount);
     const piece = { batch, attempts };
     if (isolation === undefined) this.#deps.settlement.delivered(piece, outcome);
@@ -144,37 +151,40 @@ export class Answers {
       this.#search(consignment, ticket, refusal);
     } else {
       this.#deps.outbox.part(halves, attempts);
-      this.#answeredRefusal(batch.target, ticket, refusal, false);
+      this.#answeredRefusal(batch, ticket, refusal, false);
     }
   }
 
   #search(consignment: Consignment, ticket: Ticket, refusal: Refusal): void {
     const { batch, attempts, isolation } = consignment;
+    const { outbox, destination } = this.#deps;
     const about = { now: performance.now(), seen: this.#seen };
     const piece = { batch, attempts };
-    const begun =
-      isolation ?? new Isolation<Lease>(refusal, this.#seen, this.#deps.destination.probe !== undefined);
+    const begun = isolation ?? new Isolation<Lease>(refusal, this.#seen, destination.probe !== undefined);
     const mended = isolation === undefined ? this.#mend(batch) : undefined;
     const verdicts = mended === undefined ? begun.refused(piece, refusal, about) : [];
     if (mended !== undefined) begun.add({ batch: mended, attempts });
-    if (isolation === undefined) {
-      const [sender = ''] = sendersOf(batch);
-      this.#deps.outbox.isolate(sender, begun, about.now);
-    }
+    const [sender = ''] = sendersOf(batch);
+    if (isolation === undefined) outbox.isolate(sender, begun);
+    if (mended === undefined) outbox.refused(sender, about.now);
     const isKnown = verdicts.some(({ kind }) => kind === 'guilty');
-    this.#answeredRefusal(batch.target, ticket, refusal, isKnown);
+    this.#answeredRefusal(batch, ticket, refusal, isKnown);
     this.#apply(begun, verdicts);
   }
 
   /**
    * A fault of the upstream, if it says of everything what it says of a bad span. Then there are pauses between requests,
-   * and the search goes on in them: whose fault it is, it has to tell.
+   * and the search goes on in them: whose fault it is, it has to tell. Of a sender that is apart it says nothing: what it
+   * says of the others does.
    */
-  #answeredRefusal(target: ResolvedTarget, ticket: Ticket, refusal: Refusal, isKnown: boolean): void {
-    if (refusal.doubtful === true && !isKnown && ++this.#doubts > MOST_DOUBTS) {
+  #answeredRefusal(batch: Batch<Lease>, ticket: Ticket, refusal: Refusal, isKnown: boolean): void {
+    const { apart } = this.#deps.outbox;
+    const isApart = apart.length > 0 && [...sendersOf(batch)].every((sender) => apart.includes(sender));
+    this.#isDoubted = refusal.doubtful === true && !isKnown && !isApart && ++this.#doubts > MOST_DOUBTS;
+    if (this.#isDoubted) {
       const kind = refusal.status >= 500 ? 'retry' : 'blocked';
       const reason = `${refusal.reason}; whatever is sent is answered like this, so that no span is to blame: see to the upstream`;
-      this.#fell(target, ticket, { kind, reason });
+      this.#fell(batch.target, ticket, { kind, reason });
     } else {
       this.#answered(ticket, 0);
     }

@@ -108,7 +108,7 @@ export class Burial {
 }
 
 /**
- * Letters of single spans that were refused, as they came: one for those of a record that were refused alike, with who
+ * Letters of spans that were refused, as they came: one for those of a record that were refused alike, with who
  * sent it, by which route, and when.
  */
 export function lettersOf(spans: readonly Guilty<Lease>[], about: About): DeadLetter[] {

@@ -68,6 +68,9 @@ const ABORT_GRACE_MS = 1000;
 /** Answers should come in this share of the time that is waited for them, and within seconds. */
 const TARGET = { shareOfTimeout: 1 / 4, mostMs: 5_000 } as const;
 
+/** How often it is looked whether others have come, where a sender is suspected and nothing else happens, in ms. */
+const LOOK_EVERY_MS = 1000;
+
 class Dispatcher {
   readonly #pacing: Pacing;
   readonly #requests: Requests;
@@ -98,7 +101,11 @@ class Dispatcher {
     const onProgress = () => this.#pump();
     const window = new TraceWindow<Lease>(options);
     this.#reader = reader;
-    this.#shares = new SuspectShares(options.windowSize, (sender) => window.bytesOf(sender));
+    this.#shares = new SuspectShares({
+      windowSize: options.windowSize,
+      inWindow: (sender) => window.bytesOf(sender),
+      aside: (sender) => this.#intake.bytesAside(sender),
+    });
     const sizing = new BatchSizing({
       maxSpans: options.maxBatchSpans,
       maxBytes: options.maxBatchSize,
@@ -118,7 +125,7 @@ class Dispatcher {
       log,
       stopping,
       onArrival: (sender) => outbox.came(sender, performance.now()),
-      isOverShare: (sender) => this.#shares.isOver(sender, outbox.proven),
+      hasRoom: (sender) => this.#shares.hasRoom(sender, outbox.apart),
       onProgress,
     });
     const onSettled = () => {
@@ -127,7 +134,14 @@ class Dispatcher {
     };
     this.#burial = burial;
     this.#intake = intake;
-    const outbox = new Outbox({ window, reader, intake, sizing, random });
+    const outbox = new Outbox({
+      window,
+      reader,
+      mostAtOnce: () => pacing.limit,
+      intake,
+      sizing,
+      random,
+    });
     const settlement = new Settlement({ destination: name, window, burial, metrics, log, cut, onSettled });
     this.#pacing = pacing;
     this.#sizing = sizing;
@@ -179,7 +193,7 @@ class Dispatcher {
   #pump(): void {
     if (this.#stopping.signal.aborted) return;
     const now = performance.now();
-    this.#spareOthers();
+    this.#spareOthers(now);
     while (this.#pacing.slots(now) > 0) {
       const work = this.#outbox.next(now, this.#pacing.isIdle, this.#answers.seen);
       if (work === undefined) break;
@@ -195,11 +209,18 @@ class Dispatcher {
   }
 
   /** What takes long, for a search or for its size, must not hold up what others have sent. */
-  #spareOthers(): void {
-    const { apart } = this.#outbox;
-    this.#reader.isPatient = apart.length > 0 || this.#intake.hasLarge;
-    this.#reader.heldSenders = this.#shares.held(apart);
-    if (apart.length > 0 && this.#intake.isStuck) this.#answers.giveUpSearches();
+  #spareOthers(now: number): void {
+    const isOther = this.#outbox.separate(now);
+    if (isOther) this.#intake.wake();
+    if (isOther && this.#answers.isDoubted) this.#pacing.tryNow(now);
+    const { apart, proven } = this.#outbox;
+    this.#reader.isPatient = apart.length > 0 || this.#intake.isBehind;
+    // While it is down nothing can be looked through, and nobody is to blame for it.
+    const isUp = this.#pacing.condition === 'up';
+    this.#reader.heldSenders = this.#shares.held(isUp ? apart : []);
+    if (!isUp || apart.length === 0 || !this.#intake.isStuck) return;
+    this.#answers.giveUpSearches();
+    for (const sender of proven) void this.#intake.dropAside(sender);
   }
 
   /** For what comes by waiting alone. A timer that is early does no harm: it sets the next. */
@@ -208,7 +229,8 @@ class Dispatcher {
     const resumesAt = this.#pacing.resumesAt() ?? 0;
     const canBegin = this.#pacing.slots(now) > 0;
     const goesAt = resumesAt > now ? resumesAt : canBegin ? (this.#outbox.nextAt(now) ?? Infinity) : Infinity;
-    const wait = Math.max(1, Math.ceil(Math.min(probesAt, goesAt) - now));
+    const looksAt = this.#outbox.looksForOthers ? now + LOOK_EVERY_MS : Infinity;
+    const wait = Math.max(1, Math.ceil(Math.min(probesAt, goesAt, looksAt) - now));
     if (wait === Infinity || (this.#timer !== undefined && this.#timer.at <= now + wait)) return;
     clearTimeout(this.#timer?.handle);
     const handle = setTimeout(() => {

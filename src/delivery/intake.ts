@@ -1,17 +1,18 @@
-import { randomUUID } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import type { Destination } from '../destinations/destination.ts';
 import { messageOf } from '../errors.ts';
 import { indexSpans } from '../otlp/wire.ts';
 import type { SpanSlice } from '../otlp/wire.ts';
-import type { DeadLetter, Lease, QueueReader } from '../queue/queue.ts';
+import type { Lease, QueueReader } from '../queue/queue.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Burial } from './burial.ts';
 import { isLarge, LargeRecord } from './large-record.ts';
 import type { RecordPart } from './large-record.ts';
 import { Notice } from '../telemetry/notice.ts';
-import { pause } from './pause.ts';
+import { pause, untilAborted } from './pause.ts';
+import { Shelf } from './shelf.ts';
 import type { TraceWindow } from './trace-window.ts';
+import { ENDED_RELAY, letterOfWhole, UNREADABLE, UNTRIED } from './whole-letter.ts';
 
 /**
  * How much enters the window before answers of the upstream get their turn; a record counts as some bytes more than it
@@ -22,10 +23,8 @@ const RECORD_COST = 1024;
 const SPAN_COST = 128;
 const READ_AGAIN_MS = 1000;
 
-const UNTRIED =
-  'not sent: more spans of this sender are refused than can be looked through, and others need the room; mend what it sends, then replay this';
-const ENDED_RELAY =
-  'not sent: the relay ended twice in a row while it worked on this record, by a bug or for want of memory; please report it, with this letter';
+/** What is made letters of together, at least one record of whatever size. */
+const UNTRIED_TOGETHER = { records: 64, bytes: 4 * 1024 * 1024 } as const;
 
 export type IntakeDeps = {
   readonly reader: QueueReader;
@@ -38,21 +37,24 @@ export type IntakeDeps = {
   readonly stopping: AbortSignal;
   /** Spans of this sender are about to enter the window. */
   readonly onArrival: (sender: string) => void;
-  /** So much of this sender waits for a search that what comes of it cannot be tried. */
-  readonly isOverShare: (sender: string) => boolean;
+  /** Whether more of this sender may enter the window. */
+  readonly hasRoom: (sender: string) => boolean;
   /** Something was added to the window, or all there is has been. */
   readonly onProgress: () => void;
 };
 
 /**
  * Reads a destination's records from the queue into the window, as long as there is room. A large record enters in parts,
- * while the window is less than half full, and what stands behind it in the queue enters beside it.
+ * while the window is less than half full, and what stands behind it in the queue enters beside it. A record of a sender
+ * that has its part of the window is put aside, so that those of others behind it are found.
  */
 export class Intake {
   readonly #deps: IntakeDeps;
   readonly #failed = new Notice();
   /** Large records that are not wholly in the window. */
   readonly #large = new Set<LargeRecord>();
+  readonly #shelf = new Shelf();
+  #isDropping = false;
   #isAtTail = false;
   #wake: (() => void) | undefined;
 
@@ -60,19 +62,24 @@ export class Intake {
     this.#deps = deps;
   }
 
-  /** All that is in the queue was read; of large records some may not be in the window yet. */
+  /** All that is in the queue was read, though some of it may have no room in the window yet. */
   get isAtTail(): boolean {
     return this.#isAtTail;
   }
 
-  /** A large record is not wholly in the window. */
-  get hasLarge(): boolean {
-    return this.#large.size > 0;
+  /** Some of what was read has no room in the window yet. */
+  get isBehind(): boolean {
+    return this.#large.size > 0 || !this.#shelf.isEmpty;
   }
 
-  /** Nothing more is read until the oldest records are settled. */
+  /** Bytes of a sender that were read and have no room in the window. */
+  bytesAside(sender: string): number {
+    return this.#shelf.bytesOf(sender);
+  }
+
+  /** Nothing more is read until the oldest records are settled, or fewer are put aside. */
   get isStuck(): boolean {
-    return this.#deps.reader.isStuck;
+    return this.#deps.reader.isStuck || this.#shelf.isFull;
   }
 
   /** To be called when the window may have room again, and when the relay stops. */
@@ -89,12 +96,12 @@ export class Intake {
         await new Promise<void>((resolve) => (this.#wake = resolve));
         continue;
       }
-      const costOfPart = await this.#admitPart();
+      const costOfOlder = (await this.#admitPart()) + (await this.#admitShelved());
       const costOfRecord = await this.#admitRecord();
       if (stopping.aborted) return;
       onProgress();
-      if (costOfPart === 0 && costOfRecord === 0) await this.#waitForMore();
-      cost += costOfPart + costOfRecord;
+      if (costOfOlder === 0 && costOfRecord === 0) await this.#waitForMore();
+      cost += costOfOlder + costOfRecord;
       if (costOfRecord === 0 || cost > TURN_BYTES) {
         cost = 0;
         await setImmediate();
@@ -102,48 +109,105 @@ export class Intake {
     }
   }
 
-  /** Until there is something to read, or room for another part. */
+  /**
+   * Makes dead letters of what is put aside of a sender, untried: it is what others wait for. Nothing waits for the
+   * letters but that sender.
+   */
+  async dropAside(sender: string): Promise<void> {
+    if (this.#isDropping) return;
+    this.#isDropping = true;
+    const { stopping, burial, destination } = this.#deps;
+    for (let left = this.#shelf.countOf(sender); left > 0 && !stopping.aborted;) {
+      const group: Lease[] = [];
+      for (let bytes = 0; left > 0 && group.length < UNTRIED_TOGETHER.records; left--) {
+        const lease = await this.#takeAside(sender);
+        if (lease !== undefined) group.push(lease);
+        bytes += lease?.record.payload.byteLength ?? 0;
+        if (bytes >= UNTRIED_TOGETHER.bytes) left = Math.min(left, 1);
+      }
+      const isKept = await burial.bury(() =>
+        group.map(({ record }) => letterOfWhole(record, destination.name, UNTRIED)),
+      );
+      if (isKept) for (const { settle } of group) settle();
+      left = isKept ? this.#shelf.countOf(sender) : 0;
+    }
+    this.#isDropping = false;
+    this.wake();
+  }
+
+  /** Until there is something to read, or room for what was read. */
   async #waitForMore(): Promise<void> {
     const { reader, stopping } = this.#deps;
-    if (this.#large.size === 0) {
+    if (!this.isBehind) {
       await reader.waitForMore(stopping);
-    } else if (this.#nextLarge() === undefined) {
+    } else if (this.#nextLarge() === undefined && this.#nextAside() === undefined) {
       const woken = new AbortController();
       this.#wake = () => woken.abort();
-      await (this.#hasEnoughLarge ? once(woken.signal) : reader.waitForMore(woken.signal));
+      await (this.#mayRead ? reader.waitForMore(woken.signal) : untilAborted(woken.signal));
     }
     this.#wake = undefined;
     this.#isAtTail = false;
   }
 
-  get #hasEnoughLarge(): boolean {
+  get #mayRead(): boolean {
+    if (this.#shelf.isFull) return false;
     let bytes = 0;
     for (const record of this.#large) bytes += record.bytes;
-    return this.#large.size > 0 && bytes >= this.#deps.mostLargeBytes;
+    return bytes === 0 || bytes < this.#deps.mostLargeBytes;
   }
 
   /** What is next in the queue. @returns what it costs; 0 where nothing is read now */
   async #admitRecord(): Promise<number> {
     const { reader, stopping } = this.#deps;
-    if (this.#hasEnoughLarge || reader.isHeldBack) return 0;
+    if (!this.#mayRead || reader.isHeldBack) return 0;
     const lease = await this.#next();
     this.#isAtTail = lease === undefined;
     if (lease === undefined || stopping.aborted) return 0;
-    const { payload, sender } = lease.record;
-    if (this.#deps.isOverShare(sender) && this.#deps.burial.trouble === undefined) {
-      if (await this.#bury(lease, UNTRIED)) lease.settle();
-      return costOf({ payload, spans: [] });
-    }
+    const { sender, payload } = lease.record;
+    const hasRoom = this.#deps.hasRoom(sender) && this.#shelf.countOf(sender) === 0;
+    if (hasRoom) return this.#admit(lease, false);
+    this.#shelf.add({ sender, bytes: payload.byteLength, again: lease.again });
+    return costOf({ payload, spans: [] });
+  }
+
+  async #admit(lease: Lease, isBehind: boolean): Promise<number> {
     if (isLarge(lease)) {
       this.#large.add(new LargeRecord(lease));
       return RECORD_COST;
     }
+    const { payload } = lease.record;
     let spans: readonly SpanSlice[] = [];
-    await this.#burying(lease, () => {
+    this.#burying(lease, () => {
       spans = indexSpans(payload);
-      this.#add({ lease, payload, spans }, false);
+      this.#add({ lease, payload, spans }, isBehind);
     });
     return costOf({ payload, spans });
+  }
+
+  /** A record that was put aside, and has room now. @returns as `#admitRecord` */
+  async #admitShelved(): Promise<number> {
+    const sender = this.#nextAside();
+    if (sender === undefined) return 0;
+    const lease = await this.#takeAside(sender);
+    return lease === undefined ? TURN_BYTES : this.#admit(lease, true);
+  }
+
+  #nextAside(): string | undefined {
+    return this.#isDropping ? undefined : this.#shelf.next(this.#deps.hasRoom);
+  }
+
+  /** Undefined: it cannot be read now and stays aside, or it is damaged and gone. */
+  async #takeAside(sender: string): Promise<Lease | undefined> {
+    const { stopping } = this.#deps;
+    const shelved = this.#shelf.take(sender);
+    try {
+      return await shelved?.again();
+    } catch (error) {
+      if (shelved !== undefined) this.#shelf.add(shelved);
+      this.#tellUnreadable(error);
+      await pause(READ_AGAIN_MS, stopping);
+      return undefined;
+    }
   }
 
   /** A part of the large record whose sender has least in the window. @returns as `#admitRecord` */
@@ -151,7 +215,7 @@ export class Intake {
     const record = this.#nextLarge();
     if (record === undefined) return 0;
     let step: ReturnType<LargeRecord['next']>;
-    const isRead = await this.#burying(record.lease, () => {
+    const isRead = this.#burying(record.lease, () => {
       step = record.next();
       if (typeof step === 'object') this.#add(step, true);
     });
@@ -161,30 +225,35 @@ export class Intake {
   }
 
   #nextLarge(): LargeRecord | undefined {
-    const { window } = this.#deps;
+    const { window, hasRoom } = this.#deps;
     let next: LargeRecord | undefined;
     for (const record of this.#large) {
       // One that has nothing in the window may always go on: others could keep it more than half full for ever.
-      if (window.isHalfFull && !record.isOut) continue;
+      if (window.isHalfFull && !record.hasNothingOnLoan) continue;
+      if (!hasRoom(record.sender)) continue;
       if (next === undefined || window.bytesOf(record.sender) < window.bytesOf(next.sender)) next = record;
     }
     return next;
   }
 
   async #next(): Promise<Lease | undefined> {
-    const { reader, log, stopping } = this.#deps;
+    const { reader, stopping } = this.#deps;
     while (!stopping.aborted) {
       try {
         return await reader.next();
       } catch (error) {
-        const times = this.#failed.due(performance.now());
-        const details = { reason: messageOf(error), times };
-        if (times !== undefined)
-          log.error(details, 'the queue could not be read: see to the disk of the queue directory');
+        this.#tellUnreadable(error);
         await pause(READ_AGAIN_MS, stopping);
       }
     }
     return undefined;
+  }
+
+  #tellUnreadable(error: unknown): void {
+    const times = this.#failed.due(performance.now());
+    const details = { reason: messageOf(error), times };
+    if (times === undefined) return;
+    this.#deps.log.error(details, 'the queue could not be read: see to the disk of the queue directory');
   }
 
   #add({ lease, payload, spans }: RecordPart, isBehind: boolean): void {
@@ -201,28 +270,14 @@ export class Intake {
    * bug, which must cost neither the record nor those behind it: the record becomes a dead letter.
    * @returns whether it was read
    */
-  async #burying(lease: Lease, read: () => void): Promise<boolean> {
+  #burying(lease: Lease, read: () => void): boolean {
     const reason = lease.isSuspect ? ENDED_RELAY : reasonOfFailure(lease, read);
     if (reason === undefined) return true;
-    if (await this.#bury(lease, reason)) lease.settle();
+    // Nobody waits for it: the disk of the letters may fail for long.
+    const { burial, destination } = this.#deps;
+    const letter = letterOfWhole(lease.record, destination.name, reason);
+    void burial.bury(() => [letter]).then((isKept) => isKept && lease.settle());
     return false;
-  }
-
-  /** The whole record, as it came. @returns whether the letter is on stable storage */
-  #bury({ record }: Lease, reason: string): Promise<boolean> {
-    const { destination, burial } = this.#deps;
-    const letter: DeadLetter = {
-      ...record,
-      reason,
-      id: randomUUID(),
-      destination: destination.name,
-      target: `route ${record.route.name}`,
-      status: undefined,
-      repaired: undefined,
-      attempts: 0,
-      refusedAt: Date.now(),
-    };
-    return burial.bury(() => [letter]);
   }
 }
 
@@ -233,7 +288,7 @@ function reasonOfFailure(lease: Lease, read: () => void): string | undefined {
     read();
     return undefined;
   } catch (error) {
-    return `this relay could not read the record that it had accepted: ${messageOf(error)}`;
+    return `${UNREADABLE}: ${messageOf(error)}`;
   } finally {
     lease.outOfHand();
   }
@@ -241,8 +296,4 @@ function reasonOfFailure(lease: Lease, read: () => void): string | undefined {
 
 function costOf({ payload, spans }: Pick<RecordPart, 'payload' | 'spans'>): number {
   return RECORD_COST + payload.byteLength + spans.length * SPAN_COST;
-}
-
-function once(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 }

@@ -26,9 +26,10 @@ export type Step<H> =
 /** What is known of spans now. */
 export type Verdict<H> =
   | { readonly kind: 'delivered'; readonly piece: Piece<H>; readonly outcome: Delivered }
-  /** These single spans are to blame. */
+  /** These are to blame, or taken for it. */
   | { readonly kind: 'guilty'; readonly spans: readonly Guilty<H>[] };
 
+/** A single span; or, where a search was given up, a piece of several. */
 export type Guilty<H> = { readonly piece: Piece<H>; readonly refusal: Refusal };
 
 /**
@@ -36,6 +37,9 @@ export type Guilty<H> = { readonly piece: Piece<H>; readonly refusal: Refusal };
  * them.
  */
 const LARGE_ENVELOPE = 16 * 1024;
+
+/** Pieces that are told together where a search is given up: making letters of them holds the event loop. */
+const TOLD_TOGETHER = 64;
 
 /** How long a span waits that was refused alone and is not known to be guilty, until it is sent again all the same. */
 const AGAIN = { leastMs: 1_000, mostMs: 60_000 } as const;
@@ -135,9 +139,12 @@ export class Isolation<H> {
   giveUp(): Verdict<H>[] {
     const reason = `${this.refusal.reason}; this was refused with other spans of the same sender, and not by itself: too many of them are refused to try each alone`;
     const untried = this.#pending.splice(0).map((piece) => ({ piece, refusal: { ...this.refusal, reason } }));
-    const tried = this.#suspects.splice(0).map(({ piece, refusal }) => ({ piece, refusal }));
-    const spans = [...untried, ...tried];
-    return spans.length === 0 ? [] : [{ kind: 'guilty', spans }];
+    const waiting = this.#suspects.filter(({ piece }) => !this.#out.has(piece.batch));
+    this.#suspects = this.#suspects.filter(({ piece }) => this.#out.has(piece.batch));
+    const spans = [...untried, ...waiting.map(({ piece, refusal }) => ({ piece, refusal }))];
+    const verdicts: Verdict<H>[] = [];
+    while (spans.length > 0) verdicts.push({ kind: 'guilty', spans: spans.splice(0, TOLD_TOGETHER) });
+    return verdicts;
   }
 
   /** When it has something to send by waiting alone; undefined if there is nothing to wait for. */

@@ -9,24 +9,30 @@ const GOOD_BEFORE_PIECE = 3;
 /** How long after its last refused batch a sender is suspected of sending more such, in ms. */
 const SUSPECTED_MS = 60_000;
 
-type Suspect<H> = { readonly isolations: Set<Isolation<H>>; refusedAt: number; isProven: boolean };
+type Suspect<H> = {
+  readonly isolations: Set<Isolation<H>>;
+  /** When spans of it were refused last, not counting what could be mended. */
+  refusedAt: number;
+  isProven: boolean;
+};
 
 /** The next request: a step of a search, or a fresh batch of a sender that is suspected. */
-type Next<H> =
+type Next<H> = { readonly sender: string } & (
   | { readonly isolation: Isolation<H>; readonly step: Step<H> }
-  | { readonly isolation: undefined; readonly fresh: Batch<H> };
+  | { readonly isolation: undefined; readonly fresh: Batch<H> }
+);
 
 /**
- * Refused batches of which the bad spans are looked for. Each sender with such has a search of its own, and these take
- * turns; of one sender's batches the oldest comes first, so that each ends. However many there are, good traffic goes
- * first: one request for all of them is under way at a time, and they may take so many a second. Times are ms of one
- * clock.
+ * Refused batches of which the bad spans are looked for. Each sender with such has a search of its own, with one request
+ * under way, and these take turns; of one sender's batches the oldest comes first, so that each ends. However many there
+ * are, good traffic goes first: they may take so many requests a second, and leave one of those at once to others.
+ * Times are ms of one clock.
  */
 export class Isolations<H> {
   /** The first has the next turn. */
   readonly #suspects = new Map<string, Suspect<H>>();
   readonly #allowance = new Allowance(EXTRA_REQUESTS);
-  #isUnderWay = false;
+  readonly #underWay = new Set<string>();
   #goodSince = 0;
 
   get count(): number {
@@ -40,14 +46,13 @@ export class Isolations<H> {
     return this.#goodSince >= GOOD_BEFORE_PIECE;
   }
 
-  add(sender: string, isolation: Isolation<H>, now: number): void {
-    let suspect = this.#suspects.get(sender);
-    if (suspect === undefined) {
-      suspect = { isolations: new Set(), refusedAt: now, isProven: false };
-      this.#suspects.set(sender, suspect);
-    }
-    suspect.refusedAt = now;
-    suspect.isolations.add(isolation);
+  add(sender: string, isolation: Isolation<H>): void {
+    this.#suspectOf(sender).isolations.add(isolation);
+  }
+
+  /** Spans of this sender were refused. */
+  refused(sender: string, now: number): void {
+    this.#suspectOf(sender).refusedAt = now;
   }
 
   /** A span of this sender is known to be bad. */
@@ -79,71 +84,82 @@ export class Isolations<H> {
     this.#goodSince++;
   }
 
-  /** Senders of which a batch was refused lately, or is searched. */
+  /** Senders of which spans were refused lately. */
   suspects(now: number): string[] {
+    const suspects: string[] = [];
     for (const [sender, { isolations, refusedAt }] of this.#suspects) {
-      if (isolations.size === 0 && now - refusedAt >= SUSPECTED_MS) this.#suspects.delete(sender);
+      if (now - refusedAt < SUSPECTED_MS) suspects.push(sender);
+      else if (isolations.size === 0) this.#suspects.delete(sender);
     }
-    return [...this.#suspects.keys()];
+    return suspects;
   }
 
   /**
    * The next request, which is to be ended; undefined if none may go, or there is none.
+   * @param most so many may be under way
    * @param isFree whether none of its traces is on its way
    * @param freshOf a batch that such a sender has ready
    */
   begin(
     now: number,
     seen: Seen,
+    most: number,
     isFree: (batch: Batch<H>) => boolean,
     freshOf: (sender: string) => Batch<H> | undefined,
   ): Next<H> | undefined {
-    if (this.#isUnderWay || !this.#allowance.has(now)) return undefined;
+    if (this.#underWay.size >= most || !this.#allowance.has(now)) return undefined;
     for (const [sender, suspect] of this.#suspects) {
-      const next = nextOf(suspect, now, seen, isFree) ?? fresh(freshOf(sender));
-      if (next === undefined) continue;
+      if (this.#underWay.has(sender)) continue;
+      const step = stepOf(suspect, now, seen, isFree);
+      const fresh = step === undefined ? freshOf(sender) : undefined;
+      if (step === undefined && fresh === undefined) continue;
       // They take turns, so that good spans beside a bad one need not wait for those beside a thousand.
       this.#suspects.delete(sender);
       this.#suspects.set(sender, suspect);
-      this.#isUnderWay = true;
+      this.#underWay.add(sender);
       this.#allowance.take(now);
       this.#goodSince = 0;
-      return next;
+      return fresh === undefined ? { sender, ...step! } : { sender, isolation: undefined, fresh };
     }
     return undefined;
   }
 
-  ended(): void {
-    this.#isUnderWay = false;
+  ended(sender: string): void {
+    this.#underWay.delete(sender);
   }
 
   /** When something may change by waiting alone; undefined if there is nothing to wait for. */
   mayGoAt(now: number): number | undefined {
-    if (this.#suspects.size === 0 || this.#isUnderWay) return undefined;
-    if (!this.#allowance.has(now)) return this.#allowance.availableAt(now);
-    const times = [...this.#suspects.values()].flatMap(({ isolations, refusedAt }) =>
-      isolations.size === 0
-        ? [refusedAt + SUSPECTED_MS]
-        : [...isolations].map((isolation) => isolation.nextAt() ?? Infinity),
-    );
+    const times: number[] = [];
+    for (const [sender, { isolations, refusedAt }] of this.#suspects) {
+      if (this.#underWay.has(sender)) continue;
+      if (!this.#allowance.has(now)) return this.#allowance.availableAt(now);
+      if (isolations.size === 0) times.push(refusedAt + SUSPECTED_MS);
+      for (const isolation of isolations) times.push(isolation.nextAt() ?? Infinity);
+    }
     const first = Math.min(...times);
     return Number.isFinite(first) ? first : undefined;
   }
+
+  #suspectOf(sender: string): Suspect<H> {
+    let suspect = this.#suspects.get(sender);
+    if (suspect === undefined) {
+      suspect = { isolations: new Set(), refusedAt: Number.NEGATIVE_INFINITY, isProven: false };
+      this.#suspects.set(sender, suspect);
+    }
+    return suspect;
+  }
 }
 
-function nextOf<H>(
+function stepOf<H>(
   { isolations }: Suspect<H>,
   now: number,
   seen: Seen,
   isFree: (batch: Batch<H>) => boolean,
-): Next<H> | undefined {
+): { readonly isolation: Isolation<H>; readonly step: Step<H> } | undefined {
   for (const isolation of isolations) {
     const step = isolation.next(now, seen, isFree);
     if (step !== undefined) return { isolation, step };
   }
   return undefined;
-}
-
-function fresh<H>(batch: Batch<H> | undefined): Next<H> | undefined {
-  return batch && { isolation: undefined, fresh: batch };
 }

@@ -41,8 +41,7 @@ export class LargeRecord {
     };
   }
 
-  /** None of its parts is on loan. */
-  get isOut(): boolean {
+  get hasNothingOnLoan(): boolean {
     return this.#open === 1;
   }
 

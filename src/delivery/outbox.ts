@@ -23,6 +23,8 @@ type Deps = {
   readonly sizing: Pick<BatchSizing, 'limits'>;
   readonly reader: Pick<QueueReader, 'hasOthers'>;
   readonly intake: Pick<Intake, 'isAtTail' | 'isStuck'>;
+  /** Most requests to the upstream at once. */
+  readonly mostAtOnce: () => number;
   /** Values in [0, 1), for jitter. */
   readonly random: () => number;
 };
@@ -38,14 +40,15 @@ export class Outbox {
   readonly #retries: RetryLine;
   readonly #isolations = new Isolations<Lease>();
   readonly #mix: SenderMix;
-  /** Of several senders those of which batches are refused. */
+  /** Senders of which spans are refused, while others are there. */
   #apart: readonly string[] = [];
+  #looksForOthers = false;
   /** What was refused with what others had sent, by sender: goes at once. */
   readonly #parted: Consignment[] = [];
   /** Traces in a request of which other pieces of the same batch may have spans too. */
   readonly #underWay = new Set<TraceId>();
-  /** The one request for an isolation that is under way. */
-  #extra: Work | undefined;
+  /** Requests for refused batches that are under way, each with the sender whose search it is. */
+  readonly #extra = new Map<Work, string>();
   #isTurnOfRetries = true;
 
   constructor(deps: Deps) {
@@ -69,17 +72,15 @@ export class Outbox {
    * @param isIdle nothing is under way that might settle the oldest records yet
    */
   next(now: number, isIdle: boolean, seen: Seen): Work | undefined {
-    this.#setApart(now);
     const isPieceFirst = this.#isolations.isTurn;
     const work = (isPieceFirst ? this.#piece(now, isIdle, seen) : undefined) ?? this.#good(now, isIdle);
     return work ?? (isPieceFirst ? undefined : this.#piece(now, isIdle, seen));
   }
 
   ended(work: Work): void {
-    if (work === this.#extra) {
-      this.#isolations.ended();
-      this.#extra = undefined;
-    }
+    const sender = this.#extra.get(work);
+    if (sender !== undefined) this.#isolations.ended(sender);
+    this.#extra.delete(work);
     if (work.kind === 'batch') this.#free(work.consignment);
   }
 
@@ -113,8 +114,13 @@ export class Outbox {
   }
 
   /** Looks for the bad spans of a refused batch of this sender. */
-  isolate(sender: string, isolation: Isolation<Lease>, now: number): void {
-    this.#isolations.add(sender, isolation, now);
+  isolate(sender: string, isolation: Isolation<Lease>): void {
+    this.#isolations.add(sender, isolation);
+  }
+
+  /** Spans of this sender were refused, and not for what could be mended. */
+  refused(sender: string, now: number): void {
+    this.#isolations.refused(sender, now);
   }
 
   /** Sends parts of a refused batch by themselves, each of some of its senders. */
@@ -150,12 +156,24 @@ export class Outbox {
     return this.#apart;
   }
 
-  #setApart(now: number): void {
+  /** A sender would be apart if others were there. */
+  get looksForOthers(): boolean {
+    return this.#looksForOthers;
+  }
+
+  /** Finds out which senders are apart. @returns whether that has changed */
+  separate(now: number): boolean {
     const { window } = this.#deps;
-    const apart = this.#isolations.suspects(now).filter((sender) => this.#mix.hasOthers(sender, now));
+    const suspects = this.#isolations.suspects(now);
+    const apart = suspects.filter((sender) => this.#mix.hasOthers(sender, now));
+    this.#looksForOthers = apart.length < suspects.length;
+    const isSame =
+      apart.length === this.#apart.length && apart.every((sender) => this.#apart.includes(sender));
+    if (isSame) return false;
     for (const sender of this.#apart) if (!apart.includes(sender)) window.setApart(sender, false);
     for (const sender of apart) window.setApart(sender, true);
     this.#apart = apart;
+    return true;
   }
 
   #good(now: number, isIdle: boolean): Work | undefined {
@@ -192,19 +210,21 @@ export class Outbox {
   #piece(now: number, isIdle: boolean, seen: Seen): Work | undefined {
     const freshOf = (sender: string) =>
       this.#apart.includes(sender) ? this.#fresh(isIdle, sender) : undefined;
-    const next = this.#isolations.begin(now, seen, (batch) => this.#isFree(batch), freshOf);
+    // One of those at once is for others.
+    const most = Math.max(1, this.#deps.mostAtOnce() - 1);
+    const next = this.#isolations.begin(now, seen, most, (batch) => this.#isFree(batch), freshOf);
     if (next === undefined) return undefined;
-    if (next.isolation === undefined) {
-      this.#extra = this.#begin(newConsignment(next.fresh));
-    } else if (next.step.kind === 'probe') {
-      this.#extra = next.step;
-    } else {
-      const { batch, attempts } = next.step.piece;
-      this.#extra = this.#begin(
-        newConsignment(batch, { isPiece: true, isolation: next.isolation, attempts }),
-      );
-    }
-    return this.#extra;
+    const work = this.#workOf(next);
+    this.#extra.set(work, next.sender);
+    return work;
+  }
+
+  #workOf(next: NonNullable<ReturnType<Isolations<Lease>['begin']>>): Work {
+    if (next.isolation === undefined) return this.#begin(newConsignment(next.fresh));
+    const { isolation, step } = next;
+    if (step.kind === 'probe') return step;
+    const { batch, attempts } = step.piece;
+    return this.#begin(newConsignment(batch, { isPiece: true, isolation, attempts }));
   }
 
   #begin(consignment: Consignment): Work {

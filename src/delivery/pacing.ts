@@ -138,6 +138,11 @@ export class Pacing {
     return this.#condition === 'blocked' && this.#options.canProbe && !this.#isCleared;
   }
 
+  /** There is reason to try again before the pause is over. */
+  tryNow(now: number): void {
+    this.#resumesAt = Math.max(this.#notBefore, Math.min(this.#resumesAt, now));
+  }
+
   begin(now: number): Ticket {
     const ticket = { epoch: this.#epoch };
     this.#inFlight++;

@@ -21,3 +21,10 @@ export async function within(ms: number, work: Promise<unknown>): Promise<void> 
     done.abort();
   }
 }
+
+export function untilAborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

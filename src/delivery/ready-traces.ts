@@ -17,11 +17,11 @@ type Amount = { spans: number; bytes: number };
  * ready of a sender that is apart goes only when it is asked for by name.
  */
 export class ReadyTraces<T extends ReadyTrace> {
-  /** Of targets with a ready trace; the first has the next turn. */
+  /** Targets with a ready trace; the first has the next turn. */
   readonly #targets = new Map<string, { readonly target: ResolvedTarget; readonly turns: SenderTurns<T> }>();
   readonly #bySender = new Map<string, Amount>();
   readonly #apart = new Set<string>();
-  /** Of senders that are not apart. */
+  /** What is ready of senders that are not apart. */
   readonly #sum: Amount = { spans: 0, bytes: 0 };
 
   /** Whether there is a whole request's worth of senders that are not apart. */
@@ -29,14 +29,15 @@ export class ReadyTraces<T extends ReadyTrace> {
     return this.#sum.spans >= maxBatchSpans || this.#sum.bytes >= maxBatchSize;
   }
 
-  isApart(sender: string): boolean {
-    return this.#apart.has(sender);
+  get apart(): ReadonlySet<string> {
+    return this.#apart;
   }
 
   setApart(sender: string, isApart: boolean): void {
     if (this.#apart.has(sender) === isApart) return;
     if (isApart) this.#apart.add(sender);
     else this.#apart.delete(sender);
+    for (const { turns } of this.#targets.values()) turns.endTurn();
     const { spans, bytes } = this.#bySender.get(sender) ?? { spans: 0, bytes: 0 };
     const sign = isApart ? -1 : 1;
     this.#sum.spans += sign * spans;

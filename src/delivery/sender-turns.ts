@@ -54,6 +54,11 @@ export class SenderTurns<T> {
     if (line !== undefined) line.sent += bytes;
   }
 
+  /** Whose turn it is, is found out anew: others may go, or may go no more. */
+  endTurn(): void {
+    this.#turn = undefined;
+  }
+
   /** What a sender has ready; undefined if there is nothing. */
   lineOf(sender: string): SenderLine<T> | undefined {
     const line = this.#lines.get(sender);

@@ -7,6 +7,12 @@ export class SenderWeights {
     return this.#bySender.get(sender) ?? 0;
   }
 
+  ofAll(senders: Iterable<string>): number {
+    let sum = 0;
+    for (const sender of senders) sum += this.of(sender);
+    return sum;
+  }
+
   /** @param weight negative for what is gone */
   add(sender: string, weight: number): void {
     this.total += weight;

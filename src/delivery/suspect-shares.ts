@@ -1,34 +1,42 @@
-/** Part of the window that senders that are apart may have together before the queue takes nothing new from them. */
-const HELD_SHARE = 1 / 4;
-/** Part from which on what comes of one of which bad spans were found is not tried: others need the room. */
-const UNTRIED_SHARE = 1 / 2;
+/** Part of the window that senders that are apart may have together. */
+const WINDOW_SHARE = 1 / 4;
 
-/** What senders that are apart have of the window: they wait for a search, and must not fill it for the others. */
+type Options = {
+  readonly windowSize: number;
+  /** What a sender has in the window, in bytes. */
+  readonly inWindow: (sender: string) => number;
+  /** What it has in the queue that was read and has no room in the window. */
+  readonly aside: (sender: string) => number;
+};
+
+/** What senders that are apart may have: they wait for a search, and must not take the room of the others. */
 export class SuspectShares {
-  readonly #windowSize: number;
-  readonly #bytesOf: (sender: string) => number;
+  readonly #options: Options;
   #held: ReadonlySet<string> = new Set();
 
-  /** @param bytesOf what a sender has in the window */
-  constructor(windowSize: number, bytesOf: (sender: string) => number) {
-    this.#windowSize = windowSize;
-    this.#bytesOf = bytesOf;
+  constructor(options: Options) {
+    this.#options = options;
   }
 
-  /** Senders from which nothing new is to be taken. One that was held is held until it has half of that share. */
+  /** Whether more of a sender may enter the window. */
+  hasRoom(sender: string, apart: readonly string[]): boolean {
+    const { windowSize, inWindow } = this.#options;
+    if (!apart.includes(sender)) return true;
+    const bytes = inWindow(sender);
+    return bytes === 0 || bytes < (windowSize * WINDOW_SHARE) / apart.length;
+  }
+
+  /**
+   * Senders from which nothing new is to be taken: those that have as much in the window and aside as there is room for in
+   * a window. One that was held is held until it has half of that.
+   */
   held(apart: readonly string[]): ReadonlySet<string> {
     if (apart.length === 0 && this.#held.size === 0) return this.#held;
-    const share = (this.#windowSize * HELD_SHARE) / apart.length;
-    const held = apart.filter(
-      (sender) => this.#bytesOf(sender) >= (this.#held.has(sender) ? share / 2 : share),
-    );
-    this.#held = new Set(held);
+    const { windowSize, inWindow, aside } = this.#options;
+    const most = windowSize / apart.length;
+    const isHeld = (sender: string) =>
+      inWindow(sender) + aside(sender) >= (this.#held.has(sender) ? most / 2 : most);
+    this.#held = new Set(apart.filter(isHeld));
     return this.#held;
-  }
-
-  /** @param proven senders that are apart, and of which bad spans were found */
-  isOver(sender: string, proven: readonly string[]): boolean {
-    if (!proven.includes(sender)) return false;
-    return this.#bytesOf(sender) >= (this.#windowSize * UNTRIED_SHARE) / proven.length;
   }
 }

@@ -49,10 +49,7 @@ type Gathering<H> = {
 };
 
 /** What spans of a record have in common. */
-type Arrival<H> = Pick<Gathering<H>, 'group' | 'target'> & {
-  readonly held: HeldRecord<H>;
-  readonly receivedAt: number;
-};
+type Arrival<H> = Pick<WindowEntry<H>, 'target' | 'receivedAt'> & { group: string; held: HeldRecord<H> };
 
 /**
  * The spans of the records that are not settled, gathered by trace, and the batches made of them.
@@ -90,9 +87,13 @@ export class TraceWindow<H> {
     return this.#weights.total;
   }
 
-  /** Nothing more should be added. One record is taken into an empty window, whatever its size. */
+  /**
+   * Nothing more should be added. One record is taken into an empty window, whatever its size. Where senders that are apart
+   * have filled the window, others may have half as much again.
+   */
   get isFull(): boolean {
-    return this.#weights.total >= this.#limits.windowSize;
+    const apart = Math.min(this.#weights.ofAll(this.#ready.apart), this.#limits.windowSize / 2);
+    return this.#weights.total - apart >= this.#limits.windowSize;
   }
 
   get isHalfFull(): boolean {
@@ -126,7 +127,7 @@ export class TraceWindow<H> {
     // Far behind what was read before means that the clock was set back; requests that overtook each other are not.
     const clockWentBack = !isBehind && receivedAt < this.#eventTime - this.#limits.traceWaitMs;
     this.#eventTime = clockWentBack ? receivedAt : Math.max(this.#eventTime, receivedAt);
-    const group = this.#ready.isApart(sender) ? `${target.key} ${sender}` : target.key;
+    const group = this.#ready.apart.has(sender) ? `${target.key} ${sender}` : target.key;
     for (const [spanIndex, span] of spans.entries())
       this.#gather({ group, target, held, receivedAt }, spanIndex, span);
     this.#weights.add(sender, weightOf(held));

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { DeliveryOptions } from '../../src/delivery/dispatcher.ts';
 import type { SendOutcome } from '../../src/destinations/destination.ts';
-import { DELIVERED, deliver, pass, useTimeOfTest } from './dispatcher-support.ts';
+import { DELIVERED, deliver, pass, useTimeOfTest, whole } from './dispatcher-support.ts';
 import { recordOf, ScriptedDestination } from './support.ts';
 import type { Call } from './support.ts';
 
@@ -10,6 +10,7 @@ useTimeOfTest();
 const ANSWER_MS = 200;
 const STEP_MS = 50;
 const REFUSED: SendOutcome = { kind: 'refused', status: 400, reason: 'a bad span' };
+const DOUBTED: SendOutcome = { kind: 'refused', status: 422, reason: 'a bad span', doubtful: true };
 
 /** What the sender of bad spans does. */
 type Load = {
@@ -17,12 +18,16 @@ type Load = {
   readonly tracesPerRequest: number;
   /** Requests that wait when all begins. */
   readonly backlog?: number;
+  /** For how long it is alone first, in s. */
+  readonly aloneFor?: number;
+  /** What is said of a bad span. */
+  readonly refusal?: SendOutcome;
 };
 
 const bad = (trace: number) => ({ trace, isRoot: true, name: 'marked' });
 
 /** Answers after 200 ms, and refuses what has a bad span in it. @returns what is answered by `now` */
-function answersOf(destination: ScriptedDestination) {
+function answersOf(destination: ScriptedDestination, refusal = REFUSED) {
   const answersAt = new Map<Call, number>();
   return (now: number): number[] => {
     const taken: number[] = [];
@@ -31,7 +36,7 @@ function answersOf(destination: ScriptedDestination) {
       answersAt.set(call, at);
       if (at > now) continue;
       const isBad = call.spans.some(({ facts }) => facts.includes('marked'));
-      call.answer(isBad ? REFUSED : DELIVERED);
+      call.answer(isBad ? refusal : DELIVERED);
       if (!isBad) taken.push(...call.traces);
     }
     return taken;
@@ -47,7 +52,8 @@ async function besides(other: Load, seconds: number, options: Partial<DeliveryOp
   const bounds = { windowSize: 64 * 1024 * 1024, maxBatchSpans: 1000 };
   const setting = deliver({ ...bounds, ...options }, destination);
   const { queue } = setting;
-  const answer = answersOf(destination);
+  const answer = answersOf(destination, other.refusal);
+  const aloneFor = (other.aloneFor ?? 0) * 1000;
   const sentAt = new Map<number, number>();
   const delays: number[] = [];
   let trace = 0;
@@ -58,7 +64,7 @@ async function besides(other: Load, seconds: number, options: Partial<DeliveryOp
     queue.append(recordOf(spans, { sender: 'bad' }));
   };
   const send = (now: number) => {
-    if (now % 200 === 0) {
+    if (now >= aloneFor && now % 200 === 0) {
       sentAt.set(++trace, now);
       queue.append(recordOf([{ trace, isRoot: true }, { trace }], { sender: 'good' }));
     }
@@ -102,7 +108,7 @@ describe('beside a sender whose spans are refused', () => {
 
   test('so are they where more bad ones come than can be looked through: their sender is held', async () => {
     const load = { requestsPerSecond: 50, tracesPerRequest: 10 };
-    const { missing, p50, longest, held, queue } = await besides(load, 30, { windowSize: 4 * 1024 * 1024 });
+    const { missing, p50, longest, held, queue } = await besides(load, 30, { windowSize: 1024 * 1024 });
     expect(missing).toBe(0);
     expect(p50).toBeLessThanOrEqual(2 * ANSWER_MS);
     expect(longest).toBeLessThanOrEqual(2 * ANSWER_MS + STEP_MS);
@@ -110,24 +116,62 @@ describe('beside a sender whose spans are refused', () => {
     expect(queue.unread).toBe(0);
   });
 
-  test('behind a backlog of bad spans, what cannot be tried becomes dead letters, and nothing else does', async () => {
-    const load = { requestsPerSecond: 1, tracesPerRequest: 10, backlog: 2000 };
-    const { missing, p50, queue, deadLetters } = await besides(load, 20, { windowSize: 2 * 1024 * 1024 });
+  test.each([
+    ['certain refusals', REFUSED, 0],
+    ['certain refusals, and it was alone before', REFUSED, 10],
+    ['doubtful refusals, and it was alone before', DOUBTED, 10],
+  ])('so are they behind a backlog larger than the window: %s', async (_name, refusal, aloneFor) => {
+    const load = { requestsPerSecond: 1, tracesPerRequest: 10, backlog: 2000, aloneFor, refusal };
+    const { missing, p50, longest, queue, deadLetters } = await besides(load, aloneFor + 20, {
+      windowSize: 2 * 1024 * 1024,
+    });
     expect(missing).toBe(0);
     expect(p50).toBeLessThanOrEqual(2 * ANSWER_MS);
+    // The first may have to wait until it is noticed, within a second, and for a probe of an upstream that was doubted.
+    expect(longest).toBeLessThanOrEqual(3000);
     expect(queue.unread).toBe(0);
-    const reasons = new Set(
-      deadLetters.letters.map(({ sender, reason }) => `${sender}: ${reason.slice(0, 8)}`),
-    );
-    expect(reasons).toEqual(new Set(['bad: a bad sp', 'bad: not sent']));
+    expect(deadLetters.letters.map(({ sender }) => sender)).not.toContain('good');
+    expect(deadLetters.letters.filter(({ reason }) => reason.startsWith('not sent'))).toEqual([]);
+  });
+
+  test('while the upstream is away nobody is held, and nothing becomes a dead letter', async () => {
+    const { queue, destination, deadLetters } = deliver({ windowSize: 1024 * 1024 });
+    queue.append(whole(1), recordOf([bad(2), bad(3)], { sender: 'bad' }));
+    const answer = answersOf(destination);
+    for (let now = 0; now < 400; now += STEP_MS) {
+      answer(now);
+      await pass(STEP_MS);
+    }
+    for (let second = 0; second < 120; second++) {
+      for (const call of destination.inFlight) call.answer({ kind: 'retry', reason: 'away' });
+      queue.append(whole(100 + second));
+      const spans = Array.from({ length: 100 }, (_, at) => ({
+        trace: 1e6 + 100 * second + at,
+        isRoot: true,
+      }));
+      queue.append(recordOf(spans, { sender: 'bad' }));
+      await pass(1000);
+      expect(queue.heldSenders.size).toBe(0);
+    }
+    expect(deadLetters.letters).toEqual([]);
+    // And afterwards it goes on.
+    for (let now = 0; now < 60_000 && queue.settled.length < 242; now += STEP_MS) {
+      answer(now);
+      await pass(STEP_MS);
+    }
+    expect(queue.settled).toHaveLength(242);
+    expect(deadLetters.letters.reduce((sum, { spanCount }) => sum + spanCount, 0)).toBe(2);
   });
 
   test('where the queue gives nothing more before a search ends, the search is given up, and costs no good span', async () => {
-    const { queue, destination, deadLetters } = deliver({ maxBatchSpans: 1000 });
+    const { queue, destination, deadLetters } = deliver({ maxBatchSpans: 1000, windowSize: 200_000 });
     const answer = answersOf(destination);
     queue.append(recordOf([{ trace: 1, isRoot: true }], { sender: 'good' }));
-    const spans = Array.from({ length: 40 }, (_, trace) => bad(100 + trace));
-    queue.append(recordOf(spans, { sender: 'bad' }));
+    // More than its part of the window: what has no room is put aside.
+    for (let request = 0; request < 20; request++) {
+      const spans = Array.from({ length: 40 }, (_, trace) => bad(100 + 40 * request + trace));
+      queue.append(recordOf(spans, { sender: 'bad' }));
+    }
     const runUntil = async (isDone: () => boolean) => {
       for (let now = 0; now < 60_000 && !isDone(); now += STEP_MS) {
         answer(now);
@@ -137,13 +181,20 @@ describe('beside a sender whose spans are refused', () => {
     await runUntil(() => deadLetters.letters.length > 0);
     expect(deadLetters.letters[0]).toMatchObject({ sender: 'bad', reason: 'a bad span' });
     queue.isHeldBack = true;
-    await runUntil(() => queue.settled.length === 2);
-    expect(queue.settled.map(({ sender }) => sender)).toEqual(['good', 'bad']);
-    expect(deadLetters.letters.reduce((sum, { spanCount }) => sum + spanCount, 0)).toBe(40);
-    expect(deadLetters.letters.at(-1)?.reason).toContain('not by itself');
+    await runUntil(() => queue.settled.length === 21);
+    expect(
+      queue.settled
+        .map(({ sender }) => sender)
+        .toSorted()
+        .at(-1),
+    ).toBe('good');
+    expect(deadLetters.letters.reduce((sum, { spanCount }) => sum + spanCount, 0)).toBe(20 * 40);
+    const reasons = deadLetters.letters.map(({ reason }) => reason).join('\n');
+    expect(reasons).toContain('not by itself');
+    expect(reasons).toContain('not sent: more spans of this sender are refused than can be looked through');
     queue.isHeldBack = false;
     queue.append(recordOf([{ trace: 2, isRoot: true }], { sender: 'good' }));
-    await runUntil(() => queue.settled.length === 3);
-    expect(queue.settled).toHaveLength(3);
+    await runUntil(() => queue.settled.length === 22);
+    expect(queue.settled).toHaveLength(22);
   });
 });

@@ -267,26 +267,34 @@ test('nothing goes while one of its traces is on its way', () => {
 });
 
 test('property: given up at any moment, every span is delivered or guilty, once', () => {
+  const moves = fc.array(
+    fc.record({ isTaken: fc.boolean(), isOtherTaken: fc.boolean(), later: fc.constantFrom(0, 2000) }),
+    { maxLength: 40 },
+  );
   fc.assert(
-    fc.property(spansOfTraces, fc.array(fc.boolean(), { maxLength: 30 }), (traces, answers) => {
+    fc.property(spansOfTraces, moves, fc.boolean(), (traces, answers, isOneOut) => {
       const isolation = new Isolation<string>(DOUBTFUL, SEEN, true);
       const told: Verdict<string>[] = [];
-      told.push(...isolation.refused({ batch: batchOf(traces), attempts: 1 }, DOUBTFUL, ABOUT));
-      let out: Extract<ReturnType<typeof isolation.next>, { kind: 'send' }> | undefined;
-      for (const isTaken of answers) {
-        const step = isolation.next(0, SEEN, isFree);
-        if (step?.kind !== 'send') break;
-        out = step;
+      let now = 0;
+      let seen = SEEN;
+      told.push(...isolation.refused({ batch: batchOf(traces), attempts: 1 }, DOUBTFUL, { now, seen }));
+      for (const { isTaken, isOtherTaken, later } of answers) {
+        now += later;
+        const begun = seen.begun + 1;
+        seen = isOtherTaken ? { begun, delivered: begun, accepted: begun } : { ...seen, begun };
+        const step = isolation.next(now, seen, isFree);
+        if (step?.kind !== 'send') continue;
         if (isTaken) told.push(...isolation.delivered(step.piece, DELIVERED));
-        else told.push(...isolation.refused(step.piece, DOUBTFUL, ABOUT));
-        out = undefined;
+        else told.push(...isolation.refused(step.piece, DOUBTFUL, { now, seen }));
       }
-      const last = isolation.next(0, SEEN, isFree);
-      if (last?.kind === 'send') out = last;
+      const last = isOneOut ? isolation.next(now, seen, isFree) : undefined;
       told.push(...isolation.giveUp());
       // What is on its way has its own answer.
-      if (out !== undefined) told.push(...isolation.delivered(out.piece, DELIVERED));
-      told.push(...isolation.giveUp(), ...isolation.end());
+      if (last?.kind === 'send') {
+        expect(isolation.isDone).toBe(false);
+        told.push(...isolation.delivered(last.piece, DELIVERED));
+      }
+      told.push(...isolation.end());
       expect(isolation.isDone).toBe(true);
       const ids = told.flatMap((verdict) =>
         verdict.kind === 'delivered'
@@ -295,5 +303,6 @@ test('property: given up at any moment, every span is delivered or guilty, once'
       );
       expect(sorted(ids)).toEqual(Array.from({ length: total(traces) }, (_, id) => id));
     }),
+    { numRuns: 500 },
   );
 });

@@ -70,3 +70,17 @@ test('one that cannot be read is a dead letter as a whole, and what is behind it
   expect(deadLetters.letters[0]?.reason).toContain('could not read the record');
   expect(queue.settled).toHaveLength(2);
 });
+
+test('while its letter cannot be written, what is behind it goes on all the same', async () => {
+  const { queue, destination, deadLetters } = deliver();
+  deadLetters.disk = () => Promise.reject(new Error('no room'));
+  const record = recordOf(traces(5000), { sender: 'big' });
+  queue.append({ ...record, payload: new Uint8Array(record.payload.length) }, whole(6000));
+  const call = await destination.nextCall();
+  call.answer(DELIVERED);
+  await quiet();
+  expect(queue.settled).toHaveLength(1);
+  deadLetters.disk = async () => {};
+  await pass(60_000);
+  expect(queue.settled).toHaveLength(2);
+});

@@ -45,6 +45,7 @@ function outboxOf(good: number) {
     window,
     sizing,
     reader: { hasOthers: () => false },
+    mostAtOnce: () => 2,
     intake: { isAtTail: true, isStuck: false },
     random: () => 0,
   });
@@ -64,7 +65,7 @@ const isPiece = (work: Work | undefined) =>
 describe('pieces of refused batches', () => {
   test('go after three good batches, and at once where there is none', () => {
     const outbox = outboxOf(4);
-    outbox.isolate('agent', isolationOf(8), 0);
+    outbox.isolate('agent', isolationOf(8));
     const order = Array.from({ length: 5 }, () => {
       const work = outbox.next(0, true, SEEN);
       if (isPiece(work)) outbox.ended(work as Work);
@@ -72,14 +73,14 @@ describe('pieces of refused batches', () => {
     });
     expect(order).toEqual(['good', 'good', 'good', 'piece', 'good']);
     const idle = outboxOf(0);
-    idle.isolate('agent', isolationOf(8), 0);
+    idle.isolate('agent', isolationOf(8));
     expect(isPiece(idle.next(0, true, SEEN))).toBe(true);
   });
 
   test('are one at a time, also of several batches', () => {
     const outbox = outboxOf(0);
-    outbox.isolate('agent', isolationOf(8), 0);
-    outbox.isolate('agent', isolationOf(8), 0);
+    outbox.isolate('agent', isolationOf(8));
+    outbox.isolate('agent', isolationOf(8));
     const first = outbox.next(0, true, SEEN);
     expect(isPiece(first)).toBe(true);
     expect(outbox.next(0, true, SEEN)).toBeUndefined();
@@ -91,12 +92,12 @@ describe('pieces of refused batches', () => {
     const outbox = outboxOf(0);
     for (let extra = 0; extra < 40; extra++) {
       // Each of another batch: an outcome that is not known holds up its own.
-      outbox.isolate('agent', isolationOf(2), 0);
+      outbox.isolate('agent', isolationOf(2));
       const work = outbox.next(0, true, SEEN);
       expect(isPiece(work)).toBe(true);
       outbox.ended(work as Work);
     }
-    outbox.isolate('agent', isolationOf(2), 0);
+    outbox.isolate('agent', isolationOf(2));
     expect(outbox.next(0, true, SEEN)).toBeUndefined();
     const at = outbox.nextAt(0) ?? 0;
     expect(at).toBeCloseTo(50);
@@ -126,7 +127,7 @@ describe('halves of a batch that took too long', () => {
   test('of a piece hold up what it is a piece of until both are known', () => {
     const outbox = outboxOf(0);
     const isolation = isolationOf(4);
-    outbox.isolate('agent', isolation, 0);
+    outbox.isolate('agent', isolation);
     const work = outbox.next(0, true, SEEN) as Extract<Work, { kind: 'batch' }>;
     outbox.ended(work);
     outbox.retry(work.consignment, PAUSE, true);

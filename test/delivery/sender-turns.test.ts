@@ -52,6 +52,13 @@ describe('turns of senders', () => {
     expect(turns.lineOf('b')).toBeUndefined();
   });
 
+  test('who may go again takes part, whatever turn was begun without it', () => {
+    const turns = turnsOf({ a: Array.from({ length: 50 }, () => 100 * KIB), b: [KIB] });
+    order(turns, 3, (sender) => sender !== 'b');
+    turns.endTurn();
+    expect(order(turns, 3)).toContain('b');
+  });
+
   test('property: of those that always have something, none gets much more than another', () => {
     const sizes = fc.integer({ min: 1, max: 200 * KIB });
     const senders = fc.dictionary(fc.string(), fc.array(sizes, { minLength: 300, maxLength: 300 }), {

@@ -242,7 +242,30 @@ describe('what a batch is made of', () => {
     expect(take()).toBeUndefined();
     const batch = window.take({ now: START, atTail: false, only: 'apart' });
     expect(tracesOf(batch)).toEqual([1]);
+  });
+
+  test('who is apart no longer has its turn, though another is in the middle of a long one', () => {
+    const { window, add, take } = windowOf({ maxBatchSpans: 1 });
+    window.setApart('apart', true);
+    add('b', 0, [{ trace: 100, isRoot: true }], 'default', 'apart');
+    for (let trace = 0; trace < 50; trace++) {
+      add(`${trace}`, 0, [{ trace, isRoot: true, name: 'x'.repeat(50_000) }]);
+    }
+    for (let taken = 0; taken < 5; taken++) take();
     window.setApart('apart', false);
+    expect([take(), take()].flatMap((batch) => tracesOf(batch))).toContain(100);
+  });
+
+  test('a window that is full of what is apart has room for others, and lets their traces wait for their roots', () => {
+    const { window, add, take } = windowOf({ windowSize: 10_000 });
+    for (let trace = 0; !window.isFull; trace++) add(`${trace}`, 0, [{ trace }], 'default', 'apart');
+    window.setApart('apart', true);
+    expect(window.isFull).toBe(false);
+    add('other', 0, [{ trace: 1000 }]);
+    expect(take()).toBeUndefined();
+    while (!window.isFull) add('more', 0, [{ trace: 1001 }]);
+    expect(window.bytes).toBeGreaterThan(14_000);
+    expect(window.bytes).toBeLessThan(17_000);
   });
 
   test('targets are never mixed, and take turns', () => {

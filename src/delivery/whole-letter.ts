@@ -1,0 +1,26 @@
+import { randomUUID } from 'node:crypto';
+import type { TraceRecord } from '../otlp/record.ts';
+import type { DeadLetter } from '../queue/queue.ts';
+
+/* Why a whole record becomes a dead letter without having been sent. */
+
+export const UNTRIED =
+  'not sent: more spans of this sender are refused than can be looked through, and others have to go on; mend what it sends, then replay this';
+export const ENDED_RELAY =
+  'not sent: the relay ended twice in a row while it worked on this record: by a bug, for want of memory, or because it was killed; replay it once, and if the relay ends at it again, please report it, with this letter';
+export const UNREADABLE = 'this relay could not read the record that it had accepted';
+
+/** A letter of a whole record, as it came, that was not sent: nothing looks into it. */
+export function letterOfWhole(record: TraceRecord, destination: string, reason: string): DeadLetter {
+  return {
+    ...record,
+    reason,
+    id: randomUUID(),
+    destination,
+    target: `route ${record.route.name}`,
+    status: undefined,
+    repaired: undefined,
+    attempts: 0,
+    refusedAt: Date.now(),
+  };
+}

@@ -23,6 +23,8 @@ const MOST_AT_ONCE = 256;
 
 const NOT_DELIVERED =
   'the upstream refused spans for good: NOT delivered, kept as dead letters; see the command dead-letters (spans counts since this was last said, the rest is of one of them)';
+const NOT_SENT =
+  'records were set aside, NOT sent, and kept as dead letters; see the command dead-letters (spans counts since this was last said, the rest is of one of them)';
 const REPAIRED =
   'the upstream refused spans as they came: delivered repaired, as they came they are dead letters (spans counts since this was last said, the rest is of one of them)';
 
@@ -34,6 +36,7 @@ export class Burial {
   readonly #appends = new PQueue({ concurrency: 1 });
   readonly #buried = new Notice();
   readonly #repaired = new Notice();
+  readonly #unsent = new Notice();
   readonly #failed = new Notice();
   #trouble: UpstreamState | undefined;
 
@@ -91,20 +94,33 @@ export class Burial {
     }
   }
 
-  /** What was not delivered and what was, otherwise than it came, are told apart: the one needs somebody to look. */
+  /** What was refused, what was delivered otherwise than it came, and what was never sent, are told apart. */
   #tell(letters: readonly DeadLetter[]): void {
-    for (const isRepaired of [false, true]) {
-      const mine = letters.filter(({ repaired }) => (repaired !== undefined) === isRepaired);
-      const [letter] = mine;
-      if (letter === undefined) continue;
-      const count = mine.reduce((sum, { spanCount }) => sum + spanCount, 0);
-      const spans = (isRepaired ? this.#repaired : this.#buried).due(performance.now(), count);
-      if (spans === undefined) continue;
-      const { reason, target, sender, repaired } = letter;
-      if (isRepaired) this.#log.info({ spans, reason, target, sender, repaired }, REPAIRED);
-      else this.#log.warn({ spans, reason, target, sender }, NOT_DELIVERED);
-    }
+    const { refused = [], repaired = [], unsent = [] } = Object.groupBy(letters, kindOf);
+    this.#tellOf(refused, this.#buried, 'warn', NOT_DELIVERED);
+    this.#tellOf(repaired, this.#repaired, 'info', REPAIRED);
+    this.#tellOf(unsent, this.#unsent, 'error', NOT_SENT);
   }
+
+  #tellOf(
+    letters: readonly DeadLetter[],
+    notice: Notice,
+    level: 'info' | 'warn' | 'error',
+    words: string,
+  ): void {
+    const [letter] = letters;
+    if (letter === undefined) return;
+    const count = letters.reduce((sum, { spanCount }) => sum + spanCount, 0);
+    const spans = notice.due(performance.now(), count);
+    if (spans === undefined) return;
+    const { reason, target, sender, repaired } = letter;
+    this.#log[level]({ spans, reason, target, sender, ...(repaired !== undefined && { repaired }) }, words);
+  }
+}
+
+function kindOf({ repaired, attempts }: DeadLetter): 'refused' | 'repaired' | 'unsent' {
+  if (repaired !== undefined) return 'repaired';
+  return attempts === 0 ? 'unsent' : 'refused';
 }
 
 /**

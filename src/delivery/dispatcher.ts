@@ -68,6 +68,9 @@ const ABORT_GRACE_MS = 1000;
 /** Answers should come in this share of the time that is waited for them, and within seconds. */
 const TARGET = { shareOfTimeout: 1 / 4, mostMs: 5_000 } as const;
 
+/** Senders that are named in the state. */
+const MOST_NAMED = 3;
+
 /** How often it is looked whether others have come, where a sender is suspected and nothing else happens, in ms. */
 const LOOK_EVERY_MS = 1000;
 
@@ -154,9 +157,12 @@ class Dispatcher {
   get state(): UpstreamState {
     const state = this.#burial.trouble ?? this.#upstream.state;
     const { isolating } = this.#outbox;
-    if (state.state !== 'up' || isolating === 0) return state;
-    const batches = isolating === 1 ? 'batch' : 'batches';
-    const reason = `looking for the bad spans of ${isolating} refused ${batches}; where the refusal may be a fault that passes, other spans have to be stored first`;
+    if (state.state !== 'up' || isolating.size === 0) return state;
+    const count = [...isolating.values()].reduce((sum, each) => sum + each, 0);
+    const batches = count === 1 ? 'batch' : 'batches';
+    const senders = [...isolating.keys()].slice(0, MOST_NAMED).join(', ');
+    const others = isolating.size > MOST_NAMED ? ` and ${isolating.size - MOST_NAMED} others` : '';
+    const reason = `looking for the bad spans of ${count} refused ${batches} from ${senders}${others}; other senders are not held up; where the refusal may be a fault that passes, other spans have to be stored first`;
     return { ...state, reason };
   }
 

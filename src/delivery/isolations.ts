@@ -35,10 +35,13 @@ export class Isolations<H> {
   readonly #underWay = new Set<string>();
   #goodSince = 0;
 
-  get count(): number {
-    let count = 0;
-    for (const { isolations } of this.#suspects.values()) count += isolations.size;
-    return count;
+  /** How many there are of whom. */
+  get counts(): ReadonlyMap<string, number> {
+    const counts = new Map<string, number>();
+    for (const [sender, { isolations }] of this.#suspects) {
+      if (isolations.size > 0) counts.set(sender, isolations.size);
+    }
+    return counts;
   }
 
   /** Whether good batches have had their turn. */

@@ -62,9 +62,9 @@ export class Outbox {
     return !this.#retries.isEmpty || this.#parted.length > 0 || this.#deps.window.hasFullBatch;
   }
 
-  /** Refused batches of which the bad spans are looked for. */
-  get isolating(): number {
-    return this.#isolations.count;
+  /** Refused batches of which the bad spans are looked for, by sender. */
+  get isolating(): ReadonlyMap<string, number> {
+    return this.#isolations.counts;
   }
 
   /**

@@ -77,7 +77,7 @@ export function createMetrics() {
     ),
     deadLetterSpans: gauge(
       'dead_letter_spans',
-      'Spans that the upstream refused as they came, kept on disk; those delivered repaired among them.',
+      'Spans kept on disk that the upstream refused as they came, those delivered repaired among them, and spans that were set aside unsent.',
       ['destination'],
     ),
     deadLetterBytes: gauge('dead_letter_bytes', 'Bytes of the dead letters on disk.'),
@@ -87,7 +87,7 @@ export function createMetrics() {
     ),
     heldSenders: gauge(
       'held_senders',
-      'Senders that get 503, as each has more than a quarter of what dead letters may take.',
+      'Senders that get 503 because their spans are refused: too many dead letters, or too many spans that are looked through.',
     ),
     oldestWaitingSeconds: gauge('oldest_waiting_seconds', 'Age of the oldest record that is not settled.', [
       'destination',

@@ -1,7 +1,7 @@
 import type { Destination, ResolvedTarget, SendOutcome } from '../destinations/destination.ts';
 import type { Lease } from '../queue/queue.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import { bytesOf, sendersOf } from './batch.ts';
+import { sendersOf } from './batch.ts';
 import type { Batch } from './batch.ts';
 import type { BatchSizing } from './batch-sizing.ts';
 import { halveBySender, mend } from './divide.ts';
@@ -78,7 +78,7 @@ export class Answers {
   ): void {
     // What began later was taken: it is this batch that is too much, and not the upstream that is away.
     const isAlive = this.#seen.accepted > about.number;
-    this.#resize(consignment.batch, outcome, about.ms, isAlive);
+    this.#resize(consignment, outcome, about.ms, isAlive);
     if (outcome.kind === 'delivered') this.#delivered(consignment, ticket, outcome, about.number);
     else if (outcome.kind === 'refused') this.#refused(consignment, ticket, outcome);
     else this.#failed(consignment, ticket, outcome, isAlive);
@@ -123,9 +123,9 @@ export class Answers {
     this.#tellDown(outcome.reason, now);
   }
 
-  #resize(batch: Batch<Lease>, outcome: SendOutcome, ms: number, isAlive: boolean): void {
+  #resize({ batch, bytes }: Consignment, outcome: SendOutcome, ms: number, isAlive: boolean): void {
     const { sizing } = this.#deps;
-    const size = { spans: batch.spanCount, bytes: bytesOf(batch) };
+    const size = { spans: batch.spanCount, bytes };
     if (outcome.kind === 'delivered') sizing.answered({ ...size, ms });
     else if (outcome.kind === 'retry' && outcome.tooSlow === true && isAlive) sizing.tooSlow(size);
     else if (outcome.kind === 'refused' && outcome.status === CONTENT_TOO_LARGE) sizing.tooLarge(size);

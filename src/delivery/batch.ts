@@ -1,25 +1,14 @@
 import type { ResolvedTarget } from '../destinations/destination.ts';
 import type { TraceId } from '../otlp/record.ts';
-import { cutSpans } from '../otlp/wire.ts';
-import type { SpanSlice } from '../otlp/wire.ts';
 import type { LinkedList } from './linked-list.ts';
+import { Part } from './part.ts';
+import type { HeldRecord } from './part.ts';
 
 /** What the bookkeeping weighs in memory, about, in bytes: small spans must not slip past the window's limit. */
 const RECORD_WEIGHT = 512;
 const SPAN_WEIGHT = 128;
 /** Of the spans of one trace in one record. */
 const PIECE_WEIGHT = 448;
-
-/** Spans of one record: an ExportTraceServiceRequest by itself. */
-export type Part<H> = {
-  readonly held: HeldRecord<H>;
-  /** Their positions in the record, ascending. */
-  readonly spanIndexes: readonly number[];
-  /** What is sent. */
-  readonly payload: Uint8Array;
-  /** What the destination has done to spans, by position in the payload; undefined: they are as they came. */
-  readonly mended?: ReadonlyMap<number, string>;
-};
 
 /** One request's worth of whole traces (or of a part of one that is larger than a request) for one target. */
 export type Batch<H> = {
@@ -31,31 +20,10 @@ export type Batch<H> = {
   readonly spanCount: number;
 };
 
-/** Of the request, before compression. */
-export function bytesOf({ parts }: Batch<unknown>): number {
-  return parts.reduce((sum, { payload }) => sum + payload.byteLength, 0);
-}
-
 /** Who has sent its spans. */
 export function sendersOf({ parts }: Batch<unknown>): Set<string> {
   return new Set(parts.map(({ held }) => held.sender));
 }
-
-/** A record in the window, until all of its spans are settled. */
-export type HeldRecord<H> = {
-  readonly handle: H;
-  readonly sender: string;
-  readonly payload: Uint8Array;
-  readonly spans: readonly SpanSlice[];
-  /** Bytes of the payload that are not spans: resources, scopes, framing. */
-  readonly envelope: number;
-  /** Its place in the order of arrival. */
-  readonly order: number;
-  /** Spans that are not settled. */
-  open: number;
-  /** Of how many traces it has spans. */
-  pieces: number;
-};
 
 /** What enters the window, before any of its spans goes. */
 export function holdRecord<H>(
@@ -172,7 +140,7 @@ export class BatchDraft<H> {
     const chosen = [...this.#chosen].toSorted(([a], [b]) => a.order - b.order);
     const parts = chosen.map(([held, indexes]) => {
       const spanIndexes = indexes.toSorted((a, b) => a - b);
-      return { held, spanIndexes, payload: cutOf(held, spanIndexes) };
+      return new Part(held, spanIndexes);
     });
     return { target, parts, traces: this.#traces, spanCount: this.#spans };
   }
@@ -180,12 +148,4 @@ export class BatchDraft<H> {
 
 function sizeOf(held: HeldRecord<unknown>, spanIndex: number | undefined): number {
   return held.spans[spanIndex as number]?.bytes ?? 0;
-}
-
-/** Spans of a record as they came; the record itself where that is all of them: no copy, not a byte changed. */
-export function cutOf(held: HeldRecord<unknown>, spanIndexes: readonly number[]): Uint8Array {
-  if (spanIndexes.length === held.spans.length) return held.payload;
-  const keep = new Uint8Array(held.spans.length);
-  for (const spanIndex of spanIndexes) keep[spanIndex] = 1;
-  return cutSpans(held.payload, (spanIndex) => keep[spanIndex] === 1);
 }

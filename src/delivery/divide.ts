@@ -1,8 +1,9 @@
 import type { Repair } from '../destinations/destination.ts';
 import type { TraceId } from '../otlp/record.ts';
-import { cutSpans, indexSpans } from '../otlp/wire.ts';
+import type { SpanSlice } from '../otlp/wire.ts';
 import { sendersOf } from './batch.ts';
-import type { Batch, Part } from './batch.ts';
+import type { Batch } from './batch.ts';
+import type { Part } from './part.ts';
 
 /* Batches of a batch: halves of it, and the same with spans mended. Pure. */
 
@@ -37,8 +38,10 @@ function divide<H>(
   const first = new Collector(batch);
   const second = new Collector(batch);
   for (const part of batch.parts) {
-    const half = indexSpans(part.payload).map(({ traceId }) => {
-      const isFirst = isInFirst(traceId, part.held.sender);
+    const { spans, sender } = part.held;
+    const half = part.spanIndexes.map((index) => {
+      const { traceId } = spans[index] as SpanSlice;
+      const isFirst = isInFirst(traceId, sender);
       (isFirst ? first : second).count(traceId);
       return isFirst;
     });
@@ -63,28 +66,13 @@ class Collector<H> {
 
   add(part: Part<H>, isChosen: (spanIndex: number) => boolean): void {
     const chosen = [...part.spanIndexes.keys()].filter(isChosen);
-    if (chosen.length > 0) this.#parts.push(partOf(part, chosen));
+    if (chosen.length > 0) this.#parts.push(part.pick(chosen));
   }
 
   get batch(): Batch<H> {
     const spanCount = this.#parts.reduce((sum, part) => sum + part.spanIndexes.length, 0);
     return { target: this.#whole.target, parts: this.#parts, traces: this.#traces, spanCount };
   }
-}
-
-/** Some spans of a part, by ascending position in it. */
-function partOf<H>({ held, payload, spanIndexes, mended }: Part<H>, chosen: readonly number[]): Part<H> {
-  const keep = new Set(chosen);
-  const part = {
-    held,
-    payload: cutSpans(payload, (position) => keep.has(position)),
-    spanIndexes: chosen.map((position) => spanIndexes[position] as number),
-  };
-  const stillMended = chosen.flatMap((from, to) => {
-    const what = mended?.get(from);
-    return what === undefined ? [] : [[to, what] as const];
-  });
-  return stillMended.length === 0 ? part : { ...part, mended: new Map(stillMended) };
 }
 
 /** The batch with what the destination knows to be wrong mended; undefined if it knows of nothing. */
@@ -94,10 +82,9 @@ export function mend<H>(
 ): Batch<H> | undefined {
   let isChanged = false;
   const parts = batch.parts.map((part) => {
-    const repaired = repair(part.payload);
-    if (repaired === undefined) return part;
-    isChanged = true;
-    return { ...part, payload: repaired.payload, mended: repaired.spans };
+    const mended = part.mend(repair);
+    if (mended !== undefined) isChanged = true;
+    return mended ?? part;
   });
   return isChanged ? { ...batch, parts } : undefined;
 }

@@ -36,8 +36,11 @@ export class Requests {
     return this.#twice(async () => {
       const startedAt = performance.now();
       consignment.attempts++;
-      const payloads = parts.map(({ payload }) => payload);
-      const outcome = await this.#outcomeOf(() => destination.send(target, payloads, cut));
+      const outcome = await this.#outcomeOf(() => {
+        const payloads = parts.map(({ payload }) => payload);
+        consignment.bytes = payloads.reduce((sum, { byteLength }) => sum + byteLength, 0);
+        return destination.send(target, payloads, cut);
+      });
       const seconds = (performance.now() - startedAt) / 1000;
       metrics.upstreamSeconds.observe({ destination: destination.name, outcome: outcome.kind }, seconds);
       log.debug({ outcome: outcome.kind, target: target.description, spans: spanCount, seconds }, 'request');

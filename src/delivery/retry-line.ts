@@ -12,6 +12,8 @@ export type Consignment = {
   readonly isolation: Isolation<Lease> | undefined;
   /** Requests that were made of it. */
   attempts: number;
+  /** Of the last request, before compression. */
+  bytes: number;
   /** Failures between which the upstream answered others: it is this batch, not the upstream. */
   failuresAlone: number;
   /** Answers that the upstream had given when this one failed last. */
@@ -24,7 +26,16 @@ export function newConsignment(
   about: Partial<Pick<Consignment, 'isPiece' | 'isolation' | 'attempts'>> = {},
 ): Consignment {
   const { isPiece = false, isolation, attempts = 0 } = about;
-  return { batch, isPiece, isolation, attempts, failuresAlone: 0, answersBefore: undefined, notBefore: 0 };
+  return {
+    batch,
+    isPiece,
+    isolation,
+    attempts,
+    bytes: 0,
+    failuresAlone: 0,
+    answersBefore: undefined,
+    notBefore: 0,
+  };
 }
 
 /** What a pause depends on. */

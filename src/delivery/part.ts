@@ -1,0 +1,92 @@
+import type { Repair } from '../destinations/destination.ts';
+import { cutSpans } from '../otlp/wire.ts';
+import type { SpanSlice } from '../otlp/wire.ts';
+
+/** A record in the window, until all of its spans are settled. */
+export type HeldRecord<H> = {
+  readonly handle: H;
+  readonly sender: string;
+  readonly payload: Uint8Array;
+  readonly spans: readonly SpanSlice[];
+  /** Bytes of the payload that are not spans: resources, scopes, framing. */
+  readonly envelope: number;
+  /** Its place in the order of arrival. */
+  readonly order: number;
+  /** Spans that are not settled. */
+  open: number;
+  /** Of how many traces it has spans. */
+  pieces: number;
+};
+
+/** Spans of a record as they came; the record itself where that is all of them: no copy, not a byte changed. */
+export function cutOf(held: HeldRecord<unknown>, spanIndexes: readonly number[]): Uint8Array {
+  if (spanIndexes.length === held.spans.length) return held.payload;
+  const keep = new Uint8Array(held.spans.length);
+  for (const spanIndex of spanIndexes) keep[spanIndex] = 1;
+  return cutSpans(held.payload, (spanIndex) => keep[spanIndex] === 1);
+}
+
+/**
+ * Spans of one record: an ExportTraceServiceRequest by itself. It has no bytes of its own: they are made when it is sent,
+ * since many parts of one record may wait, each with all that is around its spans.
+ */
+export class Part<H> {
+  readonly held: HeldRecord<H>;
+  /** Their positions in the record, ascending. */
+  readonly spanIndexes: readonly number[];
+  readonly #repair: ((payload: Uint8Array) => Repair | undefined) | undefined;
+  #mended: ReadonlyMap<number, string> | undefined;
+
+  /** @param repair what the destination mends in it each time it is sent; pure */
+  constructor(
+    held: HeldRecord<H>,
+    spanIndexes: readonly number[],
+    repair?: (payload: Uint8Array) => Repair | undefined,
+    mended?: ReadonlyMap<number, string>,
+  ) {
+    this.held = held;
+    this.spanIndexes = spanIndexes;
+    this.#repair = repair;
+    this.#mended = mended;
+  }
+
+  /** What the destination has done to spans, by position in the payload; undefined: they are as they came. */
+  get mended(): ReadonlyMap<number, string> | undefined {
+    return this.#mended;
+  }
+
+  /** What is sent, made anew each time. */
+  get payload(): Uint8Array {
+    const cut = cutOf(this.held, this.spanIndexes);
+    const repaired = this.#repaired(cut);
+    this.#mended = repaired?.spans;
+    return repaired?.payload ?? cut;
+  }
+
+  /** A bug in it must cost no span: these go as they came then. */
+  #repaired(cut: Uint8Array): Repair | undefined {
+    try {
+      return this.#repair?.(cut);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** The same spans, mended; undefined where nothing in them is known to be wrong. */
+  mend(repair: (payload: Uint8Array) => Repair | undefined): Part<H> | undefined {
+    const mended = repair(this.payload)?.spans;
+    return mended && new Part(this.held, this.spanIndexes, repair, mended);
+  }
+
+  /** Some of the spans, by ascending position. */
+  pick(chosen: readonly number[]): Part<H> {
+    const mended = chosen.flatMap((from, to) => {
+      const what = this.#mended?.get(from);
+      return what === undefined ? [] : [[to, what] as const];
+    });
+    const spanIndexes = chosen.map((position) => this.spanIndexes[position] as number);
+    return mended.length === 0
+      ? new Part(this.held, spanIndexes)
+      : new Part(this.held, spanIndexes, this.#repair, new Map(mended));
+  }
+}

@@ -5,11 +5,14 @@ import { sendersOf } from './batch.ts';
 import type { Batch } from './batch.ts';
 import type { BatchSizing } from './batch-sizing.ts';
 import { halveBySender, mend } from './divide.ts';
+import { failureOf } from './failure.ts';
+import type { Failure } from './failure.ts';
 import { Isolation } from './isolation.ts';
 import type { Delivered, Refusal, Seen, Verdict } from './isolation.ts';
 import type { Outbox } from './outbox.ts';
 import type { Pacing, Ticket } from './pacing.ts';
 import type { Consignment } from './retry-line.ts';
+import { ServedSenders } from './served-senders.ts';
 import type { Settlement } from './settlement.ts';
 import type { Upstream } from './upstream.ts';
 
@@ -19,9 +22,10 @@ import type { Upstream } from './upstream.ts';
  */
 const MOST_DOUBTS = 24;
 
-const CONTENT_TOO_LARGE = 413;
+/** So often a batch fails between answers to others until it is taken for what fails, and not the upstream. */
+const FAILURES_ALONE = 1;
 
-type Failure = Exclude<SendOutcome, { kind: 'delivered' | 'refused' }>;
+const CONTENT_TOO_LARGE = 413;
 
 export type AnswersDeps = {
   readonly destination: Pick<Destination, 'repair' | 'probe'>;
@@ -42,6 +46,7 @@ export class Answers {
   /** Doubtful refusals since the last delivery. */
   #doubts = 0;
   #isDoubted = false;
+  readonly #served = new ServedSenders();
   #failedTarget: ResolvedTarget | undefined;
 
   constructor(deps: AnswersDeps) {
@@ -137,6 +142,7 @@ export class Answers {
     this.#seen = { ...this.#seen, delivered: Math.max(this.#seen.delivered, number) };
     this.#doubts = 0;
     this.#isDoubted = false;
+    this.#served.served(sendersOf(batch), performance.now());
     this.#answered(ticket, batch.spanCount);
     const piece = { batch, attempts };
     if (isolation === undefined) this.#deps.settlement.delivered(piece, outcome);
@@ -145,12 +151,12 @@ export class Answers {
 
   /** A refusal of these bytes. What several have sent goes again by sender, so that no other waits for the search. */
   #refused(consignment: Consignment, ticket: Ticket, refusal: Refusal): void {
-    const { batch, attempts, isolation } = consignment;
+    const { batch, isolation } = consignment;
     const halves = isolation === undefined ? halveBySender(batch) : undefined;
     if (halves === undefined) {
       this.#search(consignment, ticket, refusal);
     } else {
-      this.#deps.outbox.part(halves, attempts);
+      this.#deps.outbox.part(halves, consignment);
       this.#answeredRefusal(batch, ticket, refusal, false);
     }
   }
@@ -178,8 +184,7 @@ export class Answers {
    * says of the others does.
    */
   #answeredRefusal(batch: Batch<Lease>, ticket: Ticket, refusal: Refusal, isKnown: boolean): void {
-    const { apart } = this.#deps.outbox;
-    const isApart = apart.length > 0 && [...sendersOf(batch)].every((sender) => apart.includes(sender));
+    const isApart = this.#areApart(sendersOf(batch));
     this.#isDoubted = refusal.doubtful === true && !isKnown && !isApart && ++this.#doubts > MOST_DOUBTS;
     if (this.#isDoubted) {
       const kind = refusal.status >= 500 ? 'retry' : 'blocked';
@@ -206,9 +211,46 @@ export class Answers {
 
   /** Keeps the batch, its traces busy: the upstream may still be at work on them. */
   #failed(consignment: Consignment, ticket: Ticket, failure: Failure, isAlive: boolean): void {
-    const pause = this.#fell(consignment.batch.target, ticket, failure);
     const isTooMuch = failure.kind === 'retry' && failure.tooSlow === true && isAlive;
-    this.#deps.outbox.retry(consignment, { ...pause, answers: this.#answers }, isTooMuch);
+    if (this.#isOfSender(consignment)) {
+      this.#failedForSender(consignment, ticket, failure, isTooMuch);
+      return;
+    }
+    const { outbox, pacing } = this.#deps;
+    const { batch, isolation } = consignment;
+    // Tried again, and failed again: it may be what one sender has in it, which its parts tell.
+    const isTrial = pacing.condition !== 'up' && isolation === undefined;
+    const halves = isTrial ? halveBySender(batch) : undefined;
+    const pause = this.#fell(batch.target, ticket, failure);
+    if (halves !== undefined) outbox.part(halves, consignment);
+    else outbox.retry(consignment, { ...pause, answers: this.#answers }, isTooMuch);
+  }
+
+  /** The upstream serves others, and fails at what is of this sender, or at this batch again and again. */
+  #isOfSender({ batch, failuresAlone }: Consignment): boolean {
+    const senders = sendersOf(batch);
+    const isKnown = failuresAlone >= FAILURES_ALONE || this.#areApart(senders);
+    return isKnown && this.#served.hasServedOthers(senders, performance.now());
+  }
+
+  /** It is not the upstream that has to be spared. The batch waits for its own pause, and its sender is apart. */
+  #failedForSender(consignment: Consignment, ticket: Ticket, failure: Failure, isTooMuch: boolean): void {
+    const { outbox } = this.#deps;
+    const { batch, isolation } = consignment;
+    const now = performance.now();
+    const halves = isolation === undefined ? halveBySender(batch) : undefined;
+    this.#answered(ticket, 0);
+    if (halves !== undefined) {
+      outbox.part(halves, consignment);
+      return;
+    }
+    for (const sender of sendersOf(batch)) outbox.refused(sender, now);
+    outbox.retry(consignment, { now, ...failureOf(failure), answers: this.#answers }, isTooMuch);
+  }
+
+  #areApart(senders: ReadonlySet<string>): boolean {
+    const { apart } = this.#deps.outbox;
+    return [...senders].every((sender) => apart.has(sender));
   }
 
   #fell(target: ResolvedTarget, ticket: Ticket, failure: Failure) {
@@ -252,10 +294,4 @@ export class Answers {
     const nextAt = Math.min(pacing.resumesAt() ?? Infinity, pacing.probesAt() ?? Infinity);
     upstream.isDown(pacing.condition, reason, Number.isFinite(nextAt) ? nextAt - now : 0);
   }
-}
-
-function failureOf(failure: Failure): { condition: 'retrying' | 'blocked'; after: number } {
-  return failure.kind === 'retry'
-    ? { condition: 'retrying', after: failure.after ?? 0 }
-    : { condition: 'blocked', after: 0 };
 }

@@ -68,6 +68,8 @@ const ABORT_GRACE_MS = 1000;
 /** Answers should come in this share of the time that is waited for them, and within seconds. */
 const TARGET = { shareOfTimeout: 1 / 4, mostMs: 5_000 } as const;
 
+const NOBODY: ReadonlySet<string> = new Set();
+
 /** Senders that are named in the state. */
 const MOST_NAMED = 3;
 
@@ -220,11 +222,11 @@ class Dispatcher {
     if (isOther) this.#intake.wake();
     if (isOther && this.#answers.isDoubted) this.#pacing.tryNow(now);
     const { apart, proven } = this.#outbox;
-    this.#reader.isPatient = apart.length > 0 || this.#intake.isBehind;
+    this.#reader.isPatient = apart.size > 0 || this.#intake.isBehind;
     // While it is down nothing can be looked through, and nobody is to blame for it.
     const isUp = this.#pacing.condition === 'up';
-    this.#reader.heldSenders = this.#shares.held(isUp ? apart : []);
-    if (!isUp || apart.length === 0 || !this.#intake.isStuck) return;
+    this.#reader.heldSenders = this.#shares.held(isUp ? apart : NOBODY);
+    if (!isUp || apart.size === 0 || !this.#intake.isStuck) return;
     this.#answers.giveUpSearches();
     for (const sender of proven) void this.#intake.dropAside(sender);
   }

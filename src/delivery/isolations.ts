@@ -16,10 +16,10 @@ type Suspect<H> = {
   isProven: boolean;
 };
 
-/** The next request: a step of a search, or a fresh batch of a sender that is suspected. */
-type Next<H> = { readonly sender: string } & (
+/** The next request: a step of a search, or something else of a sender that is suspected. */
+type Next<H, O> = { readonly sender: string } & (
   | { readonly isolation: Isolation<H>; readonly step: Step<H> }
-  | { readonly isolation: undefined; readonly fresh: Batch<H> }
+  | { readonly isolation: undefined; readonly other: O }
 );
 
 /**
@@ -28,7 +28,7 @@ type Next<H> = { readonly sender: string } & (
  * are, good traffic goes first: they may take so many requests a second, and leave one of those at once to others.
  * Times are ms of one clock.
  */
-export class Isolations<H> {
+export class Isolations<H, O = never> {
   /** The first has the next turn. */
   readonly #suspects = new Map<string, Suspect<H>>();
   readonly #allowance = new Allowance(EXTRA_REQUESTS);
@@ -101,28 +101,28 @@ export class Isolations<H> {
    * The next request, which is to be ended; undefined if none may go, or there is none.
    * @param most so many may be under way
    * @param isFree whether none of its traces is on its way
-   * @param freshOf a batch that such a sender has ready
+   * @param otherOf what else such a sender has ready
    */
   begin(
     now: number,
     seen: Seen,
     most: number,
     isFree: (batch: Batch<H>) => boolean,
-    freshOf: (sender: string) => Batch<H> | undefined,
-  ): Next<H> | undefined {
+    otherOf: (sender: string) => O | undefined,
+  ): Next<H, O> | undefined {
     if (this.#underWay.size >= most || !this.#allowance.has(now)) return undefined;
     for (const [sender, suspect] of this.#suspects) {
       if (this.#underWay.has(sender)) continue;
       const step = stepOf(suspect, now, seen, isFree);
-      const fresh = step === undefined ? freshOf(sender) : undefined;
-      if (step === undefined && fresh === undefined) continue;
+      const other = step === undefined ? otherOf(sender) : undefined;
+      if (step === undefined && other === undefined) continue;
       // They take turns, so that good spans beside a bad one need not wait for those beside a thousand.
       this.#suspects.delete(sender);
       this.#suspects.set(sender, suspect);
       this.#underWay.add(sender);
       this.#allowance.take(now);
       this.#goodSince = 0;
-      return fresh === undefined ? { sender, ...step! } : { sender, isolation: undefined, fresh };
+      return other === undefined ? { sender, ...step! } : { sender, isolation: undefined, other };
     }
     return undefined;
   }
@@ -131,14 +131,20 @@ export class Isolations<H> {
     this.#underWay.delete(sender);
   }
 
-  /** When something may change by waiting alone; undefined if there is nothing to wait for. */
-  mayGoAt(now: number): number | undefined {
+  /**
+   * When something may change by waiting alone; undefined if there is nothing to wait for.
+   * @param most as of `begin`
+   * @param otherAt when something else of such a sender may go
+   */
+  mayGoAt(now: number, most: number, otherAt: (sender: string) => number | undefined): number | undefined {
+    if (this.#underWay.size >= most) return undefined;
     const times: number[] = [];
     for (const [sender, { isolations, refusedAt }] of this.#suspects) {
       if (this.#underWay.has(sender)) continue;
       if (!this.#allowance.has(now)) return this.#allowance.availableAt(now);
       if (isolations.size === 0) times.push(refusedAt + SUSPECTED_MS);
       for (const isolation of isolations) times.push(isolation.nextAt() ?? Infinity);
+      times.push(otherAt(sender) ?? Infinity);
     }
     const first = Math.min(...times);
     return Number.isFinite(first) ? first : undefined;

@@ -1,6 +1,7 @@
 import type { ResolvedTarget } from '../destinations/destination.ts';
 import type { TraceId } from '../otlp/record.ts';
 import type { Lease, QueueReader } from '../queue/queue.ts';
+import { sendersOf } from './batch.ts';
 import type { Batch } from './batch.ts';
 import type { BatchSizing } from './batch-sizing.ts';
 import { halve } from './divide.ts';
@@ -38,10 +39,10 @@ type Deps = {
 export class Outbox {
   readonly #deps: Deps;
   readonly #retries: RetryLine;
-  readonly #isolations = new Isolations<Lease>();
+  readonly #isolations = new Isolations<Lease, Consignment>();
   readonly #mix: SenderMix;
   /** Senders of which spans are refused, while others are there. */
-  #apart: readonly string[] = [];
+  #apart: ReadonlySet<string> = new Set();
   #looksForOthers = false;
   /** What was refused with what others had sent, by sender: goes at once. */
   readonly #parted: Consignment[] = [];
@@ -89,8 +90,10 @@ export class Outbox {
     const { window, intake } = this.#deps;
     const readyAt = intake.isAtTail ? window.nextReadyAt() : undefined;
     const times = [
-      this.#retries.nextDueAt((one) => this.#mayGo(one)),
-      this.#isolations.mayGoAt(now),
+      this.#retries.nextDueAt((one) => this.#mayGo(one) && this.#apartOf(one) === undefined),
+      this.#isolations.mayGoAt(now, this.#mostSearches, (sender) =>
+        this.#retries.nextDueAt((one) => this.#mayGo(one) && this.#apartOf(one) === sender),
+      ),
       readyAt === undefined ? undefined : now + readyAt - Date.now(),
     ].filter((at) => at !== undefined);
     return times.length === 0 ? undefined : Math.min(...times);
@@ -124,8 +127,9 @@ export class Outbox {
   }
 
   /** Sends parts of a refused batch by themselves, each of some of its senders. */
-  part(batches: readonly Batch<Lease>[], attempts: number): void {
-    for (const batch of batches) this.#parted.push(newConsignment(batch, { isPiece: true, attempts }));
+  part(batches: readonly Batch<Lease>[], { attempts, failuresAlone }: Consignment): void {
+    for (const batch of batches)
+      this.#parted.push(newConsignment(batch, { isPiece: true, attempts, failuresAlone }));
   }
 
   /** Spans of this sender enter the window. */
@@ -135,7 +139,7 @@ export class Outbox {
 
   /** Senders that are apart, and of which bad spans were found. */
   get proven(): readonly string[] {
-    return this.#apart.filter((sender) => this.#isolations.isProven(sender));
+    return [...this.#apart].filter((sender) => this.#isolations.isProven(sender));
   }
 
   /** A span of this sender is known to be bad. */
@@ -152,7 +156,7 @@ export class Outbox {
     return this.#isolations.takeDone().map((isolation) => [isolation, isolation.end()]);
   }
 
-  get apart(): readonly string[] {
+  get apart(): ReadonlySet<string> {
     return this.#apart;
   }
 
@@ -165,12 +169,11 @@ export class Outbox {
   separate(now: number): boolean {
     const { window } = this.#deps;
     const suspects = this.#isolations.suspects(now);
-    const apart = suspects.filter((sender) => this.#mix.hasOthers(sender, now));
-    this.#looksForOthers = apart.length < suspects.length;
-    const isSame =
-      apart.length === this.#apart.length && apart.every((sender) => this.#apart.includes(sender));
+    const apart = new Set(suspects.filter((sender) => this.#mix.hasOthers(sender, now)));
+    this.#looksForOthers = apart.size < suspects.length;
+    const isSame = apart.size === this.#apart.size && [...apart].every((sender) => this.#apart.has(sender));
     if (isSame) return false;
-    for (const sender of this.#apart) if (!apart.includes(sender)) window.setApart(sender, false);
+    for (const sender of this.#apart) if (!apart.has(sender)) window.setApart(sender, false);
     for (const sender of apart) window.setApart(sender, true);
     this.#apart = apart;
     return true;
@@ -181,7 +184,8 @@ export class Outbox {
       const batch = this.#fresh(isIdle);
       return batch && newConsignment(batch);
     };
-    const again = () => this.#retries.takeDue(now, (one) => this.#mayGo(one));
+    const again = () =>
+      this.#retries.takeDue(now, (one) => this.#mayGo(one) && this.#apartOf(one) === undefined);
     const parted = this.#takeParted();
     if (parted === undefined) this.#isTurnOfRetries = !this.#isTurnOfRetries;
     const consignment = parted ?? (this.#isTurnOfRetries ? (again() ?? fresh()) : (fresh() ?? again()));
@@ -202,25 +206,49 @@ export class Outbox {
     });
   }
 
+  /** One of the requests at once is for others. */
+  get #mostSearches(): number {
+    return Math.max(1, this.#deps.mostAtOnce() - 1);
+  }
+
   #takeParted(): Consignment | undefined {
     const index = this.#parted.findIndex((one) => this.#mayGo(one));
     return index === -1 ? undefined : this.#parted.splice(index, 1)[0];
   }
 
   #piece(now: number, isIdle: boolean, seen: Seen): Work | undefined {
-    const freshOf = (sender: string) =>
-      this.#apart.includes(sender) ? this.#fresh(isIdle, sender) : undefined;
-    // One of those at once is for others.
-    const most = Math.max(1, this.#deps.mostAtOnce() - 1);
-    const next = this.#isolations.begin(now, seen, most, (batch) => this.#isFree(batch), freshOf);
+    const otherOf = (sender: string) => this.#otherOf(sender, now, isIdle);
+    const next = this.#isolations.begin(
+      now,
+      seen,
+      this.#mostSearches,
+      (batch) => this.#isFree(batch),
+      otherOf,
+    );
     if (next === undefined) return undefined;
     const work = this.#workOf(next);
     this.#extra.set(work, next.sender);
     return work;
   }
 
-  #workOf(next: NonNullable<ReturnType<Isolations<Lease>['begin']>>): Work {
-    if (next.isolation === undefined) return this.#begin(newConsignment(next.fresh));
+  /** What a sender that is apart has to send beside its searches: what failed, or a fresh batch. */
+  #otherOf(sender: string, now: number, isIdle: boolean): Consignment | undefined {
+    if (!this.#apart.has(sender)) return undefined;
+    const again = this.#retries.takeDue(now, (one) => this.#mayGo(one) && this.#apartOf(one) === sender);
+    if (again !== undefined) return again;
+    const batch = this.#fresh(isIdle, sender);
+    return batch && newConsignment(batch);
+  }
+
+  /** The sender that is apart whose alone it is. */
+  #apartOf({ batch }: Consignment): string | undefined {
+    if (this.#apart.size === 0) return undefined;
+    const [sender, ...others] = sendersOf(batch);
+    return others.length === 0 && this.#apart.has(sender ?? '') ? sender : undefined;
+  }
+
+  #workOf(next: NonNullable<ReturnType<Isolations<Lease, Consignment>['begin']>>): Work {
+    if (next.isolation === undefined) return this.#begin(next.other);
     const { isolation, step } = next;
     if (step.kind === 'probe') return step;
     const { batch, attempts } = step.piece;

@@ -23,16 +23,16 @@ export type Consignment = {
 
 export function newConsignment(
   batch: Batch<Lease>,
-  about: Partial<Pick<Consignment, 'isPiece' | 'isolation' | 'attempts'>> = {},
+  about: Partial<Pick<Consignment, 'isPiece' | 'isolation' | 'attempts' | 'failuresAlone'>> = {},
 ): Consignment {
-  const { isPiece = false, isolation, attempts = 0 } = about;
+  const { isPiece = false, isolation, attempts = 0, failuresAlone = 0 } = about;
   return {
     batch,
     isPiece,
     isolation,
     attempts,
     bytes: 0,
-    failuresAlone: 0,
+    failuresAlone,
     answersBefore: undefined,
     notBefore: 0,
   };

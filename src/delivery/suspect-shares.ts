@@ -19,24 +19,24 @@ export class SuspectShares {
   }
 
   /** Whether more of a sender may enter the window. */
-  hasRoom(sender: string, apart: readonly string[]): boolean {
+  hasRoom(sender: string, apart: ReadonlySet<string>): boolean {
     const { windowSize, inWindow } = this.#options;
-    if (!apart.includes(sender)) return true;
+    if (!apart.has(sender)) return true;
     const bytes = inWindow(sender);
-    return bytes === 0 || bytes < (windowSize * WINDOW_SHARE) / apart.length;
+    return bytes === 0 || bytes < (windowSize * WINDOW_SHARE) / apart.size;
   }
 
   /**
    * Senders from which nothing new is to be taken: those that have as much in the window and aside as there is room for in
    * a window. One that was held is held until it has half of that.
    */
-  held(apart: readonly string[]): ReadonlySet<string> {
-    if (apart.length === 0 && this.#held.size === 0) return this.#held;
+  held(apart: ReadonlySet<string>): ReadonlySet<string> {
+    if (apart.size === 0 && this.#held.size === 0) return this.#held;
     const { windowSize, inWindow, aside } = this.#options;
-    const most = windowSize / apart.length;
+    const most = windowSize / apart.size;
     const isHeld = (sender: string) =>
       inWindow(sender) + aside(sender) >= (this.#held.has(sender) ? most / 2 : most);
-    this.#held = new Set(apart.filter(isHeld));
+    this.#held = new Set([...apart].filter(isHeld));
     return this.#held;
   }
 }

@@ -134,6 +134,21 @@ describe('beside a sender whose spans are refused', () => {
     expect(deadLetters.letters.filter(({ reason }) => reason.startsWith('not sent'))).toEqual([]);
   });
 
+  test.each([
+    ['503', { kind: 'retry', reason: '503' }, 1],
+    ['503, in a stream', { kind: 'retry', reason: '503' }, 20],
+    ['403', { kind: 'blocked', reason: '403' }, 1],
+    ['a time that is up', { kind: 'retry', reason: 'no answer', tooSlow: true }, 5],
+  ] as const)('so are they where what it sends is answered %s', async (_name, refusal, requestsPerSecond) => {
+    const load = { requestsPerSecond, tracesPerRequest: 2, refusal };
+    const { missing, p50, longest, deadLetters } = await besides(load, 60);
+    expect(missing).toBe(0);
+    expect(p50).toBeLessThanOrEqual(2 * ANSWER_MS);
+    // Until it is clear that it is not the upstream, which may be paused for a few times.
+    expect(longest).toBeLessThanOrEqual(30_000);
+    expect(deadLetters.letters).toEqual([]);
+  });
+
   test('while the upstream is away nobody is held, and nothing becomes a dead letter', async () => {
     const { queue, destination, deadLetters } = deliver({ windowSize: 1024 * 1024 });
     queue.append(whole(1), recordOf([bad(2), bad(3)], { sender: 'bad' }));

@@ -3,8 +3,11 @@ import { constants, createUnzip, unzip } from 'node:zlib';
 
 const unzipAsync = promisify(unzip);
 
-/** An error is read up to here: its words stand at its beginning, and behind them MLflow may quote a statement of megabytes. */
-export const LARGEST_ERROR = 64 * 1024;
+/**
+ * An error is read up to here: its words stand at its beginning, and behind them MLflow may quote a statement of
+ * megabytes. What is read is looked through for secrets, and a sender may choose what MLflow quotes, many times a second.
+ */
+export const LARGEST_ERROR = 16 * 1024;
 
 export type AnswerBody = {
   readonly bytes: Buffer;

@@ -78,7 +78,8 @@ export class SecretMask {
   text(text: string): string {
     const bytes = Buffer.from(text);
     if (this.#hasNone(bytes)) return text;
-    const ranges = joined(findIn(this.#current(), bytes, MOST_LAYERS));
+    const found = findIn(this.#current(), bytes, MOST_LAYERS);
+    const ranges = joined(found.map((range) => wholeCharacters(bytes, range)));
     return ranges.length === 0
       ? text
       : replaced(bytes, { from: 0, to: bytes.length }, ranges).toString('utf8');
@@ -91,10 +92,10 @@ export class SecretMask {
    */
   async bytes(body: Buffer, { keepsLength = false } = {}): Promise<Buffer> {
     if (this.#hasNone(body)) return body;
-    const write = keepsLength ? blotted : replaced;
+    const [extent, write] = keepsLength ? [sameRange, blotted] : [wholeCharacters, replaced];
     const parts: Buffer[] = [];
     let isTouched = false;
-    for await (const { from, to, ranges } of settledParts(body, this.#current())) {
+    for await (const { from, to, ranges } of settledParts(body, this.#current(), extent)) {
       isTouched ||= ranges.length > 0;
       parts.push(write(body, { from, to }, ranges));
     }
@@ -115,8 +116,11 @@ type Part = Range & {
   readonly ranges: readonly Range[];
 };
 
+/** How much goes where a secret was found. */
+type Extent = (body: Buffer, range: Range) => Range;
+
 /** A body in parts, slice by slice. */
-async function* settledParts(body: Buffer, index: PieceIndex): AsyncGenerator<Part> {
+async function* settledParts(body: Buffer, index: PieceIndex, extent: Extent): AsyncGenerator<Part> {
   const layers = body.length <= LARGEST_LAYERED ? MOST_LAYERS : 1;
   // Looked at again in the next slice: the longest form of a piece, and before it what may be a half escape.
   const overlap = 2 * PIECE * LONGEST_ESCAPE ** layers;
@@ -128,16 +132,10 @@ async function* settledParts(body: Buffer, index: PieceIndex): AsyncGenerator<Pa
     const isLast = to === body.length;
     const next = isLast ? to : to - overlap;
     const found = findIn(index, body.subarray(from, to), layers, from);
-    const ranges = joined(open.concat(found));
-    const edge = characterStart(body, next, settled);
-    open = isLast ? [] : ranges.filter((range) => range.to >= edge);
-    const closed = ranges.slice(0, ranges.length - open.length);
-    const end = Math.max(
-      settled,
-      characterStart(body, Math.min(open[0]?.from ?? edge, edge), settled),
-      characterEnd(body, closed.at(-1)?.to ?? 0),
-    );
-    yield { from: settled, to: end, ranges: closed };
+    const ranges = joined(open.concat(found.map((range) => extent(body, range))));
+    open = isLast ? [] : ranges.filter((range) => range.to >= next);
+    const end = Math.min(open[0]?.from ?? next, next);
+    yield { from: settled, to: end, ranges: ranges.slice(0, ranges.length - open.length) };
     settled = end;
     from = next;
     if (!isLast) await setImmediate();
@@ -166,9 +164,8 @@ function replaced(body: Buffer, part: Range, ranges: readonly Range[]): Buffer {
   const written: Buffer[] = [];
   let end = part.from;
   for (const { from, to } of ranges) {
-    // Never half a character.
-    written.push(body.subarray(end, characterStart(body, from, end)), mark);
-    end = characterEnd(body, to);
+    written.push(body.subarray(end, from), mark);
+    end = to;
   }
   return Buffer.concat([...written, body.subarray(end, part.to)]);
 }
@@ -177,21 +174,21 @@ function replaced(body: Buffer, part: Range, ranges: readonly Range[]): Buffer {
 function blotted(body: Buffer, part: Range, ranges: readonly Range[]): Buffer {
   if (ranges.length === 0) return body.subarray(part.from, part.to);
   const copy = Buffer.from(body.subarray(part.from, part.to));
-  for (const { from, to } of ranges) copy.fill('*', Math.max(from - part.from, 0), to - part.from);
+  for (const { from, to } of ranges) copy.fill('*', from - part.from, to - part.from);
   return copy;
 }
 
-/** The character that this byte is of begins there, but not before `first`; a character has four bytes at most. */
-function characterStart(utf8: Buffer, at: number, first: number): number {
-  let start = at;
-  while (start > first && start > at - 3 && isInsideCharacter(utf8, start)) start--;
-  return start;
+function sameRange(_: Buffer, range: Range): Range {
+  return range;
 }
 
-function characterEnd(utf8: Buffer, at: number): number {
-  let end = at;
-  while (end < at + 3 && isInsideCharacter(utf8, end)) end++;
-  return end;
+/** Never half a character, which has four bytes at most. */
+function wholeCharacters(utf8: Buffer, { from, to }: Range): Range {
+  let start = from;
+  while (start > 0 && start > from - 3 && isInsideCharacter(utf8, start)) start--;
+  let end = to;
+  while (end < to + 3 && isInsideCharacter(utf8, end)) end++;
+  return { from: start, to: end };
 }
 
 function isInsideCharacter(utf8: Buffer, at: number): boolean {

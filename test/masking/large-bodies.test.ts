@@ -25,15 +25,22 @@ describe('a secret in a body of several slices', () => {
     );
   });
 
-  test('is found at each end of a slice', async () => {
-    const value = 'pä"ss\\wörd 🔑';
+  test.each([
+    ['in JSON', 'pä"ss\\wörd 🔑', FORMS['in JSON in ASCII']!('pä"ss\\wörd 🔑')],
+    ['with half a character at both ends', `é${'x'.repeat(20)}é`, `ũ${'x'.repeat(20)}ê`],
+    ['with a third of a character at both ends', `€${'x'.repeat(20)}€`, `ぬ${'x'.repeat(20)}—`],
+    [
+      'and another in the same character',
+      `€${'xX'.repeat(8)}€`,
+      `ぬ${'xX'.repeat(8)}\u202c${'xX'.repeat(8)}—`,
+    ],
+  ])('is found at each end of a slice: %s', async (_, value, form) => {
     const mask = maskOf(value);
-    const form = FORMS['in JSON in ASCII']!(value);
     // In that much it is looked for behind one layer of escapes, and the slices overlap by less.
     const behind = filled(4 * SLICE);
-    for (let at = SLICE - 700; at < SLICE + 200; at += 7) {
+    for (let at = SLICE - 700; at < SLICE + 200; at++) {
       const masked = await mask.bytes(Buffer.from(filled(at) + form + behind));
-      expect(masked.toString()).toBe(filled(at) + MASKED + behind);
+      if (masked.toString() !== filled(at) + MASKED + behind) expect.fail(`at ${at}`);
     }
   });
 

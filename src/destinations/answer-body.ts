@@ -1,5 +1,6 @@
 import { promisify } from 'node:util';
 import { constants, createUnzip, unzip } from 'node:zlib';
+import { concatInTurns } from '../concat-in-turns.ts';
 
 const unzipAsync = promisify(unzip);
 
@@ -64,7 +65,7 @@ async function readUpTo(body: AsyncIterable<Buffer>, limit: number): Promise<Ans
     chunks.push(chunk);
     if (size > limit) break;
   }
-  return { bytes: Buffer.concat(chunks, Math.min(size, limit)), isCut: size > limit };
+  return { bytes: await concatInTurns(chunks, Math.min(size, limit)), isCut: size > limit };
 }
 
 /** No compression was asked for, but some proxies compress all the same. */

@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import { concatInTurns } from '../concat-in-turns.ts';
 import { withoutEscapes } from './escapes.ts';
 import { PIECE, PieceIndex, joined } from './pieces.ts';
 import type { Range } from './pieces.ts';
@@ -94,12 +95,15 @@ export class SecretMask {
     if (this.#hasNone(body)) return body;
     const [extent, write] = keepsLength ? [sameRange, blotted] : [wholeCharacters, replaced];
     const parts: Buffer[] = [];
+    let size = 0;
     let isTouched = false;
     for await (const { from, to, ranges } of settledParts(body, this.#current(), extent)) {
       isTouched ||= ranges.length > 0;
-      parts.push(write(body, { from, to }, ranges));
+      const part = write(body, { from, to }, ranges);
+      parts.push(part);
+      size += part.length;
     }
-    return isTouched ? Buffer.concat(parts) : body;
+    return isTouched ? await concatInTurns(parts, size) : body;
   }
 
   #hasNone(text: Buffer): boolean {

@@ -7,9 +7,12 @@ import { FORMS, JWT, forms, maskOf, secret } from './forms.ts';
 
 /* Bodies of several slices: they are masked as if they were one, and hold nobody up. */
 
+/** In characters of two bytes, so that a slice may begin with half of one. */
+function filled(bytes: number): string {
+  return '\u0391'.repeat(bytes / 2) + '.'.repeat(bytes % 2);
+}
+
 describe('a secret in a body of several slices', () => {
-  /** Two bytes each, so that no slice begins with a character for sure. */
-  const filled = (bytes: number) => 'Α'.repeat(bytes / 2) + '.'.repeat(bytes % 2);
   const place = fc.nat({ max: 3 * SLICE });
 
   test('is found wherever it is, in whatever form', async () => {
@@ -38,10 +41,12 @@ describe('a secret in a body of several slices', () => {
     const mask = maskOf(value);
     // In that much it is looked for behind one layer of escapes, and the slices overlap by less.
     const behind = filled(4 * SLICE);
+    const missed: number[] = [];
     for (let at = SLICE - 700; at < SLICE + 200; at++) {
       const masked = await mask.bytes(Buffer.from(filled(at) + form + behind));
-      if (masked.toString() !== filled(at) + MASKED + behind) expect.fail(`at ${at}`);
+      if (masked.toString() !== filled(at) + MASKED + behind) missed.push(at);
     }
+    expect(missed).toEqual([]);
   });
 
   test.each([

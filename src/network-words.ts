@@ -1,6 +1,8 @@
 import { messageOf } from './errors.ts';
 
 const LONGEST_QUOTE = 500;
+/** UTF-16 units of a text that are looked at for it. */
+const LONGEST_LOOK = LONGEST_QUOTE * 4;
 
 /**
  * What somebody else wrote, fit for a log line: one line, no control characters, at most 500 characters,
@@ -9,13 +11,19 @@ const LONGEST_QUOTE = 500;
 export function quote(text: string): string {
   // Cut before cleaning: the text may be megabytes long.
   const line = text
-    .slice(0, LONGEST_QUOTE * 4)
+    .slice(0, LONGEST_LOOK)
     .replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\s]+/gu, ' ')
     .trim();
   const characters = [...line];
-  return characters.length > LONGEST_QUOTE || text.length > LONGEST_QUOTE * 4
+  return characters.length > LONGEST_QUOTE || text.length > LONGEST_LOOK
     ? `${characters.slice(0, LONGEST_QUOTE - 1).join('')}…`
     : line;
+}
+
+/** As `quote`, of a text in UTF-8 that may have megabytes. */
+export function quoteBytes(text: Buffer): string {
+  // No unit has more than three bytes, so that this is more than is looked at.
+  return quote(text.toString('utf8', 0, 3 * (LONGEST_LOOK + 1)));
 }
 
 /** A URL for people: without user, password, query and fragment, which may carry secrets. */

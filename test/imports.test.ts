@@ -28,6 +28,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'never-aborts.ts': [],
   'file-lock.ts': [],
   'zstd-frame.ts': [],
+  'concat-in-turns.ts': [],
   'certificates.ts': [],
   'bounded-json.ts': [],
   'fair-pool.ts': [],
@@ -96,7 +97,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   config: ['loopback.ts'],
   // Takes out of what comes back what was sent as a secret.
-  masking: [],
+  masking: ['concat-in-turns.ts'],
   otlp: ['bounded-json.ts'],
   telemetry: ['fair-pool.ts', 'address-block.ts'],
   receiver: [
@@ -113,6 +114,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   delivery: ['otlp/wire.ts', 'queue/queue.ts', 'destinations/destination.ts'],
   destinations: [
     'network-words.ts',
+    'concat-in-turns.ts',
     'bounded-json.ts',
     'masking/secret-mask.ts',
     'certificates.ts',

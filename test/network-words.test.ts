@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { bareUrl, networkWords, quote } from '../src/network-words.ts';
+import { bareUrl, networkWords, quote, quoteBytes } from '../src/network-words.ts';
 
 describe('quote', () => {
   it.each([
@@ -28,6 +28,26 @@ describe('quote', () => {
     expect(quote('x'.repeat(501))).toBe(`${'x'.repeat(499)}…`);
     expect(quote('x'.repeat(500))).toBe('x'.repeat(500));
     expect(quote(`a${' '.repeat(5_000)}b`)).toBe('a…');
+  });
+
+  it('of bytes is the same, however many there are', () => {
+    const unit = fc.constantFrom('a', ' ', 'é', '…', '🔑', '\ud800');
+    const text = fc.oneof(
+      fc.string({ unit, maxLength: 3_000, size: 'max' }),
+      fc.tuple(unit, fc.integer({ min: 1_990, max: 2_010 })).map(([each, count]) => each.repeat(count)),
+    );
+    fc.assert(
+      fc.property(text, (words) => {
+        const bytes = Buffer.from(words);
+        expect(quoteBytes(bytes)).toBe(quote(bytes.toString('utf8')));
+      }),
+    );
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 8_000, size: 'max' }), (array) => {
+        const bytes = Buffer.from(array);
+        expect(quoteBytes(bytes)).toBe(quote(bytes.toString('utf8')));
+      }),
+    );
   });
 });
 

@@ -130,7 +130,7 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
           signal: AbortSignal.any([signal, AbortSignal.timeout(options.timeoutMs)]),
         });
         const bytes = Buffer.from(await response.body.arrayBuffer());
-        answer = answerOf(url, response, bytes, secrets);
+        answer = answerOf(url, response, await secrets.bytes(bytes), secrets);
         problem = nestingProblem(answer, bytes);
         if (problem !== undefined) throw problem;
         // What the issuer grants may be what it was asked with, as a refresh token.
@@ -228,7 +228,7 @@ function answerOf(
     status,
     contentType: header('content-type'),
     location: header('location'),
-    body: secrets.bytes(body).toString('utf8'),
+    body: body.toString('utf8'),
   };
 }
 

@@ -1,10 +1,14 @@
 import { promisify } from 'node:util';
 import { constants, createUnzip, unzip } from 'node:zlib';
+import { concatInTurns } from '../concat-in-turns.ts';
 
 const unzipAsync = promisify(unzip);
 
-/** An error is read up to here: its words stand at its beginning, and behind them MLflow may quote a statement of megabytes. */
-export const LARGEST_ERROR = 64 * 1024;
+/**
+ * An error is read up to here: its words stand at its beginning, and behind them MLflow may quote a statement of
+ * megabytes. What is read is looked through for secrets, and a sender may choose what MLflow quotes, many times a second.
+ */
+export const LARGEST_ERROR = 16 * 1024;
 
 export type AnswerBody = {
   readonly bytes: Buffer;
@@ -61,7 +65,7 @@ async function readUpTo(body: AsyncIterable<Buffer>, limit: number): Promise<Ans
     chunks.push(chunk);
     if (size > limit) break;
   }
-  return { bytes: Buffer.concat(chunks, Math.min(size, limit)), isCut: size > limit };
+  return { bytes: await concatInTurns(chunks, Math.min(size, limit)), isCut: size > limit };
 }
 
 /** No compression was asked for, but some proxies compress all the same. */

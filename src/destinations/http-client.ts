@@ -149,7 +149,7 @@ export function createHttpClient(options: HttpClientOptions, log: Logger): HttpC
         location: header('location'),
         retryAfter: header('retry-after'),
         date: header('date'),
-        body: secrets.bytes(body.bytes, { keepsLength: /protobuf/i.test(contentType ?? '') }),
+        body: await secrets.bytes(body.bytes, { keepsLength: /protobuf/i.test(contentType ?? '') }),
         ...(body.isCut && { isCut: true }),
       };
     } catch (error) {

@@ -1,5 +1,5 @@
 import { MASKED } from '../masking/secret-mask.ts';
-import { bareUrl, quote } from '../network-words.ts';
+import { bareUrl, quote, quoteBytes } from '../network-words.ts';
 import { readExportResponse } from '../otlp/response.ts';
 import type { SendOutcome } from './destination.ts';
 import type { HttpAnswer, HttpResult } from './http-client.ts';
@@ -112,7 +112,7 @@ export function sentence(answer: HttpAnswer, asked: Asked): string {
   const said =
     readMlflowError(answer)?.message ??
     jsonProblem(answer) ??
-    (isHtml(contentType, body) ? 'a page of HTML' : quote(body.toString('utf8')));
+    (isHtml(contentType, body) ? 'a page of HTML' : quoteBytes(body));
   const more = isCut && `more than the ${body.length} bytes that are read of an error`;
   const words = [said, more].filter(Boolean).join('; ');
   return `${bareUrl(asked.url)} answers ${status}${words === '' ? '' : ` (${words})`}`;

@@ -50,10 +50,15 @@ export function jsonProblem(answer: AnswerText): string | undefined {
   return json?.kind === 'unread' ? json.problem : undefined;
 }
 
-function readJson({ contentType, body, isCut }: AnswerText): JsonRead | undefined {
-  return /^application\/([\w.-]+\+)?json\b/i.test(contentType?.trim() ?? '')
-    ? readBoundedJson(body, { isCut: isCut === true })
-    : undefined;
+/** What each answer had: several questions are asked of one, and a large one takes long to parse. */
+const READ = new WeakMap<AnswerText, JsonRead>();
+
+function readJson(answer: AnswerText): JsonRead | undefined {
+  const { contentType, body, isCut } = answer;
+  if (!/^application\/([\w.-]+\+)?json\b/i.test(contentType?.trim() ?? '')) return undefined;
+  const read = READ.get(answer) ?? readBoundedJson(body, { isCut: isCut === true });
+  READ.set(answer, read);
+  return read;
 }
 
 /**

@@ -1,6 +1,6 @@
-import { JsonTraceSerializer, ProtobufTraceSerializer } from '@opentelemetry/otlp-transformer';
+import { ProtobufTraceSerializer } from '@opentelemetry/otlp-transformer';
 import { isUtf8 } from 'node:buffer';
-import { readBoundedJson } from '../bounded-json.ts';
+import { LARGEST_JSON, readBoundedJson } from '../bounded-json.ts';
 import { exactInteger } from './decimal.ts';
 import { ExportTraceServiceResponse, Status } from './schema.ts';
 
@@ -50,6 +50,9 @@ export function encodeStatus(encoding: Encoding, code: number, message: string):
   );
 }
 
+/** Bytes of protobuf that are decoded of an upstream's 200, as many as of JSON: what is needed of it is a count and a message. */
+const LARGEST_RESPONSE = LARGEST_JSON;
+
 /** What the body of an upstream's 200 says; `reason`: it is no answer of an OTLP receiver, and why. */
 export type ExportAnswer =
   { ok: true; rejectedSpans: number; message?: string } | { ok: false; reason: string };
@@ -70,6 +73,12 @@ export function readExportResponse(contentType: string | undefined, body: Uint8A
 }
 
 function readProtobuf(body: Uint8Array): ExportAnswer {
+  if (body.length > LARGEST_RESPONSE) {
+    return {
+      ok: false,
+      reason: `its body is protobuf of ${body.length} bytes, more than the ${LARGEST_RESPONSE} that are read`,
+    };
+  }
   let partial: { rejectedSpans?: number; errorMessage?: string } | undefined;
   try {
     // The reader below takes text that is not UTF-8, numbers without end and fields cut off; this does not.
@@ -85,12 +94,12 @@ function readProtobuf(body: Uint8Array): ExportAnswer {
 }
 
 function readJson(body: Uint8Array): ExportAnswer {
-  // The reader takes an empty body and what is not JSON for a success; `{}` is the least that is one.
+  // `{}` is the least that is a success; an empty body is none.
   const json = isUtf8(body) ? readBoundedJson(body) : { kind: 'no JSON' as const };
   if (json.kind === 'unread') return { ok: false, reason: `its body is ${json.problem}` };
   if (json.kind === 'no JSON') return { ok: false, reason: 'its body is not JSON' };
   const foreign = { ok: false, reason: 'its body is JSON, but no ExportTraceServiceResponse' } as const;
-  const response: unknown = JsonTraceSerializer.deserializeResponse(body);
+  const response = json.value;
   if (!isObject(response)) return foreign;
   const { partialSuccess } = response;
   if (partialSuccess === undefined || partialSuccess === null) {

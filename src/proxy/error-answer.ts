@@ -28,7 +28,7 @@ export async function readErrorAnswer(
     typeof encoding === 'string' ? encoding : undefined,
     LARGEST_ERROR_ANSWER,
   );
-  return isCut ? undefined : secrets.bytes(bytes);
+  return isCut ? undefined : await secrets.bytes(bytes);
 }
 
 /** Headers without what was sent. */

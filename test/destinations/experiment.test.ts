@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createExperimentResolver } from '../../src/destinations/experiment.ts';
 import type { ExperimentChoice, RestCall } from '../../src/destinations/experiment.ts';
 import { createHttpClient } from '../../src/destinations/http-client.ts';
@@ -248,3 +248,21 @@ describe.each<ExperimentChoice>([{ id: '7' }, { name: 'traces' }])(
     });
   },
 );
+
+it('is read of an answer that is parsed once: a large one takes long', async () => {
+  const text = JSON.stringify({
+    experiment: { experiment_id: '7', name: 'traces' },
+    more: 'x'.repeat(1_000),
+  });
+  const { resolve } = await resolver({ name: 'traces' }, (_, response) => {
+    response.writeHead(200, { 'content-type': 'application/json' }).end(text);
+    return true;
+  });
+  const parse = vi.spyOn(JSON, 'parse');
+  try {
+    expect(await resolve()).toEqual({ ok: true, id: '7' });
+    expect(parse.mock.calls.filter(([parsed]) => parsed === text)).toHaveLength(1);
+  } finally {
+    parse.mockRestore();
+  }
+});

@@ -1,69 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { MASKED, SecretMask } from '../../src/masking/secret-mask.ts';
+import { FORMS, JWT, forms, formEncoded, maskOf, secret } from './forms.ts';
 
-const JWT = [
-  Buffer.from('{"alg":"RS256","typ":"JWT"}'),
-  Buffer.from('{"iss":"https://issuer.test","sub":"relay","aud":"mlflow","exp":1900000000}'),
-  Buffer.alloc(256, 'signature of 256 bytes, as RS256 has it. '),
-]
-  .map((part) => part.toString('base64url'))
-  .join('.');
-
-/** RFC 6749 section 2.3.1. */
-const formEncoded = (text: string) => new URLSearchParams([['', text]]).toString().slice(1);
-const lower = (text: string) => text.replaceAll(/%[\dA-F]{2}/g, (escape) => escape.toLowerCase());
-const everyByte = (text: string) => Buffer.from(text).toString('hex').replaceAll(/../g, '%$&');
-const everyUnit = (text: string) =>
-  text.replaceAll(/[^]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
-const inPage = (text: string) =>
-  text.replaceAll(
-    /[&<>"']/g,
-    (character) =>
-      ({ '&': '&amp;', '<': '&lt;', '>': '&#62;', '"': '&quot;', "'": '&#x27;' })[character] ?? '',
-  );
-const inJson = (text: string) => JSON.stringify(text).slice(1, -1);
-const inPython = (text: string) => inJson(text).replaceAll("'", "\\'");
-
-const FORMS: Readonly<Record<string, (text: string) => string>> = {
-  'as it is': (text) => text,
-  'percent-encoded': encodeURIComponent,
-  'percent-encoded in lower case': (text) => lower(encodeURIComponent(text)),
-  'percent-encoded, each byte': everyByte,
-  'form-encoded': formEncoded,
-  'form-encoded in lower case': (text) => lower(formEncoded(text)),
-  'in JSON': inJson,
-  'in JSON in ASCII': everyUnit,
-  'in JSON in JSON': (text) => inJson(inJson(text)),
-  'as Python quotes it': inPython,
-  'in a page': inPage,
-  'in a page in JSON': (text) => inJson(inPage(text)),
-  'percent-encoded in a page': (text) => inPage(encodeURIComponent(text)),
-  'form-encoded twice': (text) => formEncoded(formEncoded(text)),
-};
-const forms = fc.constantFrom(...Object.keys(FORMS));
-
-function maskOf(...secrets: readonly string[]): SecretMask {
-  const mask = new SecretMask();
-  for (const secret of secrets) mask.add(secret);
-  return mask;
-}
-
-/** Of all that passwords are made of, and much that looks like an escape. */
-const secret = fc.oneof(
-  fc.string({ unit: 'grapheme', minLength: 6, maxLength: 80 }),
-  fc
-    .array(
-      fc.constantFrom('%41', '%', '+', ' ', '\\n', '\\', '"', "'", '&amp;', '&', '<', 'é', '🔑', 'Zq7'),
-      {
-        minLength: 6,
-        maxLength: 20,
-      },
-    )
-    .map((parts) => parts.join('')),
-  fc.base64String({ minLength: 20, maxLength: 200 }),
-  fc.constant(JWT),
-);
 /** Words around it that can be a part of none. */
 const around = fc.string({ unit: fc.constantFrom('\u0391', '\u0392', '.\n'), maxLength: 40 });
 
@@ -80,12 +19,12 @@ describe('any secret in any text', () => {
     );
   });
 
-  test('is masked in binary too, with all lengths as they were', () => {
-    fc.assert(
-      fc.property(secret, fc.uint8Array({ maxLength: 50 }), (value, bytes) => {
+  test('is masked in binary too, with all lengths as they were', async () => {
+    await fc.assert(
+      fc.asyncProperty(secret, fc.uint8Array({ maxLength: 50 }), async (value, bytes) => {
         fc.pre(value.isWellFormed());
         const body = Buffer.concat([bytes, Buffer.from(value), bytes]);
-        const masked = maskOf(value).bytes(body, { keepsLength: true });
+        const masked = await maskOf(value).bytes(body, { keepsLength: true });
         expect(masked.length).toBe(body.length);
         expect(masked.includes(value)).toBe(false);
       }),
@@ -185,10 +124,15 @@ test('the last eight secrets are masked', () => {
   expect(left).toEqual(['secret number 0']);
 });
 
-test('JSON stays JSON', () => {
+test('what only looks like an escape is no fault', () => {
+  const words = `&toString;&constructor;&amp&;&#;&#x;&#x110000;&#99999999;&#xd800;%4%zz\\u12\\x4\\`;
+  expect(maskOf('a secret').text(`${words} &#x0061;&#32;secret`)).toBe(`${words} ${MASKED}`);
+});
+
+test('JSON stays JSON', async () => {
   const value = 'wörd "in" quotes\\';
   const body = Buffer.from(JSON.stringify({ error_code: 'X', message: `no ${value}!`, list: [value] }));
-  expect(JSON.parse(maskOf(value).bytes(body).toString())).toEqual({
+  expect(JSON.parse((await maskOf(value).bytes(body)).toString())).toEqual({
     error_code: 'X',
     message: `no ${MASKED}!`,
     list: [MASKED],

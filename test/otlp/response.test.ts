@@ -50,6 +50,21 @@ describe('what the relay answers', () => {
 });
 
 describe('what an upstream answers', () => {
+  test.each(ENCODINGS)('is not decoded where it is longer than any answer has to be: %s', (encoding) => {
+    const answer = (length: number) =>
+      readExportResponse(
+        CONTENT_TYPE[encoding],
+        encodeExportResponse(encoding, { rejectedSpans: 1, message: 'x'.repeat(length) }),
+      );
+    expect(answer(1024 * 1024 - 100)).toMatchObject({ ok: true, rejectedSpans: 1 });
+    expect(answer(1024 * 1024)).toEqual({
+      ok: false,
+      reason: expect.stringMatching(
+        /^its body is (JSON|protobuf) of \d+ bytes, more than the 1048576 that are read$/,
+      ),
+    });
+  });
+
   test.each(ENCODINGS)('what the relay would answer is read back: %s', (encoding) => {
     const type = CONTENT_TYPE[encoding];
     expect(readExportResponse(type, encodeExportResponse(encoding))).toEqual({ ok: true, rejectedSpans: 0 });

@@ -162,8 +162,10 @@ export class Answers {
   }
 
   #search(consignment: Consignment, ticket: Ticket, refusal: Refusal): void {
-    const { batch, attempts, isolation } = consignment;
+    const { attempts, isolation } = consignment;
     const { outbox, destination } = this.#deps;
+    // What others have sent of its traces must not wait for the search.
+    const batch = isolation === undefined ? outbox.release(consignment.batch) : consignment.batch;
     const about = { now: performance.now(), seen: this.#seen };
     const piece = { batch, attempts };
     const begun = isolation ?? new Isolation<Lease>(refusal, this.#seen, destination.probe !== undefined);

@@ -18,6 +18,8 @@ export type Batch<H> = {
   /** How many spans of which trace. */
   readonly traces: ReadonlyMap<TraceId, number>;
   readonly spanCount: number;
+  /** Its traces are busy only while it is in a request, and not until it is settled. */
+  readonly isReleased?: true;
 };
 
 /** Who has sent its spans. */

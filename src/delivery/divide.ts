@@ -71,7 +71,7 @@ class Collector<H> {
 
   get batch(): Batch<H> {
     const spanCount = this.#parts.reduce((sum, part) => sum + part.spanIndexes.length, 0);
-    return { target: this.#whole.target, parts: this.#parts, traces: this.#traces, spanCount };
+    return { ...this.#whole, parts: this.#parts, traces: this.#traces, spanCount };
   }
 }
 

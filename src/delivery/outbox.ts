@@ -43,7 +43,8 @@ export class Outbox {
   readonly #mix: SenderMix;
   /** Senders of which spans are refused, while others are there. */
   #apart: ReadonlySet<string> = new Set();
-  #looksForOthers = false;
+  /** A sender would be apart if others were there. */
+  looksForOthers = false;
   /** What was refused with what others had sent, by sender: goes at once. */
   readonly #parted: Consignment[] = [];
   /** Traces in a request of which other pieces of the same batch may have spans too. */
@@ -82,7 +83,8 @@ export class Outbox {
     const sender = this.#extra.get(work);
     if (sender !== undefined) this.#isolations.ended(sender);
     this.#extra.delete(work);
-    if (work.kind === 'batch') this.#free(work.consignment);
+    if (work.kind !== 'batch') return;
+    this.#free(work.consignment);
   }
 
   /** When something may go that cannot now, by waiting alone, in ms of the clock of `now`. */
@@ -107,6 +109,8 @@ export class Outbox {
     const { batch, isolation, attempts } = consignment;
     const halves = isTooMuch ? halve(batch) : undefined;
     if (halves === undefined) {
+      // Nothing has come between: the upstream may still be at work on it.
+      if (batch.isReleased) this.#occupy(consignment);
       this.#retries.push(consignment, pauseOf);
       return;
     }
@@ -160,17 +164,12 @@ export class Outbox {
     return this.#apart;
   }
 
-  /** A sender would be apart if others were there. */
-  get looksForOthers(): boolean {
-    return this.#looksForOthers;
-  }
-
   /** Finds out which senders are apart. @returns whether that has changed */
   separate(now: number): boolean {
     const { window } = this.#deps;
     const suspects = this.#isolations.suspects(now);
     const apart = new Set(suspects.filter((sender) => this.#mix.hasOthers(sender, now)));
-    this.#looksForOthers = apart.size < suspects.length;
+    this.looksForOthers = apart.size < suspects.length;
     const isSame = apart.size === this.#apart.size && [...apart].every((sender) => this.#apart.has(sender));
     if (isSame) return false;
     for (const sender of this.#apart) if (!apart.has(sender)) window.setApart(sender, false);
@@ -255,23 +254,45 @@ export class Outbox {
     return this.#begin(newConsignment(batch, { isPiece: true, isolation, attempts }));
   }
 
+  /** A batch whose traces are free while it is searched; each of its pieces makes them busy while it is in a request. */
+  release(batch: Batch<Lease>): Batch<Lease> {
+    return this.#deps.window.release(batch);
+  }
+
   #begin(consignment: Consignment): Work {
+    if (consignment.batch.isReleased && !consignment.isOccupying) this.#occupy(consignment);
     if (consignment.isPiece)
       for (const traceId of consignment.batch.traces.keys()) this.#underWay.add(traceId);
     return { kind: 'batch', consignment };
   }
 
-  #free({ isPiece, batch }: Consignment): void {
+  #free(consignment: Consignment): void {
+    const { isPiece, batch, isOccupying } = consignment;
     if (isPiece) for (const traceId of batch.traces.keys()) this.#underWay.delete(traceId);
+    if (isOccupying) this.#deps.window.vacate(batch);
+    consignment.isOccupying = false;
   }
 
-  #mayGo({ isPiece, batch }: Consignment): boolean {
-    return !isPiece || this.#isFree(batch);
+  #occupy(consignment: Consignment): void {
+    this.#deps.window.occupy(consignment.batch);
+    consignment.isOccupying = true;
+  }
+
+  #mayGo({ isPiece, batch, isOccupying }: Consignment): boolean {
+    return !isPiece || (this.#isNotUnderWay(batch) && (isOccupying || this.#hasFreeTraces(batch)));
   }
 
   #isFree(batch: Batch<Lease>): boolean {
-    return (
-      this.#underWay.size === 0 || [...batch.traces.keys()].every((traceId) => !this.#underWay.has(traceId))
-    );
+    return this.#isNotUnderWay(batch) && this.#hasFreeTraces(batch);
+  }
+
+  #hasFreeTraces(batch: Batch<Lease>): boolean {
+    return batch.isReleased !== true || this.#deps.window.isFree(batch);
+  }
+
+  #isNotUnderWay({ traces }: Batch<Lease>): boolean {
+    if (this.#underWay.size === 0) return true;
+    for (const traceId of traces.keys()) if (this.#underWay.has(traceId)) return false;
+    return true;
   }
 }

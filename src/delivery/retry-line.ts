@@ -14,6 +14,8 @@ export type Consignment = {
   attempts: number;
   /** Of the last request, before compression. */
   bytes: number;
+  /** It is of a released batch, and its traces are busy by it. */
+  isOccupying: boolean;
   /** Failures between which the upstream answered others: it is this batch, not the upstream. */
   failuresAlone: number;
   /** Answers that the upstream had given when this one failed last. */
@@ -32,6 +34,7 @@ export function newConsignment(
     isolation,
     attempts,
     bytes: 0,
+    isOccupying: false,
     failuresAlone,
     answersBefore: undefined,
     notBefore: 0,

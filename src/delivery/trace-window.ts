@@ -2,10 +2,10 @@ import type { ResolvedTarget } from '../destinations/destination.ts';
 import type { TraceId } from '../otlp/record.ts';
 import type { SpanSlice } from '../otlp/wire.ts';
 import { BatchDraft, holdRecord, weightOf } from './batch.ts';
-import type { Batch, BatchLimits, Piece } from './batch.ts';
-import type { HeldRecord } from './part.ts';
+import type { Batch, BatchLimits } from './batch.ts';
+import { BusyTraces } from './busy-traces.ts';
+import type { Arrival, Gathering } from './gathering.ts';
 import { LinkedList } from './linked-list.ts';
-import type { Link } from './linked-list.ts';
 import { ReadyTraces } from './ready-traces.ts';
 import { RecentRoots } from './recent-roots.ts';
 import { SenderWeights } from './sender-weights.ts';
@@ -31,27 +31,6 @@ export type WindowEntry<H> = {
   readonly isBehind?: boolean;
 };
 
-/** The spans of one trace for one target that have not gone yet. */
-type Gathering<H> = {
-  readonly traceId: TraceId;
-  readonly target: ResolvedTarget;
-  /** Whose span was the first of them; its turn it is when they go. */
-  readonly sender: string;
-  /** The key of the gatherings that it is one of. */
-  readonly group: string;
-  readonly firstReceivedAt: number;
-  readonly pieces: LinkedList<Piece<H>>;
-  spans: number;
-  bytes: number;
-  /** waiting for its root; ready; or ready and held back, because the trace is in a batch. */
-  place: 'waiting' | 'ready' | 'parked';
-  /** Its place among the waiting. */
-  link: Link<Gathering<H>> | undefined;
-};
-
-/** What spans of a record have in common. */
-type Arrival<H> = Pick<WindowEntry<H>, 'target' | 'receivedAt'> & { group: string; held: HeldRecord<H> };
-
 /**
  * The spans of the records that are not settled, gathered by trace, and the batches made of them.
  *
@@ -70,8 +49,8 @@ export class TraceWindow<H> {
   readonly #gatherings = new Map<string, Map<TraceId, Gathering<H>>>();
   readonly #waiting = new LinkedList<Gathering<H>>();
   readonly #ready = new ReadyTraces<Gathering<H>>();
-  /** Traces in a batch: how many spans of them, and the gatherings that wait until those are settled. */
-  readonly #busy = new Map<TraceId, { out: number; readonly parked: Gathering<H>[] }>();
+  /** Traces in a batch, and the gatherings that wait for those. */
+  readonly #busy = new BusyTraces<Gathering<H>>();
   readonly #roots: RecentRoots;
   readonly #weights = new SenderWeights();
   #records = 0;
@@ -168,16 +147,8 @@ export class TraceWindow<H> {
    * Every span of a batch, or of a piece of one, is settled. Frees the traces of which no span is out any more, and
    * returns the handles of the records of which no span is left, oldest first. Once for each span.
    */
-  settle({ traces, parts }: Batch<H>): H[] {
-    for (const [traceId, spans] of traces) {
-      const busy = this.#busy.get(traceId);
-      if (busy === undefined) throw new Error(`trace ${traceId} is not out`);
-      busy.out -= spans;
-      if (busy.out > 0) continue;
-      this.#busy.delete(traceId);
-      // At the back: one trace without end must not keep the others from their turn.
-      for (const gathering of busy.parked) this.#makeReady(gathering);
-    }
+  settle({ traces, parts, isReleased }: Batch<H>): H[] {
+    if (isReleased !== true) this.vacate({ traces });
     const settled: H[] = [];
     for (const { held, spanIndexes } of parts) {
       held.open -= spanIndexes.length;
@@ -186,6 +157,29 @@ export class TraceWindow<H> {
       settled.push(held.handle);
     }
     return settled;
+  }
+
+  /**
+   * Frees the traces of a refused batch that is going to be searched piece by piece, since that may take long. From now on
+   * they are busy by it only while a piece is in a request, which `occupy` and `vacate` tell.
+   */
+  release(batch: Batch<H>): Batch<H> {
+    this.vacate(batch);
+    return { ...batch, isReleased: true };
+  }
+
+  /** Whether no trace of a released batch is busy. */
+  isFree({ traces }: Batch<H>): boolean {
+    return !this.#busy.hasAny(traces);
+  }
+
+  occupy({ traces }: Batch<H>): void {
+    for (const [traceId, spans] of traces) this.#busy.add(traceId, spans);
+  }
+
+  vacate({ traces }: Pick<Batch<H>, 'traces'>): void {
+    // At the back: one trace without end must not keep the others from their turn.
+    for (const gathering of this.#busy.free(traces)) this.#makeReady(gathering);
   }
 
   /** When a trace becomes ready by waiting at the tail, in ms since the Unix epoch; undefined if none waits. */
@@ -249,10 +243,8 @@ export class TraceWindow<H> {
   #makeReady(gathering: Gathering<H>): void {
     if (gathering.link !== undefined) this.#waiting.remove(gathering.link);
     gathering.link = undefined;
-    const busy = this.#busy.get(gathering.traceId);
-    if (busy !== undefined) {
+    if (this.#busy.park(gathering.traceId, gathering)) {
       gathering.place = 'parked';
-      busy.parked.push(gathering);
       return;
     }
     gathering.place = 'ready';
@@ -275,7 +267,7 @@ export class TraceWindow<H> {
         this.#makeReady(gathering);
         continue;
       }
-      this.#busy.set(gathering.traceId, { out: count, parked: [] });
+      this.#busy.add(gathering.traceId, count);
       const before = draft.size;
       gathering.bytes -= draft.move(gathering.traceId, gathering.pieces, count);
       gathering.spans -= count;

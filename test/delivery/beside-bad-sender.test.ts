@@ -149,6 +149,37 @@ describe('beside a sender whose spans are refused', () => {
     expect(deadLetters.letters).toEqual([]);
   });
 
+  test('traces that it shares with others do not wait for its search, and are in one request at a time', async () => {
+    const { queue, destination, deadLetters } = deliver({ maxBatchSpans: 1000 });
+    const answer = answersOf(destination);
+    const shared = 20;
+    queue.append(recordOf([{ trace: 999, isRoot: true }], { sender: 'good' }));
+    // Of each trace a bad span first, as of a tool that an agent calls; and many others.
+    const spans = Array.from({ length: 100 }, (_, trace) => bad(trace));
+    queue.append(recordOf(spans, { sender: 'bad' }));
+    for (let now = 0; now < 10_000; now += STEP_MS) {
+      const inFlight = [...destination.inFlight].flatMap(({ traces }) => traces);
+      expect(new Set(inFlight).size).toBe(inFlight.length);
+      answer(now);
+      if (now === 2000) {
+        for (let trace = 0; trace < shared; trace++) {
+          queue.append(recordOf([{ trace, isRoot: true }, { trace }], { sender: 'good' }));
+        }
+      }
+      await pass(STEP_MS);
+    }
+    expect(deadLetters.letters.length).toBeLessThan(100);
+    const done = queue.settled.filter(({ sender }) => sender === 'good');
+    expect(done).toHaveLength(1 + shared);
+    // And the search comes to its end all the same.
+    for (let now = 10_000; now < 600_000 && queue.settled.length < 2 + shared; now += STEP_MS) {
+      answer(now);
+      await pass(STEP_MS);
+    }
+    expect(queue.settled).toHaveLength(2 + shared);
+    expect(deadLetters.letters.reduce((sum, { spanCount }) => sum + spanCount, 0)).toBe(100);
+  });
+
   test('while the upstream is away nobody is held, and nothing becomes a dead letter', async () => {
     const { queue, destination, deadLetters } = deliver({ windowSize: 1024 * 1024 });
     queue.append(whole(1), recordOf([bad(2), bad(3)], { sender: 'bad' }));

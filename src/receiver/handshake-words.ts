@@ -19,8 +19,7 @@ const WORDS: Readonly<Record<string, string>> = {
     "the client's certificate is not for clients: its key usage lacks digitalSignature, its extended key usage lacks client auth, or it is that of a CA",
   ERR_SSL_TLSV1_ALERT_UNKNOWN_CA:
     "the client does not trust the receiver's certificate: give it the CA that signed cert_file",
-  ERR_SSL_HTTP_REQUEST:
-    'the client speaks http:// to a port that speaks TLS: give it an address with https://',
+  ERR_SSL_HTTP_REQUEST: 'the client speaks http:// to a port that speaks TLS',
   ERR_TLS_HANDSHAKE_TIMEOUT: `the client did not finish the TLS handshake within ${HANDSHAKE_TIMEOUT_MS / 1000} s`,
 };
 

@@ -2,11 +2,14 @@ import * as z from 'zod';
 import { LOG_LEVELS } from '../telemetry/logger.ts';
 import { destinationSchema } from './destination-schema.ts';
 import { address, clientPattern, duration, file, flag, rule, section, size, text, whole } from './fields.ts';
+import { parseSize } from './units.ts';
 
 /*
  * Every key of the configuration: its default, limits and meaning. The comments of config/relay.yaml and
  * config/relay.schema.json come from here; tests hold them to it.
  */
+
+const DEFAULT_RESOURCE_SIZE = '1MiB';
 
 const receiverTls = section({
   cert_file: file('the certificate of the receiver, PEM').describe(
@@ -16,7 +19,7 @@ const receiverTls = section({
     'Private key of that certificate, PEM.',
   ),
   client_ca_file: file('the CA certificates of the clients, PEM').describe(
-    'Clients must show a certificate signed by one of these CAs, PEM.',
+    'Clients must show a certificate signed by one of these CAs, PEM. Certificates alone: a revocation list or a key in it is refused.',
   ),
 });
 
@@ -44,15 +47,15 @@ const receiverKeys = section(
       .prefault('64MiB')
       .describe('Largest request body, before and after decompression (1KiB to 256MiB).'),
     max_resource_size: size('4KiB', '64MiB')
-      .prefault('1MiB')
+      .prefault(DEFAULT_RESOURCE_SIZE)
       .describe(
-        'Largest resource, and largest scope, each with its attributes, schema URL and unknown fields; MLflow gets it again with every trace. Spans under a larger one are left out (4KiB to 64MiB).',
+        'Largest resource, and largest scope, each with its attributes, schema URL and unknown fields; it goes to MLflow again with every request. Spans under a larger one are left out (4KiB to 64MiB, and no more than max_request_body_size).',
       ),
   },
   'a map such as {tls: {cert_file: …, key_file: …, client_ca_file: …}}',
 );
 
-const receiver = rule(
+const receiverOfClients = rule(
   rule(receiverKeys, (value) => (value['tls'] !== undefined) !== (value['plaintext'] === true), {
     error: (value) =>
       value['tls'] === undefined
@@ -67,6 +70,21 @@ const receiver = rule(
     path: ['allowed_clients'],
     error: () => 'cannot be held without tls: clients are recognised by their certificates',
   },
+);
+
+/** The default is no wish of anybody's, so smaller requests may be asked for without a word about resources. */
+const receiver = rule(
+  receiverOfClients,
+  ({ max_resource_size: resource, max_request_body_size: body }) =>
+    typeof resource !== 'number' ||
+    typeof body !== 'number' ||
+    resource <= body ||
+    resource === parseSize(DEFAULT_RESOURCE_SIZE),
+  {
+    path: ['max_resource_size'],
+    error: () =>
+      'must not be larger than receiver.max_request_body_size (64MiB by default): no larger resource can come in a request',
+  },
 ).meta({
   oneOf: [{ required: ['tls'] }, { required: ['plaintext'], properties: { plaintext: { const: true } } }],
 });
@@ -79,7 +97,7 @@ const queue = section(
     max_size: size('1MiB', '65536GiB')
       .prefault('4GiB')
       .describe(
-        'Disk space of waiting traces; when it is full, clients get 503 and try again. The last tenth is for senders that have less than their fair share in it. Dead letters may take a quarter of it on top (1MiB to 65536GiB).',
+        'Disk space of waiting traces; when it is full, clients get 503 and try again. The last tenth is for senders that have less than their fair share in it. Dead letters may take a quarter of it on top (1MiB to 65536GiB, and more than receiver.max_request_body_size).',
       ),
   },
   'a map such as {directory: /var/lib/mlflow-trace-relay}',

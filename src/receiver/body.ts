@@ -8,10 +8,13 @@ export type Body = { readonly blocks: readonly Buffer<ArrayBuffer>[]; readonly l
 export type CollectResult =
   | ({ ok: true } & Body)
   /**
-   * `aborted`: the client is gone. `busy`: there is no room for it. `evicted`: others needed its room. `slow`: too
-   * little of it came for too long. But for `aborted`, the rest of the request is unread and its stream paused.
+   * `aborted`: the client is gone. `busy`: there is no room for it. `evicted`: others needed its room. `slow`: only so
+   * many bytes of it came in the time of `leastPace`. But for `aborted`, the rest of the request is unread and its
+   * stream paused.
    */
-  | { ok: false; why: 'aborted' | 'too_large' | 'busy' | 'evicted' | 'slow' };
+  | { ok: false; why: 'aborted' }
+  | { ok: false; why: 'too_large' | 'busy' | 'evicted' }
+  | { ok: false; why: 'slow'; bytes: number; leastPace: LeastPace };
 
 /** The least that has to come of a body, in bytes, in each such time, in milliseconds. */
 export type LeastPace = { readonly bytes: number; readonly everyMs: number };
@@ -42,8 +45,10 @@ export function collectBody(
 
     function checkPace(): void {
       // Who waits for the relay is not slow.
-      if (sinceCheck < leastPace.bytes && !throttle.isWaiting) stop('slow');
+      const bytes = sinceCheck;
       sinceCheck = 0;
+      if (bytes >= leastPace.bytes || throttle.isWaiting) return;
+      stop({ ok: false, why: 'slow', bytes, leastPace });
     }
     function finish(result: CollectResult): void {
       throttle.end();
@@ -52,17 +57,17 @@ export function collectBody(
       request.off('data', onData).off('end', onEnd).off('close', onClose).off('error', onClose);
       resolve(result);
     }
-    function stop(why: 'too_large' | 'busy' | 'evicted' | 'slow'): void {
+    function stop(result: CollectResult): void {
       request.pause();
       body.free();
-      finish({ ok: false, why });
+      finish(result);
     }
     function onData(chunk: Buffer): void {
       sinceCheck += chunk.length;
       if (body.length + chunk.length > maxSize) {
-        stop('too_large');
+        stop({ ok: false, why: 'too_large' });
       } else if (!body.append(chunk, hold)) {
-        stop('busy');
+        stop({ ok: false, why: 'busy' });
       } else {
         hold.cameIn(chunk.length);
         // What has come whole, or not at all, needs no watch: it holds nothing for long.
@@ -77,7 +82,7 @@ export function collectBody(
       body.free();
       finish({ ok: false, why: 'aborted' });
     }
-    hold.mayBeEvicted('arriving', () => stop('evicted'));
+    hold.mayBeEvicted('arriving', () => stop({ ok: false, why: 'evicted' }));
     request.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onClose);
   });
 }

@@ -15,6 +15,7 @@ import type { RefusalReason } from './refusal.ts';
 import { claimsSpiffe, spiffeFault } from './spiffe-id.ts';
 
 export type ClientCertificate = {
+  /** With a fault the common name alone: the other names are not proven to be its own. */
   readonly identity: ClientIdentity;
   /** Milliseconds since the epoch; both belong to its time. */
   readonly validFrom: number;
@@ -44,9 +45,12 @@ export function readClientCertificate(der: Uint8Array): ClientCertificate {
     if (uri !== undefined) uris.push(uri);
     if (dns !== undefined) dnsNames.push(dns);
   }
-  const identity = identityOf({ uris, dnsNames, subject: tbsCertificate.subject });
+  const { subject } = tbsCertificate;
   const fault = faultOfKind(tbsCertificate) ?? faultOfUris(uris);
-  return { identity, validFrom, validTo, ...(fault !== undefined && { fault }) };
+  if (fault === undefined) return { identity: identityOf({ uris, dnsNames, subject }), validFrom, validTo };
+  // Names that it may not claim are those of others, whose lines in the log and whose places they would take.
+  const identity = identityOf({ uris: [], dnsNames: [], subject });
+  return { identity, validFrom, validTo, fault };
 }
 
 /** Whoever has the key of a CA can be anybody, and is nobody: a CA's certificate is no client's (X509-SVID, 5.2). */
@@ -65,7 +69,7 @@ function faultOfUris(uris: readonly string[]): ClientCertificate['fault'] {
   const id = uris.find(claimsSpiffe);
   if (id === undefined) return undefined;
   if (uris.length > 1) {
-    const message = `the client certificate has ${uris.length} URIs, and one of them is a SPIFFE id, beside which there may be no other (X509-SVID, 2): have one issued with that id alone`;
+    const message = `the client certificate has ${uris.length} URIs, and a certificate with a SPIFFE id may have no other URI (X509-SVID, section 2): have one issued with that id alone`;
     return { reason: 'uri_names', message };
   }
   const fault = spiffeFault(id);

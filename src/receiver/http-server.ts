@@ -3,7 +3,8 @@ import { createServer } from 'node:http';
 import type { Server, ServerOptions } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import { listenFailed } from '../errors.ts';
-import { MAX_HEADER_BYTES } from './refusal.ts';
+import { HANDSHAKE_TIMEOUT_MS } from './handshake-words.ts';
+import { ARRIVAL_TIMES, MAX_HEADER_BYTES } from './refusal.ts';
 import { loadTls } from './tls.ts';
 import type { TlsFiles } from './tls.ts';
 
@@ -13,9 +14,9 @@ export type HttpTimes = Pick<
 >;
 
 const HTTP_TIMES: HttpTimes = {
-  /** Ten seconds for the headers, a minute for the body: 64 MiB over a 10 Mbit/s line. Beyond it: 408. */
-  headersTimeout: 10_000,
-  requestTimeout: 60_000,
+  /** A minute for all of it: 64 MiB over a 10 Mbit/s line. */
+  headersTimeout: ARRIVAL_TIMES.headers,
+  requestTimeout: ARRIVAL_TIMES.whole,
   connectionsCheckingInterval: 2_000,
   /** Longer than the 90 s after which Go's clients, the Collector among them, drop an idle connection themselves. */
   keepAliveTimeout: 120_000,
@@ -23,9 +24,6 @@ const HTTP_TIMES: HttpTimes = {
 
 /** Of a connection on which nothing moves while a request is in hand: its client does not read its answers. */
 const STALLED_MS = 120_000;
-
-/** Node's default is two minutes; an honest client is done in a few round trips. */
-const HANDSHAKE_TIMEOUT_MS = 10_000;
 
 /**
  * The server of the receiver, over mTLS unless `tls` is undefined; it does not listen yet.

@@ -1,7 +1,7 @@
 import type { SiftResult } from '../otlp/sift.ts';
 import type { BodyReading } from './body-reader.ts';
 import type { CollectResult } from './body.ts';
-import { TOO_SLOW, unavailable } from './refusal.ts';
+import { TOO_SLOW_REMEDY, unavailable } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 import { tooLarge } from './request-head.ts';
 
@@ -10,14 +10,15 @@ const RETRY_AFTER_BUSY = 1;
 /** Seconds. */
 const RETRY_AFTER_CRASH = 5;
 
-type WhyNotCollected = Exclude<Extract<CollectResult, { ok: false }>['why'], 'aborted'>;
+type SlowBody = Extract<CollectResult, { why: 'slow' }>;
+type NotCollected = SlowBody | { why: 'too_large' | 'busy' | 'evicted' };
 
-export function refusalOfCollected(why: WhyNotCollected, maxBodySize: number): Refusal {
-  switch (why) {
+export function refusalOfCollected(result: NotCollected, maxBodySize: number): Refusal {
+  switch (result.why) {
     case 'too_large':
       return tooLarge(maxBodySize);
     case 'slow':
-      return { status: 408, reason: 'slow', message: TOO_SLOW };
+      return { status: 408, reason: 'slow', message: wordsOfSlow(result) };
     case 'evicted':
       return unavailable(
         'busy',
@@ -29,9 +30,13 @@ export function refusalOfCollected(why: WhyNotCollected, maxBodySize: number): R
   }
 }
 
+function wordsOfSlow({ bytes, leastPace }: SlowBody): string {
+  return `the body came too slowly: ${bytes} bytes in ${leastPace.everyMs / 1000} s, at least ${leastPace.bytes} are needed, and the whole request within a minute; ${TOO_SLOW_REMEDY}`;
+}
+
 export function refusalOfRead(reading: Extract<BodyReading, { ok: false }>, maxBodySize: number): Refusal {
   if ('tooLarge' in reading) return tooLarge(maxBodySize);
-  if ('withdrawn' in reading) return refusalOfCollected('evicted', maxBodySize);
+  if ('withdrawn' in reading) return refusalOfCollected({ why: 'evicted' }, maxBodySize);
   if ('crashed' in reading) {
     const message = `the thread that reads large requests ended: ${reading.crashed}`;
     return unavailable('internal', message, RETRY_AFTER_CRASH);
@@ -39,25 +44,40 @@ export function refusalOfRead(reading: Extract<BodyReading, { ok: false }>, maxB
   return { status: 400, reason: 'undecodable', message: reading.message };
 }
 
-/** What was left out, and why; empty where nothing was. */
-export function wordsOfLeftOut(read: Extract<SiftResult, { ok: true }>, maxResourceSize: number): string {
-  const { spanCount, invalidSpanCount, problem, oversizeSpanCount, oversize } = read;
-  const leftOut = invalidSpanCount + oversizeSpanCount;
-  if (leftOut === 0) return '';
-  const all = spanCount + leftOut;
-  const words = [
-    spanCount === 0 ? `none of the ${all} spans can be taken` : `${leftOut} of ${all} spans were left out`,
-  ];
-  if (oversize !== undefined && oversizeSpanCount > 0) {
-    const { place, bytes } = oversize;
-    words.push(
-      `${oversizeSpanCount} of them because ${place} has ${bytes} bytes beside its spans, which would go along with each trace: at most ${maxResourceSize} are taken (receiver.max_resource_size); move large attributes from the resource or scope to spans`,
-    );
+/** Spans of one request that were left out for one reason, and the first of them in words. */
+export type LeftOut = {
+  readonly reason: 'invalid_span' | 'large_resource';
+  readonly count: number;
+  readonly detail: string;
+};
+
+/** Empty where no span was left out. */
+export function leftOutOf(read: Extract<SiftResult, { ok: true }>, maxResourceSize: number): LeftOut[] {
+  const { invalidSpanCount, problem, oversizeSpanCount, oversize } = read;
+  const leftOut: LeftOut[] = [];
+  if (invalidSpanCount > 0) {
+    const detail = `with ids that cannot be; the first is ${problem}`;
+    leftOut.push({ reason: 'invalid_span', count: invalidSpanCount, detail });
   }
-  if (problem !== undefined) {
-    words.push(
-      `${words.length > 1 ? `${invalidSpanCount} because of their ids, ` : ''}the first: ${problem}`,
-    );
+  if (oversizeSpanCount > 0 && oversize !== undefined) {
+    const detail = `under resources or scopes of more than ${maxResourceSize} bytes beside their spans (receiver.max_resource_size); the first is ${oversize.place} with ${oversize.bytes} bytes: move large attributes to the spans, or raise the limit`;
+    leftOut.push({ reason: 'large_resource', count: oversizeSpanCount, detail });
   }
-  return words.join('; ');
+  return leftOut;
+}
+
+/** In words for the client; empty where nothing was left out. */
+export function wordsOfLeftOut(leftOut: readonly LeftOut[], takenCount: number): string {
+  const [first, ...others] = leftOut;
+  if (first === undefined) return '';
+  const count = leftOut.reduce((sum, one) => sum + one.count, 0);
+  const head = headOfLeftOut(count, takenCount);
+  if (others.length === 0) return `${head}, ${first.detail}`;
+  return `${head}: ${leftOut.map((one) => `${one.count} ${one.detail}`).join('; ')}`;
+}
+
+function headOfLeftOut(count: number, takenCount: number): string {
+  if (takenCount > 0)
+    return `${count} of ${count + takenCount} spans ${count === 1 ? 'was' : 'were'} left out`;
+  return count === 1 ? 'the only span cannot be taken' : `none of the ${count} spans can be taken`;
 }

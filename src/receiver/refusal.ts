@@ -67,12 +67,16 @@ export function unavailable(reason: RefusalReason, message: string, retryAfter: 
 /** Headers of a client are a few hundred bytes; proxies add some. Beyond it: 431. */
 export const MAX_HEADER_BYTES = 16 * 1024;
 
-/** With 408. OTLP clients do not send again after it: whoever is that slow would be so the next time. */
-export const TOO_SLOW =
-  'the request did not arrive in time; look at the network between, or send smaller requests';
+/** How long the headers of a request, and all of it, may take to arrive, in milliseconds. Beyond it: 408. */
+export const ARRIVAL_TIMES = { headers: 10_000, whole: 60_000 } as const;
 
-/** What Node's parser and timers say of a request that is none (codes of `clientError`). */
-export function refusalOfClientError(code: string): Refusal {
+/** What a person can do after a 408. OTLP clients do not send again: whoever is that slow would be so the next time. */
+export const TOO_SLOW_REMEDY = 'look at the network between, or send smaller requests';
+
+const TOO_SLOW = `the request came too slowly: its headers have to come within ${ARRIVAL_TIMES.headers / 1000} s, and the whole within a minute; ${TOO_SLOW_REMEDY}`;
+
+/** What Node's parser and timers say of a request that is none (codes and reasons of `clientError`). */
+export function refusalOfClientError(code: string, parserReason = ''): Refusal {
   switch (code) {
     case 'HPE_HEADER_OVERFLOW':
       return {
@@ -83,6 +87,27 @@ export function refusalOfClientError(code: string): Refusal {
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return { status: 408, reason: 'malformed', message: TOO_SLOW };
     default:
-      return { status: 400, reason: 'malformed', message: `not a well-formed HTTP/1.1 request (${code})` };
+      return { status: 400, reason: 'malformed', message: wordsOfParserError(code, parserReason) };
   }
 }
+
+/** The parser has one code for several faults around the length of a body; its reason tells them apart. */
+function wordsOfParserError(code: string, reason: string): string {
+  if (reason.includes('Content-Length') && reason.includes('Transfer-Encoding')) {
+    return HAS_LENGTH_AND_CODING;
+  }
+  switch (code) {
+    case 'HPE_UNEXPECTED_CONTENT_LENGTH':
+      return 'the request has two Content-Length headers (RFC 9112, 6.3)';
+    case 'HPE_INVALID_CONTENT_LENGTH':
+      return 'the Content-Length of the request is not one whole number of bytes (RFC 9110, 8.6)';
+    case 'HPE_INVALID_TRANSFER_ENCODING':
+      return 'the Transfer-Encoding of the request is not chunked, once and at its end (RFC 9112, 6.1)';
+    default:
+      return `not a well-formed HTTP/1.1 request (${code})`;
+  }
+}
+
+/** Where both stand, two servers could read different requests. */
+export const HAS_LENGTH_AND_CODING =
+  'the request has both Content-Length and Transfer-Encoding (RFC 9112, 6.1): send one of them';

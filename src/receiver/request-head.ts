@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Encoding } from '../otlp/response.ts';
 import type { Compression } from './decompress.ts';
+import { HAS_LENGTH_AND_CODING } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 
 export const TRACES_PATH = '/v1/traces';
@@ -64,11 +65,9 @@ function checkFraming({ httpVersion, headers, rawHeaders }: RequestHead): Refusa
   }
   const coding = headers['transfer-encoding']?.trim().toLowerCase();
   if (coding !== undefined) {
-    if (httpVersion === '1.0' || headers['content-length'] !== undefined || !/[^\s,]/.test(coding)) {
-      return malformed(
-        'Transfer-Encoding is empty, beside a Content-Length, or in a request of HTTP/1.0 (RFC 9112, 6.1)',
-      );
-    }
+    if (headers['content-length'] !== undefined) return malformed(HAS_LENGTH_AND_CODING);
+    if (httpVersion === '1.0') return malformed('HTTP/1.0 has no Transfer-Encoding (RFC 9112, 6.1)');
+    if (!/[^\s,]/.test(coding)) return malformed('the Transfer-Encoding is empty (RFC 9112, 6.1)');
     if (coding !== 'chunked') {
       const message = `Transfer-Encoding is ${quote(coding)}; supported is chunked alone`;
       return { status: 501, reason: 'malformed', message, endsConnection: true };

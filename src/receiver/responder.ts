@@ -10,6 +10,7 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import { createBoundedLog } from './bounded-log.ts';
 import type { Connections, GaveWay } from './connections.ts';
 import { handshakeWords } from './handshake-words.ts';
+import type { LeftOut } from './refusal-of-body.ts';
 import { RPC_CODE } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 import { encodingOf } from './request-head.ts';
@@ -73,6 +74,22 @@ export function createResponder(deps: {
       );
       if (headers !== undefined) reply.headers(headers);
       return send(request, reply, status, encodeStatus(encodingFor(request.raw), RPC_CODE[status], message));
+    },
+
+    /** Of a request that is answered 200 all the same; at a bounded rate for each sender and reason. */
+    spansLeftOut(
+      request: FastifyRequest,
+      sender: string,
+      leftOut: readonly LeftOut[],
+      takenCount: number,
+    ): void {
+      for (const { reason, count, detail } of leftOut) {
+        warnings.warn(
+          `left out ${reason} ${sender}`,
+          { sender, remote: request.ip, reason, left_out_spans: count, taken_spans: takenCount, detail },
+          'spans left out',
+        );
+      }
     },
 
     /** No TLS was agreed, or not even begun: nobody to answer, only something to tell. */

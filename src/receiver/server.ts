@@ -159,7 +159,8 @@ async function serveTraces(
       responder.begin(request);
       return true;
     },
-    clientError: (code, socket) => responder.refuseConnection(socket, refusalOfClientError(code)),
+    clientError: (error, socket) =>
+      responder.refuseConnection(socket, refusalOfClientError(error.code ?? error.message, error.reason)),
     badUrl(request, reply) {
       // It comes past the hooks, and so past what they look for in its head.
       const sender = admit(request, reply);
@@ -242,12 +243,15 @@ function createDoor(
   };
 }
 
+/** With what the parser says of it, where it is from the parser. */
+type ClientError = NodeJS.ErrnoException & { readonly reason?: string };
+
 function createApp(
   server: Server,
   on: {
     /** Whether it is to be handled. */
     begin: (request: IncomingMessage, response: ServerResponse) => boolean;
-    clientError: (code: string, socket: Socket) => void;
+    clientError: (error: ClientError, socket: Socket) => void;
     badUrl: (request: FastifyRequest, reply: FastifyReply) => void;
   },
 ): FastifyInstance {
@@ -262,7 +266,7 @@ function createApp(
       server.on('checkExpectation', onRequest);
       return server;
     },
-    clientErrorHandler: (error, socket) => on.clientError(error.code ?? error.message, socket),
+    clientErrorHandler: (error, socket) => on.clientError(error, socket),
     frameworkErrors: (_error, request, reply) => on.badUrl(request, reply),
   });
   app.removeAllContentTypeParsers();

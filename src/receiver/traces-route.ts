@@ -11,7 +11,7 @@ import type { Hold } from './body-room.ts';
 import { collectBody } from './body.ts';
 import type { BodyLimits } from './read-body.ts';
 import type { AcceptedHead } from './request-head.ts';
-import { refusalOfCollected, refusalOfRead, wordsOfLeftOut } from './refusal-of-body.ts';
+import { leftOutOf, refusalOfCollected, refusalOfRead, wordsOfLeftOut } from './refusal-of-body.ts';
 import { unavailable } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 import type { Responder } from './responder.ts';
@@ -64,7 +64,7 @@ export function createTracesRoute(limits: BodyLimits, deps: TracesRouteDeps) {
   ): Promise<Outcome> {
     const body = await collectBody(request.raw, limits.maxSize, hold);
     if (!body.ok) {
-      return body.why === 'aborted' ? undefined : refuse(refusalOfCollected(body.why, limits.maxSize));
+      return body.why === 'aborted' ? undefined : refuse(refusalOfCollected(body, limits.maxSize));
     }
     const read = await readBody(body, head, hold, (withdraw) => {
       reply.raw.once('close', withdraw);
@@ -72,20 +72,19 @@ export function createTracesRoute(limits: BodyLimits, deps: TracesRouteDeps) {
     });
     if (!read.ok) return reply.raw.destroyed ? undefined : refuse(refusalOfRead(read, limits.maxSize));
 
-    const { payload, spanCount, invalidSpanCount, oversizeSpanCount } = read;
-    const rejectedSpans = invalidSpanCount + oversizeSpanCount;
-    if (invalidSpanCount > 0) metrics.refusedSpans.inc({ reason: 'invalid_span' }, invalidSpanCount);
-    if (oversizeSpanCount > 0) metrics.refusedSpans.inc({ reason: 'large_resource' }, oversizeSpanCount);
-    const message = wordsOfLeftOut(read, limits.maxOwnBytes);
-    if (spanCount === 0 && rejectedSpans > 0) {
+    const { payload, spanCount } = read;
+    const leftOut = leftOutOf(read, limits.maxOwnBytes);
+    for (const { reason, count } of leftOut) metrics.refusedSpans.inc({ reason }, count);
+    const message = wordsOfLeftOut(leftOut, spanCount);
+    if (spanCount === 0 && leftOut.length > 0) {
       return refuse(
-        oversizeSpanCount > 0
+        read.oversizeSpanCount > 0
           ? { status: 413, reason: 'large_resource', message }
           : { status: 400, reason: 'invalid_spans', message },
       );
     }
 
-    if (!hold.resize(payload.byteLength)) return refuse(refusalOfCollected('busy', limits.maxSize));
+    if (!hold.resize(payload.byteLength)) return refuse(refusalOfCollected({ why: 'busy' }, limits.maxSize));
     if (spanCount > 0) {
       const outcome = await append({
         payload,
@@ -100,7 +99,9 @@ export function createTracesRoute(limits: BodyLimits, deps: TracesRouteDeps) {
       }
       metrics.acceptedSpans.inc(spanCount);
     }
-    if (rejectedSpans === 0) return { ok: true, answer: encodeExportResponse(head.encoding) };
+    if (leftOut.length === 0) return { ok: true, answer: encodeExportResponse(head.encoding) };
+    responder.spansLeftOut(request, sender, leftOut, spanCount);
+    const rejectedSpans = read.invalidSpanCount + read.oversizeSpanCount;
     return { ok: true, answer: encodeExportResponse(head.encoding, { rejectedSpans, message }) };
   }
 

@@ -36,7 +36,10 @@ const HTTP_OPTIONS: ServerOptions = {
 /** Of a request in hand on whose connection nothing moves: its client does not read the answer. */
 const STALLED_MS = 10_000;
 
+const PATHS: ReadonlySet<string> = new Set(['/livez', '/readyz', '/status', '/metrics']);
+
 const NOTHING = { error: 'there is nothing here but GET /livez, /readyz, /status and /metrics' };
+const READ_ONLY = { error: 'this is to be read only: send GET or HEAD' };
 
 /**
  * Health, metrics and status over plain HTTP, to read only:
@@ -73,7 +76,9 @@ export async function startAdminServer(
     const { 'content-length': length = '0', 'transfer-encoding': coding } = request.headers;
     if (length !== '0' || coding !== undefined) reply.header('connection', 'close');
     if (request.method === 'GET' || request.method === 'HEAD') next();
-    else reply.code(404).send(NOTHING);
+    else if (PATHS.has(request.url.split('?', 1)[0]!)) {
+      reply.code(405).header('allow', 'GET, HEAD').send(READ_ONLY);
+    } else reply.code(404).send(NOTHING);
   });
   app.get('/livez', () => ({ alive: true }));
   app.get('/readyz', (_request, reply) => {

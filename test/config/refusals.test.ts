@@ -1,8 +1,15 @@
 import { describe, expect, test } from 'vitest';
-import { LEAST, changed, problemsOf, receiverWith, upstreamWith, withAuth } from './configurations.ts';
+import { LEAST, changed, load, problemsOf, receiverWith, upstreamWith, withAuth } from './configurations.ts';
 
 const SIZE = 'expected a size such as 64MiB';
 const TLS = 'tls: {cert_file: …, key_file: …, client_ca_file: …}';
+
+test('requests may be smaller than the default of a resource, which nobody asked for', () => {
+  expect(load(receiverWith('max_request_body_size: 64KiB')).receiver).toMatchObject({
+    max_request_body_size: 65_536,
+    max_resource_size: 1_048_576,
+  });
+});
 
 describe('a configuration that cannot be used is refused with file, line, column and key', () => {
   test.each<[string, string, string]>([
@@ -104,6 +111,11 @@ describe('a configuration that cannot be used is refused with file, line, column
       'a queue smaller than a request',
       LEAST.replace('queue: {', 'queue: {max_size: 64MiB, '),
       'relay.yaml:2:9 queue.max_size: must be larger than receiver.max_request_body_size (64MiB by default), or some requests can never be taken',
+    ],
+    [
+      'a resource larger than a request',
+      receiverWith('max_request_body_size: 2MiB\n  max_resource_size: 3MiB'),
+      'relay.yaml:4:3 receiver.max_resource_size: must not be larger than receiver.max_request_body_size (64MiB by default): no larger resource can come in a request',
     ],
 
     // Types

@@ -115,12 +115,13 @@ test('what is larger than allowed, or than there is room for', async () => {
 });
 
 test('a body of which too little comes is given up, one that comes steadily is not', async () => {
-  const { send } = await collecting({ leastPace: { bytes: 10, everyMs: 1000 } });
+  const leastPace = { bytes: 10, everyMs: 1000 };
+  const { send } = await collecting({ leastPace });
   const steady = send('content-length: 400');
   const slow = send('content-length: 400');
   slow.socket.write('123456789');
   const sending = setInterval(() => steady.socket.write('x'.repeat(40)), 150);
-  expect(await slow.result).toMatchObject({ ok: false, why: 'slow' });
+  expect(await slow.result).toMatchObject({ ok: false, why: 'slow', bytes: 9, leastPace });
   const end = await steady.result;
   clearInterval(sending);
   expect(joined(end).toString()).toBe('x'.repeat(400));

@@ -59,7 +59,10 @@ describe('what a certificate may be', () => {
     ],
     ['certificate_of_ca', { keyUsages: FLAGS.digitalSignature | FLAGS.cRLSign }, /keyCertSign or cRLSign/],
   ] as const)('%s: %j', async (reason, request, words) => {
-    expect((await read(request)).fault).toEqual({ reason, message: expect.stringMatching(words) });
+    const { fault, identity } = await read(request);
+    expect(fault).toEqual({ reason, message: expect.stringMatching(words) });
+    // What it claims may be another's.
+    expect(identity).toEqual({ sender: 'CN=someone', uris: [], dnsNames: [] });
   });
 
   test('that of the CA itself is no client', () => {
@@ -104,7 +107,11 @@ describe('over TLS, with a word of its own in the answer and in the log', () => 
         7,
         expect.stringContaining('the client certificate'),
       ]);
-      expect(await seen((line) => line['detail'] === message)).toMatchObject({ level: 40, reason });
+      expect(await seen((line) => line['detail'] === message)).toMatchObject({
+        level: 40,
+        reason,
+        sender: reason === 'certificate_of_ca' && 'keyUsages' in request ? 'CN=signer' : 'CN=someone',
+      });
     }
     expect(queue.records).toEqual([]);
     expect((await send({ body })).status).toBe(200);

@@ -6,7 +6,7 @@ import type { TLSSocket } from 'node:tls';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { CONNECTION_LIMITS } from '../../src/receiver/connections.ts';
 import type { KeyPair } from '../stack/certificates.ts';
-import { closeOf, readAnswer, startTestReceiver, tlsOptions } from './harness.ts';
+import { CLIENT_URI, closeOf, readAnswer, startTestReceiver, tlsOptions } from './harness.ts';
 import type { TestReceiver } from './harness.ts';
 import { tracesProtobuf } from './payloads.ts';
 
@@ -88,6 +88,19 @@ describe('more connections than there may be', () => {
     await closed(unwelcome.slice(0, 18));
     expect(idle.filter((socket) => socket.closed)).toEqual([]);
     expect((await send({ body: BODY, client: await issue('another') })).status).toBe(200);
+  });
+
+  test('of a certificate that claims the id of another: they are held by its own name, and the other keeps its own', async () => {
+    const relay = await startWith();
+    const { certificates, send, seen } = relay;
+    const uris = [CLIENT_URI, `${CLIENT_URI}-too`];
+    const forged = await certificates.ca.issue({ commonName: 'forged', uris, usage: 'client' });
+    const idle = await dialMany(relay, 3, relay.client);
+    const unwelcome = await dialMany(relay, 12, forged);
+    await closed(unwelcome.slice(0, 7));
+    expect(await seen(gaveWay)).toMatchObject({ holder: 'sender CN=forged' });
+    expect(idle.filter((socket) => socket.closed)).toEqual([]);
+    expect((await send({ body: BODY })).status).toBe(200);
   });
 
   test('without a certificate: no sender loses one, and a client of the same address gets in', async () => {

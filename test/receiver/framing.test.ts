@@ -66,6 +66,21 @@ describe('a request is refused as a whole, and its connection closed, with', () 
   });
 });
 
+describe('a length in doubt is named', () => {
+  const both = /has both Content-Length and Transfer-Encoding/;
+  test.each([
+    ['two lengths', request('content-length: 2\r\ncontent-length: 2\r\n', '{}'), /has two Content-Length/],
+    ['a length that is none', request('content-length: +2\r\n', '{}'), /not one whole number/],
+    ['a length, then chunks', request('content-length: 2\r\ntransfer-encoding: chunked\r\n', CHUNKED), both],
+    ['chunks, then a length', request('transfer-encoding: chunked\r\ncontent-length: 2\r\n', CHUNKED), both],
+    ['another coding last', request('transfer-encoding: chunked, gzip\r\n', CHUNKED), /is not chunked, once/],
+    ['no HTTP', 'hello\r\n\r\n', /not a well-formed HTTP\/1\.1 request \(HPE_/],
+  ])('%s', async (_, bytes, words) => {
+    const { answer } = await exchange(bytes);
+    expect(statusOf(answer).message).toMatch(words);
+  });
+});
+
 describe('Expect of something else than 100-continue is 417', () => {
   test.each(['application/json', 'application/x-protobuf'])('in %s', async (contentType) => {
     const { answer } = await exchange(

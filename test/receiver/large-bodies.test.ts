@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { readExportResponse } from '../../src/otlp/response.ts';
 import { scanTraces } from '../../src/otlp/wire.ts';
 import { GOOD_IDS, join, len, requestOf } from '../otlp/bytes.ts';
-import { readAnswer, startTestReceiver, statusOf } from './harness.ts';
+import { CLIENT_URI, readAnswer, startTestReceiver, statusOf } from './harness.ts';
 import type { TestReceiver } from './harness.ts';
 import { tracesJson, tracesProtobuf } from './payloads.ts';
 
@@ -88,7 +88,7 @@ describe('a resource that is too large', () => {
       message: string;
     };
     expect(message).toBe(
-      `2 of 4 spans were left out; 2 of them because ResourceSpans 1 (counted from 0) has ${attribute.length} bytes beside its spans, which would go along with each trace: at most 4096 are taken (receiver.max_resource_size); move large attributes from the resource or scope to spans`,
+      `2 of 4 spans were left out, under resources or scopes of more than 4096 bytes beside their spans (receiver.max_resource_size); the first is ResourceSpans 1 (counted from 0) with ${attribute.length} bytes: move large attributes to the spans, or raise the limit`,
     );
     expect(Buffer.from(queue.records[0]!.payload)).toEqual(
       Buffer.from(join(requestOf(GOOD_IDS), requestOf(GOOD_IDS))),
@@ -98,6 +98,41 @@ describe('a resource that is too large', () => {
     expect((await metrics.refusedSpans.get()).values).toMatchObject([
       { value: 2, labels: { reason: 'large_resource' } },
     ]);
+  });
+
+  test('and bad ids beside it: each is blamed for its own spans, and the operator is told once of each', async () => {
+    const { send, lines } = await startTestReceiver({ maxResourceSize: 4096 });
+    const bad = len(2, len(1, new Uint8Array(3)));
+    const largeScope = len(1, len(2, len(1, len(1, 'x'.repeat(5000))), span));
+    const body = Buffer.from(join(requestOf(GOOD_IDS), largeScope, under(span, span), len(1, len(2, bad))));
+    for (let round = 0; round < 3; round += 1) {
+      const answer = await send({ body });
+      expect(answer.status).toBe(200);
+      expect(readExportResponse(answer.headers['content-type'], answer.body)).toMatchObject({
+        rejectedSpans: 4,
+        message: expect.stringMatching(
+          /^4 of 5 spans were left out: 1 with ids .*; the first is span 4 .*; 3 under resources or scopes of more than 4096 bytes .*; the first is ScopeSpans 0 of ResourceSpans 1 \(counted from 0\) with \d+ bytes: move/,
+        ),
+      });
+    }
+    const common = { level: 40, sender: CLIENT_URI, remote: '127.0.0.1', taken_spans: 1 };
+    expect(lines.filter(({ msg }) => msg === 'spans left out')).toMatchObject([
+      { ...common, reason: 'invalid_span', left_out_spans: 1, detail: expect.stringContaining('span 4') },
+      {
+        ...common,
+        reason: 'large_resource',
+        left_out_spans: 3,
+        detail: expect.stringContaining('the first is ScopeSpans 0'),
+      },
+    ]);
+  });
+
+  test('costs one span: the word for one', async () => {
+    const { send } = await startTestReceiver({ maxResourceSize: 4096 });
+    const answer = await send({ body: Buffer.from(join(requestOf(GOOD_IDS), under(span))) });
+    expect(readExportResponse(answer.headers['content-type'], answer.body)).toMatchObject({
+      message: expect.stringMatching(/^1 of 2 spans was left out, under/),
+    });
   });
 
   test('around all spans: 413, in JSON too', async () => {
@@ -110,7 +145,7 @@ describe('a resource that is too large', () => {
       expect(answer.status).toBe(413);
       expect(statusOf(answer)).toEqual({
         code: 8,
-        message: expect.stringMatching(/^none of the 1 spans can be taken; .*receiver\.max_resource_size/),
+        message: expect.stringMatching(/^the only span cannot be taken, .*receiver\.max_resource_size/),
       });
     }
     expect(queue.records).toEqual([]);

@@ -142,7 +142,7 @@ describe('where two servers could read different requests', () => {
       'chunks and a length',
       lines({ ...PROTOBUF, 'transfer-encoding': 'chunked', 'content-length': '2' }),
       400,
-      /beside a Content-Length/,
+      /has both Content-Length and Transfer-Encoding/,
     ],
     [
       'chunks in HTTP/1.0',

@@ -1,3 +1,4 @@
+import { KeyUsageFlags } from '@peculiar/asn1-x509';
 import { once } from 'node:events';
 import { copyFileSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent } from 'node:https';
@@ -38,7 +39,7 @@ async function attempt(port: number, options: ConnectionOptions): Promise<string
 const contains = (words: string) => expect.stringContaining(words) as string;
 
 describe('the handshake refuses', () => {
-  test('no client certificate, another CA, one that is over, one not yet good, one for servers', async () => {
+  test('no client certificate, another CA, one that has ended, one not yet good, one for servers', async () => {
     const { receiver, certificates, queue, seen } = await startTestReceiver();
     const { ca } = certificates;
     const hour = 3_600_000;
@@ -47,11 +48,24 @@ describe('the handshake refuses', () => {
     const over = { notBefore: new Date(Date.now() - 2 * hour), notAfter: new Date(Date.now() - hour) };
     const early = { notBefore: new Date(Date.now() + hour) };
     const cases = [
-      ['ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE', undefined, 'the client showed no certificate'],
-      ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', await otherCa.issue(subject), contains('no CA in client_ca_file')],
-      ['CERT_HAS_EXPIRED', await ca.issue({ ...subject, ...over }), contains('is over')],
+      ['ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE', undefined, contains('sent no certificate')],
+      [
+        'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+        await otherCa.issue(subject),
+        contains('not signed by a CA in client_ca_file'),
+      ],
+      ['CERT_HAS_EXPIRED', await ca.issue({ ...subject, ...over }), contains('has ended: renew it')],
       ['CERT_NOT_YET_VALID', await ca.issue({ ...subject, ...early }), contains('not valid yet')],
-      ['INVALID_PURPOSE', await ca.issue({ ...subject, usage: 'server' }), contains('not for clients')],
+      [
+        'INVALID_PURPOSE',
+        await ca.issue({ ...subject, usage: 'server' }),
+        contains('its extended key usage lacks client auth'),
+      ],
+      [
+        'INVALID_PURPOSE',
+        await ca.issue({ ...subject, keyUsages: KeyUsageFlags.keyEncipherment }),
+        contains('its key usage lacks digitalSignature'),
+      ],
     ] as const;
     for (const [reason, pair, words] of cases) {
       const outcome = await attempt(receiver.port, tlsOptions(certificates, pair));

@@ -66,8 +66,15 @@ test('metrics are brought up to date before they are read', async () => {
 test('there is nothing else, and nothing to change', async () => {
   const { get } = await start();
   expect((await get('/')).status).toBe(404);
-  expect((await get('/status', 'POST')).status).toBe(404);
-  expect((await get('/metrics', 'DELETE')).status).toBe(404);
+  expect((await get('/', 'POST')).status).toBe(404);
+  for (const path of ['/livez', '/readyz', '/status', '/metrics?a=b']) {
+    expect((await get(path, 'HEAD')).status).toBe(200);
+    for (const method of ['POST', 'DELETE']) {
+      const answer = await get(path, method);
+      expect([path, answer.status, answer.headers.get('allow')]).toEqual([path, 405, 'GET, HEAD']);
+      expect(await answer.json()).toEqual({ error: 'this is to be read only: send GET or HEAD' });
+    }
+  }
 });
 
 test('a status that fails is 500 without its words, and one line in the log', async () => {
@@ -98,7 +105,7 @@ describe('whatever a client does is answered, and costs no line of the log', () 
     async (method) => {
       const { exchange, lines } = await start();
       expect(await exchange(`${method} /status HTTP/1.1\r\n${close}\r\n`)).toMatch(
-        /^HTTP\/1\.1 404 [^]*there is nothing here/,
+        /^HTTP\/1\.1 405 [^]*allow: GET, HEAD[^]*to be read only/,
       );
       expect(lines).toEqual([]);
     },
@@ -113,9 +120,9 @@ describe('whatever a client does is answered, and costs no line of the log', () 
     [
       'a body that is no JSON',
       `POST /status HTTP/1.1\r\n${close}content-type: application/json\r\ncontent-length: 1\r\n\r\nx`,
-      404,
+      405,
     ],
-    ['a body without end', `POST /status HTTP/1.1\r\nhost: a\r\ncontent-length: 100000000\r\n\r\nx`, 404],
+    ['a body without end', `POST /status HTTP/1.1\r\nhost: a\r\ncontent-length: 100000000\r\n\r\nx`, 405],
     [
       'a GET with a body without end',
       `GET /livez HTTP/1.1\r\nhost: a\r\ncontent-length: 100000000\r\n\r\nx`,
@@ -129,7 +136,7 @@ describe('whatever a client does is answered, and costs no line of the log', () 
     [
       'a malformed content type',
       `POST /status HTTP/1.1\r\n${close}content-type: a\r\ncontent-length: 1\r\n\r\nx`,
-      404,
+      405,
     ],
     ['an expectation', `GET /livez HTTP/1.1\r\n${close}expect: 200-ok\r\n\r\n`, 417],
     [

@@ -213,7 +213,7 @@ export class DestinationReader implements QueueReader {
         if (settled) return;
         settled = true;
         done(waiting);
-        this.#inHand.settled(place);
+        this.#inHand.release(place);
         if (--open.unsettled > 0) return;
         this.#open.delete(open);
         this.#settledBytes += bytes;

@@ -180,9 +180,8 @@ function withEnded(ended: ReadonlyMap<string, Ended>, one: Ended): Map<string, E
   const key = keyOf(one.place);
   all.delete(key);
   if (all.size === MOST_PLACES) {
-    const [oldest] = all.keys();
-    const [harmless = oldest!] = [...all.keys()].filter((each) => !isSuspect(all.get(each)));
-    all.delete(harmless);
+    const keys = [...all.keys()];
+    all.delete(keys.find((each) => !isSuspect(all.get(each))) ?? keys[0]!);
   }
   return all.set(key, one);
 }

@@ -98,6 +98,7 @@ describe('a record that is in hand when the relay is killed', () => {
     const { queue, close } = await open(directory);
     for (const lease of await readAll(queue.reader('mlflow'))) lease.inHand(); // stopped while the last one is in hand
     await close();
+    expect(await suspects(directory)).toEqual({ texts: [], lines: [] });
     await killedAt(directory, 'b');
     expect((await suspects(directory)).texts).toEqual([]);
     await killedAt(directory, 'b');

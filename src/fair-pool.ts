@@ -4,19 +4,24 @@ type Holder<T> = { readonly name: string; readonly idle: Set<T>; readonly busy: 
 type Place<T> = { readonly holder: Holder<T>; inHand: number };
 
 /**
- * A bounded number of places, such as connections, that several holders share. Once all are taken, a new one gets
- * the place of another: the one that is idle for the longest time, of the holder that has most idle ones. Where
- * none is idle, the one that is busy for the longest time, of the holder that has most places. A holder never
- * takes the place of a smaller one, so that whoever has less than an equal share gets in, and keeps what it has.
+ * A bounded number of places, such as connections, that several holders share. Once all are taken, a new one gets the
+ * place of another. That is one which is idle, of the largest holder that has an idle one, if that holder has more than
+ * an equal share and is larger than the new one's. Where there is none, it is an idle one of its own holder if that has
+ * an equal share already, and else a busy one of the largest holder. Of several, it is the one that is idle, or busy,
+ * for the longest time.
  *
- * Every step takes the same time, however many places and holders there are.
+ * So whoever has less than an equal share (all places by the number of holders, rounded down) gets in, and loses nothing
+ * to others.
+ *
+ * A step takes a time that grows with the logarithm of the number of holders, however many places there are.
  */
 export class FairPool<T> {
   readonly #maxSize: () => number;
   readonly #places = new Map<T, Place<T>>();
   readonly #holders = new Map<string, Holder<T>>();
-  readonly #byIdle = new Ranking<Holder<T>>();
   readonly #bySize = new Ranking<Holder<T>>();
+  /** Only holders that have an idle place. */
+  readonly #withIdle = new Ranking<Holder<T>>();
 
   /** @param maxSize asked for each new place; it may not go below the number of places that are taken */
   constructor(maxSize: () => number) {
@@ -34,7 +39,7 @@ export class FairPool<T> {
 
   /**
    * Gives a place, idle at first. Returns what has lost its place by that and is no longer in the pool: another one,
-   * or, where nobody has more than this holder, the new one itself.
+   * or, where nobody has to make room for this holder, the new one itself.
    */
   add(item: T, name: string): T | undefined {
     const loser = this.#places.size < this.#maxSize() ? undefined : this.#loser(name, item);
@@ -90,11 +95,11 @@ export class FairPool<T> {
   #loser(name: string, item: T): T {
     const own = this.#holders.get(name);
     const ownSize = own === undefined ? 0 : sizeOf(own);
-    const idlest = this.#byIdle.first;
-    if (idlest !== undefined) {
-      const giving = ownSize > sizeOf(idlest) ? own! : idlest;
-      return firstOf(giving.idle) ?? item;
-    }
+    const share = this.#places.size / (this.#holders.size + (own === undefined ? 1 : 0));
+    const idlest = this.#withIdle.first;
+    if (idlest !== undefined && sizeOf(idlest) > Math.max(share, ownSize)) return firstOf(idlest.idle)!;
+    const ownIdle = firstOf(own?.idle);
+    if (ownIdle !== undefined && ownSize + 1 > share) return ownIdle;
     const largest = this.#bySize.first;
     // One more makes it equal at most: neither of two takes from the other in turn.
     if (largest === undefined || sizeOf(largest) <= ownSize + 1) return item;
@@ -111,32 +116,81 @@ export class FairPool<T> {
   }
 
   #change(holder: Holder<T>, change: () => void): void {
-    const idle = holder.idle.size;
-    const size = sizeOf(holder);
     change();
-    this.#byIdle.move(holder, idle, holder.idle.size);
-    this.#bySize.move(holder, size, sizeOf(holder));
+    const size = sizeOf(holder);
+    this.#bySize.put(holder, size);
+    this.#withIdle.put(holder, holder.idle.size > 0 ? size : 0);
   }
 }
 
-/** Things by a count that goes up or down by one, to have one with the highest at once. */
+type Ranked<T> = { readonly thing: T; count: number; at: number };
+
+/** Things by a count, to have one with the highest at once: a binary heap that knows where each is. */
 class Ranking<T> {
-  /** The index is the count. */
-  readonly #levels: Set<T>[] = [];
-  #highest = 0;
+  readonly #heap: Ranked<T>[] = [];
+  readonly #ranked = new Map<T, Ranked<T>>();
 
   /** Undefined: every count is 0. */
   get first(): T | undefined {
-    return firstOf(this.#levels[this.#highest]);
+    return this.#heap[0]?.thing;
   }
 
-  move(thing: T, from: number, to: number): void {
-    if (from === to) return;
-    this.#levels[from]?.delete(thing);
-    if (to > 0) (this.#levels[to] ??= new Set()).add(thing);
-    if (to > this.#highest) this.#highest = to;
-    // By steps of one, the thing itself has the highest count then, unless it has none.
-    else if (from === this.#highest && this.#levels[from]!.size === 0) this.#highest = to;
+  put(thing: T, count: number): void {
+    const ranked = this.#ranked.get(thing);
+    if (ranked?.count === count) return;
+    if (count === 0) {
+      if (ranked !== undefined) this.#remove(ranked);
+    } else if (ranked === undefined) {
+      const added = { thing, count, at: this.#heap.length };
+      this.#ranked.set(thing, added);
+      this.#settle(added);
+    } else {
+      ranked.count = count;
+      this.#settle(ranked);
+    }
+  }
+
+  #remove(ranked: Ranked<T>): void {
+    this.#ranked.delete(ranked.thing);
+    const last = this.#heap.pop()!;
+    if (last === ranked) return;
+    last.at = ranked.at;
+    this.#settle(last);
+  }
+
+  /** Moves it up or down, from where it says that it is, to where it belongs. */
+  #settle(ranked: Ranked<T>): void {
+    let { at } = ranked;
+    for (
+      let above = (at - 1) >> 1;
+      at > 0 && this.#heap[above]!.count < ranked.count;
+      above = (at - 1) >> 1
+    ) {
+      this.#place(this.#heap[above]!, at);
+      at = above;
+    }
+    for (
+      let below = this.#below(at);
+      below !== undefined && below.count > ranked.count;
+      below = this.#below(at)
+    ) {
+      const from = below.at;
+      this.#place(below, at);
+      at = from;
+    }
+    this.#place(ranked, at);
+  }
+
+  /** The higher one of the two below. */
+  #below(at: number): Ranked<T> | undefined {
+    const left = this.#heap[2 * at + 1];
+    const right = this.#heap[2 * at + 2];
+    return right !== undefined && right.count > left!.count ? right : left;
+  }
+
+  #place(ranked: Ranked<T>, at: number): void {
+    this.#heap[at] = ranked;
+    ranked.at = at;
   }
 }
 

@@ -66,11 +66,30 @@ describe('with all places taken, a new one gets the place of', () => {
     expect(pool.size).toBe(4);
   });
 
+  test('nobody who would be smaller than its own holder by that', () => {
+    const pool = filled(5, { a: 3, b: 2 });
+    for (const item of ['a1', 'a2', 'a3', 'b1', 'b2']) pool.begin(item);
+    expect(pool.add('b3', 'b')).toBe('b3');
+  });
+
   test('nobody smaller than its own holder', () => {
     const pool = filled(4, { a: 3, b: 1 });
     for (const item of ['a1', 'a2', 'a3']) pool.begin(item);
     expect(pool.add('a4', 'a')).toBe('a4');
   });
+});
+
+test('who has less than an equal share gets in again and again, and takes nothing from others that have', () => {
+  const pool = filled(10, { a: 9, h: 1 });
+  for (let i = 1; i <= 9; i += 1) pool.begin(`a${i}`);
+  expect(pool.add('c1', 'c')).toBe('a1');
+  expect(pool.sizeOf('h')).toBe(1);
+  for (let i = 2; i <= 10; i += 1) {
+    pool.add(`h${i}`, 'h');
+    pool.add(`c${i}`, 'c');
+  }
+  expect(['a', 'h', 'c'].map((name) => pool.sizeOf(name))).toEqual([4, 3, 3]);
+  expect(pool.add('a10', 'a')).toBe('a10');
 });
 
 test('what has lost its place, or never had one, changes nothing any more', () => {
@@ -94,53 +113,59 @@ test('one holder with all places but one keeps nobody out, whoever comes and how
   expect(pool.sizeOf('greedy')).toBe(96);
 });
 
-/** The same by a plain list that is searched. */
+/** The places in a plain list, and what is promised of them. */
 type Place = { readonly holder: string; readonly item: number; inHand: number; since: number };
-const MAX_SIZE = 6;
+const MAX_SIZE = 10;
+const NAMES = ['a', 'b', 'c', 'd'] as const;
 
 /** What is wrong with who lost a place to a new one of this holder; undefined: nothing. */
 function wrongLoser(places: readonly Place[], name: string, item: number, loser: number | undefined) {
   const isIdle = ({ inHand }: Place) => inHand === 0;
   const sizeOf = (holder: string) => places.filter((place) => place.holder === holder).length;
-  const idleOf = (holder: string) =>
-    places.filter((place) => place.holder === holder && isIdle(place)).length;
   if (places.length < MAX_SIZE) return loser === undefined ? undefined : 'there was a free place';
   if (loser === undefined) return 'more than there is place for';
 
-  const mostIdle = Math.max(...places.map(({ holder }) => idleOf(holder)));
-  const mayGive = (holder: string) =>
-    mostIdle > 0
-      ? idleOf(holder) > 0 &&
-        sizeOf(holder) >= sizeOf(name) &&
-        (idleOf(holder) === mostIdle || holder === name)
-      : sizeOf(holder) > sizeOf(name) + 1;
+  const own = sizeOf(name);
+  const share = MAX_SIZE / new Set([name, ...places.map(({ holder }) => holder)]).size;
+  const largest = Math.max(...places.map(({ holder }) => sizeOf(holder)));
+  /** Sizes of holders that have to give an idle one. */
+  const givingIdle = places
+    .filter((place) => isIdle(place) && sizeOf(place.holder) > share && sizeOf(place.holder) > own)
+    .map(({ holder }) => sizeOf(holder));
+  const ownIdle = places.some((place) => place.holder === name && isIdle(place));
   if (loser === item) {
-    const giving = places.filter(({ holder }) => mayGive(holder));
-    // Of several that have most idle ones any is asked, and may be smaller.
-    return giving.every(({ holder }) => holder !== name) && (mostIdle > 0 || giving.length === 0)
-      ? undefined
-      : 'it was not taken';
+    if (own < Math.floor(share)) return 'less than a share, and not taken';
+    return givingIdle.length > 0 || ownIdle || largest > own + 1 ? 'it was not taken' : undefined;
   }
   const lost = places.find((place) => place.item === loser)!;
-  if (!mayGive(lost.holder)) return 'the wrong holder';
-  const first = Math.min(
-    ...places
-      .filter((place) => place.holder === lost.holder && isIdle(place) === mostIdle > 0)
-      .map(({ since }) => since),
-  );
-  return lost.since === first ? undefined : 'the wrong one of its holder';
+  const size = sizeOf(lost.holder);
+  if (lost.holder === name) {
+    if (own < Math.floor(share)) return 'less than a share, and lost one of its own';
+    if (!isIdle(lost) || givingIdle.length > 0) return 'one of its own that did not have to';
+  } else {
+    if (size <= share) return 'one of a holder that has no more than its share';
+    if (size <= own) return 'one of a holder that is not larger';
+    if (!isIdle(lost) && givingIdle.length > 0) return 'a busy one, though there was an idle one';
+    if (!isIdle(lost) && ownIdle && own >= Math.floor(share)) return 'a busy one, though its own was idle';
+    if (!isIdle(lost) && size <= own + 1) return 'a busy one of a holder that is smaller after it';
+    if (size < (isIdle(lost) ? Math.max(...givingIdle) : largest)) return 'not one of the largest';
+  }
+  const alike = places.filter((place) => place.holder === lost.holder && isIdle(place) === isIdle(lost));
+  return lost.since === Math.min(...alike.map(({ since }) => since))
+    ? undefined
+    : 'the wrong one of its holder';
 }
 
-test('whatever happens, it is as full as it may be, and takes from the right one', () => {
+test('whatever happens, it is as full as it may be, and takes from the right one: who has less than a share gets in, and loses nothing', () => {
   const step = oneof(
-    record({ add: constantFrom('a', 'b', 'c') }),
+    record({ add: constantFrom(...NAMES) }),
     record({
       change: constantFrom('begin' as const, 'end' as const, 'remove' as const),
       at: integer({ min: 0, max: MAX_SIZE - 1 }),
     }),
   );
   assert(
-    property(array(step, { maxLength: 60 }), (steps) => {
+    property(array(step, { maxLength: 120, size: 'max' }), (steps) => {
       const pool = new FairPool<number>(() => MAX_SIZE);
       const places: Place[] = [];
       let wrong: string | undefined;
@@ -163,7 +188,7 @@ test('whatever happens, it is as full as it may be, and takes from the right one
           if (one.change === 'end' && place.inHand > 0 && (place.inHand -= 1) === 0) place.since = time;
         }
         expect([wrong, pool.size]).toEqual([undefined, places.length]);
-        for (const name of ['a', 'b', 'c']) {
+        for (const name of NAMES) {
           expect(pool.sizeOf(name)).toBe(places.filter(({ holder }) => holder === name).length);
         }
       }

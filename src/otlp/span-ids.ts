@@ -1,5 +1,5 @@
 /** The length of an id that is not there. */
-export const ABSENT = -1;
+const ABSENT = -1;
 
 /** Where the ids of one span stand in the payload. Of a repeated id the last counts. */
 export class SpanIds {

@@ -1,6 +1,7 @@
 import type { RouteTarget } from '../otlp/record.ts';
 import { SEGMENT_HEADER_SIZE } from './frame.ts';
-import type { InHand, RecordPlace } from './in-hand.ts';
+import type { InHand } from './in-hand.ts';
+import type { RecordPlace } from './in-hand-format.ts';
 import { comparePositions } from './log-cursor.ts';
 import type { LogCursor, Position, ReadFrame } from './log-cursor.ts';
 import type { Lease, QueueReader } from './queue.ts';
@@ -226,7 +227,7 @@ export class DestinationReader implements QueueReader {
         if (settled) return;
         settled = true;
         done(waiting);
-        this.#inHand.settled(place);
+        this.#inHand.release(place);
         if (--open.unsettled > 0) return;
         this.#open.delete(open);
         this.#settledBytes += bytes;

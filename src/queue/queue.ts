@@ -57,7 +57,7 @@ export type Lease = {
   /** To be called once, when every span of the record is delivered, dead-lettered or rejected upstream. */
   settle(): void;
   /**
-   * The record was in hand at two unclean ends of the relay in a row: whoever looks into it may end it a third time. Its
+   * The record was in hand at two unclean ends of the relay, with no clean one in between: whoever looks into it may end it a third time. Its
    * bytes may be kept.
    */
   readonly isSuspect: boolean;

@@ -56,6 +56,7 @@ type ReadersOptions = {
 type Place = {
   readonly reader: DestinationReader;
   readonly file: PositionFile;
+  readonly inHand: InHand;
   readonly recoveredSpans: number;
 };
 
@@ -117,7 +118,7 @@ export class Readers {
           onReadError: (error) => tellUnreadable(destination, error),
         });
         opened.push(reader);
-        places.set(destination, { reader, file, recoveredSpans: waitingSpans });
+        places.set(destination, { reader, file, inHand, recoveredSpans: waitingSpans });
       }
 
       const unconfigured = new Unconfigured(fs, directory, logger);
@@ -159,12 +160,13 @@ export class Readers {
 
   /** Saves how far everything is settled. Never rejects: what cannot be saved now is tried again. */
   async save(): Promise<void> {
-    for (const [destination, { reader, file }] of this.#places) {
+    for (const [destination, { reader, file, inHand }] of this.#places) {
       const at = reader.settledUpTo;
       if (file.saved === undefined || comparePositions(file.saved, at) !== 0) {
         await file.save(at).catch((error: unknown) => this.#tellUnsaved(destination, error));
       }
       reader.saved(at);
+      if (file.saved !== undefined) inHand.passed(file.saved);
     }
   }
 

@@ -154,7 +154,7 @@ export class BodyRoom {
     return this.#maxBytes / (this.#holds.size + (this.#holds.has(sender) ? 1 : 2));
   }
 
-  /** Of the bodies that may be evicted, the one with the least pace below `pace`; of several, the one that came last. */
+  /** The body with the least pace below `pace` that may be evicted; where several have it, the one that came last. */
   #slowest(
     isMeant: (sender: string) => boolean,
     but: Hold,

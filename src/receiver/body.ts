@@ -23,7 +23,7 @@ export type LeastPace = { readonly bytes: number; readonly everyMs: number };
  * 64 kbit/s, slower than any line that carries traces. Ten seconds are what TCP needs to get over some lost packets, and
  * what a body has to begin with.
  */
-export const LEAST_PACE: LeastPace = { bytes: 80_000, everyMs: 10_000 };
+const LEAST_PACE: LeastPace = { bytes: 80_000, everyMs: 10_000 };
 
 /** The first block, and so about the least that a body takes. */
 const FIRST_BLOCK = 64 * 1024;

@@ -76,7 +76,7 @@ export function trackConnections(
     established.set(socket, connection);
     socket.once('close', () => {
       established.delete(socket);
-      // Of several answers that a connection owes, Node 22 tells only the first that it is gone.
+      // Where a connection owes several answers, Node 22 tells only the first of them that it is gone.
       for (const exchange of connection.exchanges) end(connection, exchange);
     });
   }

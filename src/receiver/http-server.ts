@@ -22,7 +22,9 @@ const HTTP_TIMES: HttpTimes = {
   keepAliveTimeout: 120_000,
 };
 
-/** Of a connection on which nothing moves while a request is in hand: its client does not read its answers. */
+/**
+ * A connection is cut if a request is in hand and nothing moves on it for this long: its client does not read its answers.
+ */
 const STALLED_MS = 120_000;
 
 /**

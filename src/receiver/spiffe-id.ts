@@ -1,7 +1,7 @@
-/** Of a URI that claims to be a SPIFFE id, in whatever case its scheme is written (RFC 3986, 3.1). */
+/** A URI that begins so claims to be a SPIFFE id. A scheme may be written in any case (RFC 3986, 3.1). */
 const SCHEME = /^spiffe:/i;
 const PREFIX = 'spiffe://';
-/** SPIFFE-ID, 2.3: of the whole, and of the trust domain. */
+/** Bytes of the whole, and of the trust domain (SPIFFE-ID, 2.3). */
 const MAX_ID = 2048;
 const MAX_TRUST_DOMAIN = 255;
 const TRUST_DOMAIN = /^[a-z0-9._-]+$/;

@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads';
+import { messageOf } from '../errors.ts';
 import { RoundRobin } from './round-robin.ts';
 
 /** What a lane makes of a job; `crashed`: it was not judged, for reasons of the relay's own, and may pass another time. */
@@ -22,7 +23,7 @@ type Waiting<Message, Result> = {
 /**
  * A worker thread that does one job after the other, of all senders in turn, so that who sends many delays itself and
  * nobody else. The thread starts with the first job, is used again, and keeps the process alive only while it works.
- * Should it end (memory, a bug), the job it had comes to `crashed`, and the next one gets a new thread.
+ * Should it end (memory, a bug), or not start, the job it had comes to `crashed`, and the next one gets a new thread.
  */
 export class WorkerLane<Message, Result> {
   readonly #file: URL;
@@ -60,22 +61,32 @@ export class WorkerLane<Message, Result> {
   }
 
   #next(): void {
-    if (this.#current !== undefined) return;
-    const job = this.#waiting.next();
-    if (job === undefined) return;
-    this.#current = job;
-    job.begin();
-    const worker = (this.#worker ??= this.#start());
-    worker.ref();
-    worker.postMessage(job.message, job.transfer);
+    while (this.#current === undefined) {
+      const job = this.#waiting.next();
+      if (job === undefined) return;
+      this.#current = job;
+      job.begin();
+      try {
+        const worker = (this.#worker ??= this.#start());
+        worker.ref();
+        worker.postMessage(job.message, job.transfer);
+      } catch (error) {
+        // No thread can be had, for want of memory or by a limit of processes. The next job tries again.
+        this.#end({ done: false, crashed: messageOf(error) });
+      }
+    }
   }
 
   #finish(result: LaneResult<Result>): void {
+    this.#end(result);
+    this.#next();
+  }
+
+  #end(result: LaneResult<Result>): void {
     const job = this.#current;
     this.#current = undefined;
     this.#worker?.unref();
     job?.settle(result);
-    this.#next();
   }
 
   #start(): Worker {

@@ -33,7 +33,7 @@ const HTTP_OPTIONS: ServerOptions = {
   keepAliveTimeout: 72_000,
 };
 
-/** Of a request in hand on whose connection nothing moves: its client does not read the answer. */
+/** A connection is cut if a request is in hand and nothing moves on it for this long: its client does not read the answer. */
 const STALLED_MS = 10_000;
 
 const PATHS: ReadonlySet<string> = new Set(['/livez', '/readyz', '/status', '/metrics']);

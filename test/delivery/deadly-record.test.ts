@@ -37,3 +37,37 @@ test('a record that ends the relay twice is a dead letter at the third start, an
   expect(again.queue.status().destinations['mlflow']?.waitingSpans).toBe(0);
   expect(again.queue.deadLetters.status().spans).toEqual({ mlflow: 1 });
 });
+
+// Nothing behind one that is not settled can be passed: all of it comes again at each start, dead letters too.
+test.each([
+  { deadly: 2, isBehindUnanswered: false },
+  { deadly: 3, isBehindUnanswered: false },
+  { deadly: 2, isBehindUnanswered: true },
+  { deadly: 3, isBehindUnanswered: true },
+])(
+  '$deadly of them beside each other end the relay twice each, and never again (behind one that is not answered: $isBehindUnanswered)',
+  async ({ deadly, isBehindUnanswered }) => {
+    const directory = await temporaryDirectory();
+    const { queue, close } = await open(directory);
+    const names = Array.from({ length: deadly }, (_, i) => `deadly ${i + 1}`);
+    const routes = [...(isBehindUnanswered ? ['unanswered'] : []), 'before', ...names, 'behind'];
+    for (const [trace, route] of routes.entries())
+      await queue.append([recordOf([{ trace, isRoot: true }], { route })]);
+    await close();
+
+    for (let end = 1; end <= 2 * deadly; end += 1)
+      expect({ end, ...run(directory) }).toEqual({ end, signal: 'SIGKILL', said: undefined });
+    // A start after that finds them out as well, whether the relay ends by itself or is ended.
+    for (let start = 0; start < (isBehindUnanswered ? 2 : 1); start += 1) {
+      const { signal, said } = run(directory);
+      expect(signal).toBe(isBehindUnanswered ? 'SIGTERM' : null);
+      expect(said).toEqual({
+        delivered: expect.arrayContaining(['behind']) as unknown,
+        letters: names.map(
+          (name) => expect.stringContaining(`${name}: not sent: the relay ended twice`) as unknown,
+        ),
+      });
+    }
+  },
+  60_000,
+);

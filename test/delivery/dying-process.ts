@@ -1,5 +1,6 @@
-// Delivers what a queue has to an upstream that takes all, and dies while it reads a record of the route `deadly`. Writes
-// the routes of what was delivered and of the dead letters, once nothing waits any more.
+// Delivers what a queue has to an upstream that takes all, but never answers a request of the route `unanswered`, and dies
+// while it reads a record of a route that begins with `deadly`. Writes the routes of what was delivered and of the dead
+// letters, once nothing waits any more but what is not answered.
 import { writeSync } from 'node:fs';
 import { pino } from 'pino';
 import { startDelivery } from '../../src/delivery/dispatcher.ts';
@@ -16,15 +17,20 @@ const queue = await openQueue(
   { log, metrics },
 );
 
+let unanswered = 0;
 const delivered: string[] = [];
 const letters: string[] = [];
 const destination: Destination = {
   name: 'mlflow',
   targetOf({ name }) {
-    if (name === 'deadly') process.kill(process.pid, 'SIGKILL');
+    if (name.startsWith('deadly')) process.kill(process.pid, 'SIGKILL');
     return { key: name, description: name };
   },
   async send({ key }) {
+    if (key === 'unanswered') {
+      unanswered += 1;
+      return new Promise<never>(() => {});
+    }
     delivered.push(key);
     return { kind: 'delivered', rejectedSpans: 0 };
   },
@@ -53,8 +59,10 @@ const delivery = startDelivery(
 const timer = setInterval(tellIfDone, 10);
 
 function tellIfDone(): void {
-  if (queue.status().destinations['mlflow']?.waitingSpans !== 0) return;
+  if (queue.status().destinations['mlflow']?.waitingSpans !== unanswered) return;
   clearInterval(timer);
   writeSync(1, JSON.stringify({ delivered, letters }));
-  void delivery.stop(1000).then(() => queue.close());
+  // What is not answered would never end; the records behind it come again at the next start.
+  if (unanswered > 0) process.kill(process.pid, 'SIGTERM');
+  else void delivery.stop(1000).then(() => queue.close());
 }

@@ -2,9 +2,12 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { pino } from 'pino';
+import { describe, expect, test, vi } from 'vitest';
 import { realFileSystem } from '../../src/queue/filesystem.ts';
 import type { FileSystem } from '../../src/queue/filesystem.ts';
+import { MOST_PLACES } from '../../src/queue/in-hand-format.ts';
+import { InHand } from '../../src/queue/in-hand.ts';
 import type { Lease } from '../../src/queue/queue.ts';
 import { open, readAll, record, temporaryDirectory, textOf } from './support.ts';
 
@@ -37,10 +40,13 @@ async function suspects(directory: string) {
   return { texts: leases.filter(({ isSuspect }) => isSuspect).map(textOf), lines: logged() };
 }
 
+/** Of how many records the file tells that they were in hand at an unclean end. */
+const placesIn = async (directory: string) => (await readFile(fileIn(directory))).readUInt32LE(64);
+
 const fileIn = (directory: string) => join(directory, 'positions', 'mlflow.in-hand');
 
 describe('a record that is in hand when the relay is killed', () => {
-  test('is suspect after the second time in a row, and no other; each time it is told', async () => {
+  test('is suspect after the second time, and no other; each time it is told', async () => {
     const directory = await queueOfThree();
     await killedAt(directory, 'b');
     const first = await suspects(directory);
@@ -71,7 +77,9 @@ describe('a record that is in hand when the relay is killed', () => {
 
   test.each([
     ['another record is in hand the second time', ['b', 'a'], []],
-    ['another record is in hand in between', ['b', 'c', 'b'], []],
+    ['another record is in hand in between', ['b', 'c', 'b'], ['b']],
+    ['another one is suspect already', ['b', 'b', 'c', 'c'], ['b', 'c']],
+    ['three come by turns', ['c', 'b', 'a', 'c', 'b', 'a'], ['a', 'b', 'c']],
     ['none is in hand in between, which says nothing of it', ['b', 'none', 'b'], ['b']],
     ['none is ever in hand', ['none', 'none'], []],
   ])(
@@ -90,10 +98,39 @@ describe('a record that is in hand when the relay is killed', () => {
     const { queue, close } = await open(directory);
     for (const lease of await readAll(queue.reader('mlflow'))) lease.inHand(); // stopped while the last one is in hand
     await close();
+    expect(await suspects(directory)).toEqual({ texts: [], lines: [] });
     await killedAt(directory, 'b');
     expect((await suspects(directory)).texts).toEqual([]);
     await killedAt(directory, 'b');
     expect((await suspects(directory)).texts).toEqual(['b']);
+  }, 30_000);
+
+  test('stays suspect after a clean end, until the saved position is past it', async () => {
+    const directory = await queueOfThree();
+    for (const text of ['b', 'b', 'c']) await killedAt(directory, text);
+    const settled = async (texts: readonly string[]) => {
+      const { queue, close } = await open(directory);
+      for (const lease of await readAll(queue.reader('mlflow'))) {
+        if (!lease.isSuspect) lease.inHand();
+        lease.outOfHand();
+        if (texts.includes(textOf(lease))) lease.settle();
+      }
+      await close();
+      return placesIn(directory);
+    };
+    // `a` waits, in whose frame it is. `c` was in hand at one end only, and this one was clean.
+    expect(await settled(['b', 'c'])).toBe(1);
+    expect((await suspects(directory)).texts).toEqual(['b']);
+    expect(await settled(['a', 'b'])).toBe(0);
+  }, 30_000);
+
+  test('is forgotten once the saved position is past it, also before a crash', async () => {
+    const directory = await queueOfThree();
+    await killedAt(directory, 'a');
+    const { queue } = await open(directory);
+    expect(await placesIn(directory)).toBe(1);
+    for (const lease of await readAll(queue.reader('mlflow'))) lease.settle();
+    await vi.waitFor(async () => expect(await placesIn(directory)).toBe(0), { timeout: 10_000 });
   }, 30_000);
 
   test('is one for its own destination only', async () => {
@@ -136,7 +173,7 @@ describe('the file', () => {
     expect((await suspects(directory)).lines).toMatchObject([{ level: 'warn', index: 1, ends: 1 }]);
   });
 
-  test('forgets a record that was settled, but not one that is suspect and may come again', async () => {
+  test('keeps a record that was settled, since it comes again as long as those before it are not', async () => {
     const directory = await queueOfThree();
     const dieOf = (text: string) =>
       afterCrash(directory, (leases) => leases.find((lease) => textOf(lease) === text)?.inHand());
@@ -145,11 +182,47 @@ describe('the file', () => {
     await dieOf('b');
     await settle('b');
     await dieOf('b');
-    expect((await suspects(directory)).texts).toEqual([]);
-    await dieOf('b');
+    expect((await suspects(directory)).texts).toEqual(['b']);
     await settle('b');
     expect((await suspects(directory)).texts).toEqual(['b']);
   });
+
+  test('that is full forgets the oldest that is not suspect, and a suspect one only where all are', async () => {
+    const directory = await temporaryDirectory();
+    const fs = realFileSystem;
+    const log = pino({ level: 'silent' });
+    const dieOf = async (index: number) => {
+      const inHand = await InHand.open(fs, directory, 'mlflow', log);
+      inHand.take({ segment: 1, offset: 16, index });
+      const left = await readFile(join(directory, 'mlflow.in-hand'));
+      await inHand.close();
+      await writeFile(join(directory, 'mlflow.in-hand'), left);
+    };
+    const suspectOnes = async () => {
+      const inHand = await InHand.open(fs, directory, 'mlflow', log);
+      const places = Array.from({ length: 2 * MOST_PLACES }, (_, index) => ({
+        segment: 1,
+        offset: 16,
+        index,
+      }));
+      const found = places.filter((place) => inHand.isSuspect(place)).map(({ index }) => index);
+      await inHand.close();
+      return found;
+    };
+    await dieOf(0);
+    await dieOf(0);
+    for (let index = 1; index <= MOST_PLACES; index += 1) await dieOf(index);
+    await dieOf(1); // the oldest of those that were no suspects: forgotten, and so this is its first time again
+    expect(await suspectOnes()).toEqual([0]);
+    for (let index = 3; index <= MOST_PLACES; index += 1) await dieOf(index);
+    await dieOf(1);
+    const all = [0, 1, ...Array.from({ length: MOST_PLACES - 2 }, (_, i) => i + 3)];
+    expect(await suspectOnes()).toEqual(all);
+    await dieOf(2);
+    await dieOf(2);
+    expect(await suspectOnes()).toEqual([1, 2, ...all.slice(2)]);
+    expect((await stat(join(directory, 'mlflow.in-hand'))).size).toBe(4096);
+  }, 30_000);
 
   test('is for its owner alone, and of a size that never grows', async () => {
     const directory = await queueOfThree();
@@ -163,7 +236,12 @@ describe('the file', () => {
     ['cut', (bytes: Buffer) => bytes.subarray(0, 20)],
     ['zeros', (bytes: Buffer) => Buffer.alloc(bytes.length)],
     ['flipped', (bytes: Buffer) => bytes.map((byte, at) => (at === 24 ? byte ^ 1 : byte))],
-    ['of a later version', (bytes: Buffer) => bytes.map((byte, at) => (at === 7 ? 2 : byte))],
+    ['flipped in its list', (bytes: Buffer) => bytes.map((byte, at) => (at === 80 ? byte ^ 1 : byte))],
+    [
+      'of an earlier version',
+      (bytes: Buffer) => bytes.subarray(0, 64).map((byte, at) => (at === 7 ? 1 : byte)),
+    ],
+    ['of a later version', (bytes: Buffer) => bytes.map((byte, at) => (at === 7 ? 3 : byte))],
   ])(
     'damaged (%s) is told, counts as none, and works again',
     async (_, damage) => {

@@ -30,6 +30,42 @@ describe('a thread that dies', () => {
   });
 });
 
+describe('a thread that cannot be started', () => {
+  // A worker is made of a file only: with this address its constructor throws, as it does where no thread can be had.
+  const NO_FILE = 'https://localhost/no-file';
+  const crashed = { done: false, crashed: expect.stringMatching(/file/) as unknown };
+
+  test('costs the job that needed it, and later ones are done', async () => {
+    const file = new URL(NO_FILE);
+    const lane = new WorkerLane<string, string>(file, 32);
+    const begun: string[] = [];
+    const first = ['a', 'b'].map((text) => lane.run('s', text, [], () => begun.push(text)).result);
+    expect(await Promise.all(first)).toEqual([crashed, crashed]);
+    expect(begun).toEqual(['a', 'b']);
+    file.href = FILE.href;
+    expect(await lane.run('s', 'c', []).result).toEqual({ done: true, result: 'c' });
+  });
+
+  test('costs those that wait when the one before has died, and later ones are done', async () => {
+    const file = new URL(FILE.href);
+    const lane = new WorkerLane<string, string>(file, 32);
+    const jobs = ['exit', 'a', 'b'].map((text) => lane.run('s', text, []).result);
+    file.href = NO_FILE;
+    expect(await Promise.all(jobs)).toEqual([{ done: false, crashed: 'exit code 3' }, crashed, crashed]);
+    file.href = FILE.href;
+    expect(await lane.run('s', 'c', []).result).toEqual({ done: true, result: 'c' });
+  });
+});
+
+test('a message that cannot be sent costs its job, and the thread does the next one', async () => {
+  const lane = new WorkerLane<unknown, string>(FILE, 32);
+  const results = await Promise.all([() => {}, 'a'].map((message) => lane.run('s', message, []).result));
+  expect(results).toEqual([
+    { done: false, crashed: expect.stringContaining('could not be cloned') },
+    { done: true, result: 'a' },
+  ]);
+});
+
 test('senders take turns', async () => {
   const lane = mortalLane();
   const order: string[] = [];

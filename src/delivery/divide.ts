@@ -1,4 +1,6 @@
 import type { Repair } from '../destinations/destination.ts';
+import { MOST_WORK } from '../otlp/edit-spans.ts';
+import type { Work } from '../otlp/edit-spans.ts';
 import type { TraceId } from '../otlp/record.ts';
 import { cutSpans, indexSpans } from '../otlp/wire.ts';
 import { sendersOf } from './batch.ts';
@@ -90,11 +92,12 @@ function partOf<H>({ held, payload, spanIndexes, mended }: Part<H>, chosen: read
 /** The batch with what the destination knows to be wrong mended; undefined if it knows of nothing. */
 export function mend<H>(
   batch: Batch<H>,
-  repair: (payload: Uint8Array) => Repair | undefined,
+  repair: (payload: Uint8Array, work: Work) => Repair | undefined,
 ): Batch<H> | undefined {
   let isChanged = false;
+  const work: Work = { left: MOST_WORK };
   const parts = batch.parts.map((part) => {
-    const repaired = repair(part.payload);
+    const repaired = repair(part.payload, work);
     if (repaired === undefined) return part;
     isChanged = true;
     return { ...part, payload: repaired.payload, mended: repaired.spans };

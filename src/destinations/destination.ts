@@ -1,3 +1,4 @@
+import type { Work } from '../otlp/edit-spans.ts';
 import type { RouteTarget } from '../otlp/record.ts';
 
 /** What became of one request to an upstream. Never thrown: every answer, and no answer, is one of these. */
@@ -46,7 +47,8 @@ export interface Destination {
   /**
    * Mends one ExportTraceServiceRequest that was refused; undefined if nothing in it is known to be wrong. Pure.
    * Each span that is changed is marked with the attribute `relay.repaired`.
+   * @param work what may be done for all payloads of a batch together; it is counted down, and at 0 spans stay as they are
    */
-  repair?(payload: Uint8Array): Repair | undefined;
+  repair?(payload: Uint8Array, work?: Work): Repair | undefined;
   close(): Promise<void>;
 }

@@ -54,6 +54,9 @@ export function encodeStatus(encoding: Encoding, code: number, message: string):
 export type ExportAnswer =
   { ok: true; rejectedSpans: number; message?: string } | { ok: false; reason: string };
 
+/** An answer is a count and a message. What is longer is a page, or an attack: a field for every two bytes takes its time. */
+const LARGEST_RESPONSE = 64 * 1024;
+
 /**
  * Reads the body of an upstream's 200. Only a real ExportTraceServiceResponse is a success: in protobuf or JSON by
  * its content type, and either empty (no bytes, or `{}`) or with a partial_success in it. A login page, garbage
@@ -61,6 +64,12 @@ export type ExportAnswer =
  */
 export function readExportResponse(contentType: string | undefined, body: Uint8Array): ExportAnswer {
   const mediaType = contentType?.split(';', 1)[0]!.trim().toLowerCase();
+  if (body.length > LARGEST_RESPONSE) {
+    return {
+      ok: false,
+      reason: `its body has ${body.length} bytes, more than the ${LARGEST_RESPONSE} that are read of an OTLP response`,
+    };
+  }
   if (mediaType === CONTENT_TYPE.protobuf) return readProtobuf(body);
   if (mediaType === CONTENT_TYPE.json) return readJson(body);
   return {

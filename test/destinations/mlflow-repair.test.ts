@@ -135,6 +135,14 @@ describe('costs', () => {
     const words = 'mlflow.llm.cost: left out, as its total_cost is not a number';
     expect(repaired({ attributes: [[COST, value]] })).toEqual(asRepaired(words, {}));
   });
+
+  it.each<Value>(['{"total_cost":1,"x":"deadlock"}', { x: null }, '{"x":{}}', '{"total_cost":NaN,"x":"1"}'])(
+    'with other values that are no numbers: %o',
+    (value) => {
+      const words = 'mlflow.llm.cost: left out, as one of its values is not a number';
+      expect(repaired({ attributes: [[COST, value]] })).toEqual(asRepaired(words, {}));
+    },
+  );
 });
 
 describe('counts of tokens', () => {
@@ -225,7 +233,7 @@ describe('what is huge', () => {
     ['user.id', { items }, 'left out, as it is more than 8000 characters long and no text'],
     ['mlflow.spanType', { items }, 'left out, as it is a map and no text'],
     ['span.type', items, 'left out, as it is a list and no text'],
-    [COST, { total_cost: 1, items }, 'left out, as it is larger than 128 KiB'],
+    [COST, { total_cost: 1, items }, 'left out, as it is larger than 16 KiB'],
     [USAGE, { input_tokens: 'x', items }, undefined],
   ])('%s, a list or a map: is not looked into', (key, value, words) => {
     const spans = repairForMlflow(encode({ attributes: [[key, value]] }))?.spans;

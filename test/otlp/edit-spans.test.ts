@@ -72,6 +72,19 @@ describe('what is seen of a span', () => {
     ]);
   });
 
+  test('of a repeated key the last attribute, in its place', () => {
+    const span = join(
+      GOOD_IDS,
+      attribute('k', text('1')),
+      attribute('other', text('w')),
+      attribute('k', text('2')),
+    );
+    expect(edited(requestOf(span)).seen[0]!.attributes).toEqual([
+      { key: 'other', value: 'w' },
+      { key: 'k', value: '2' },
+    ]);
+  });
+
   test.each<[string, Uint8Array, PlainValue]>([
     ['a text', text('ä😀'), 'ä😀'],
     ['an empty text', text(''), ''],
@@ -135,10 +148,10 @@ describe('what would cost much', () => {
   });
 
   test('a list that is just not too large is read', () => {
-    const bytes = listOf('x'.repeat(LARGEST_VALUE - 12));
+    const bytes = listOf('x'.repeat(LARGEST_VALUE - 9));
     expect(bytes.length).toBe(LARGEST_VALUE);
     const [seen] = edited(requestOf(join(GOOD_IDS, attribute('k', bytes)))).seen[0]!.attributes;
-    expect(seen?.value).toEqual(['x'.repeat(LARGEST_VALUE - 12)]);
+    expect(seen?.value).toEqual(['x'.repeat(LARGEST_VALUE - 9)]);
   });
 
   test.each<[string, boolean, Uint8Array]>([
@@ -190,14 +203,20 @@ describe('what is changed', () => {
       join(GOOD_IDS, attribute('k', text('néw')), unknown),
     ],
     [
-      'an attribute is left out',
+      'of a repeated key the last value is replaced',
       join(old, GOOD_IDS, old, unknown),
+      { attributes: new Map([[0, 'new']]) },
+      join(old, GOOD_IDS, attribute('k', text('new')), unknown),
+    ],
+    [
+      'an attribute is left out, and what its key has before it',
+      join(old, GOOD_IDS, attribute('other', text('v')), old, unknown),
       { attributes: new Map([[1, undefined]]) },
-      join(old, GOOD_IDS, unknown),
+      join(GOOD_IDS, attribute('other', text('v')), unknown),
     ],
     [
       'all at once',
-      join(old, start, GOOD_IDS, old),
+      join(old, start, GOOD_IDS, attribute('other', text('old'))),
       {
         start: 1n,
         end: 2n,
@@ -211,7 +230,7 @@ describe('what is changed', () => {
         attribute('k', text('a')),
         fixed64(7, 1n),
         GOOD_IDS,
-        attribute('k', text('b')),
+        attribute('other', text('b')),
         fixed64(8, 2n),
         attribute('m', text('x')),
         attribute('n', text('y')),

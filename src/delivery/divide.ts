@@ -97,7 +97,7 @@ export function mend<H>(
   let isChanged = false;
   const work: Work = { left: MOST_WORK };
   const parts = batch.parts.map((part) => {
-    const repaired = repair(part.payload, work);
+    const repaired = work.left > 0 ? repair(part.payload, work) : undefined;
     if (repaired === undefined) return part;
     isChanged = true;
     return { ...part, payload: repaired.payload, mended: repaired.spans };

@@ -8,7 +8,7 @@ const unzipAsync = promisify(unzip);
 export const LARGEST_ERROR = 64 * 1024;
 
 /** Chunks that are read before others have their turn: some milliseconds, if each is of one byte. */
-const CHUNKS_AT_ONCE = 1000;
+const CHUNKS_AT_ONCE = 256;
 
 export type AnswerBody = {
   readonly bytes: Buffer;

@@ -17,7 +17,15 @@ export const MOST_WORK = 2_000_000;
 export const LARGEST_EDITABLE_SPAN = 1024 * 1024;
 
 /** Steps that the parts of the work take, as measured. */
-const STEPS = { span: 40, key: 10, value: 40, perByte: 0.5, perByteOfList: 10, change: 200 } as const;
+const STEPS = {
+  payload: 150,
+  span: 40,
+  key: 10,
+  value: 40,
+  perByte: 0.5,
+  perByteOfList: 10,
+  change: 200,
+} as const;
 
 /** What can be changed in a span, as it stands on the wire. */
 export type EditableSpan = {
@@ -63,6 +71,7 @@ export function editSpans(
   edit: (span: EditableSpan, spanIndex: number) => SpanEdit | undefined,
   work: Work = { left: MOST_WORK },
 ): Uint8Array | undefined {
+  work.left -= STEPS.payload;
   const edited = new Editor(payload, keys, edit, work).message(0, payload.length);
   return edited && Buffer.concat(edited.pieces, edited.length);
 }

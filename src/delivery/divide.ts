@@ -1,6 +1,5 @@
-import type { Repair } from '../destinations/destination.ts';
-import { MOST_WORK } from '../otlp/edit-spans.ts';
-import type { Work } from '../otlp/edit-spans.ts';
+import { MOST_REPAIR_WORK } from '../destinations/destination.ts';
+import type { Repair, RepairWork } from '../destinations/destination.ts';
 import type { TraceId } from '../otlp/record.ts';
 import { cutSpans, indexSpans } from '../otlp/wire.ts';
 import { sendersOf } from './batch.ts';
@@ -92,10 +91,10 @@ function partOf<H>({ held, payload, spanIndexes, mended }: Part<H>, chosen: read
 /** The batch with what the destination knows to be wrong mended; undefined if it knows of nothing. */
 export function mend<H>(
   batch: Batch<H>,
-  repair: (payload: Uint8Array, work: Work) => Repair | undefined,
+  repair: (payload: Uint8Array, work: RepairWork) => Repair | undefined,
 ): Batch<H> | undefined {
   let isChanged = false;
-  const work: Work = { left: MOST_WORK };
+  const work: RepairWork = { left: MOST_REPAIR_WORK };
   const parts = batch.parts.map((part) => {
     const repaired = work.left > 0 ? repair(part.payload, work) : undefined;
     if (repaired === undefined) return part;

@@ -94,6 +94,7 @@ const PASSING = [
   beginsWith(
     String.raw`(?:${ofClass(String.raw`\w*Error`)} |\[Errno \d+\] )?(?:server closed the connection|(?:\w+ ){0,4}[Cc]onnection (?:\w+ ){0,6}(?:closed|refused|reset|lost|terminated))\b`,
   ),
+  beginsWith('(?:database is locked|deadlock detected|could not serialize access)'),
   beginsWith(String.raw`(?:QueuePool limit of size \d+|Can't reconnect until invalid )`),
 ];
 

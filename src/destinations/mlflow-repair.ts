@@ -1,5 +1,6 @@
-import { editSpans, LARGE_LIST, LARGE_MAP, MOST_WORK } from '../otlp/edit-spans.ts';
+import { editSpans, LARGE_LIST, LARGE_MAP } from '../otlp/edit-spans.ts';
 import type { AttributeValue, EditableSpan, PlainValue, SpanEdit, Work } from '../otlp/edit-spans.ts';
+import { MOST_REPAIR_WORK } from './destination.ts';
 import type { Repair } from './destination.ts';
 
 /*
@@ -54,9 +55,12 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
 const KEYS: ReadonlySet<string> = new Set(RULES.keys());
 
 /** See `Destination.repair`. A span for which no work is left stays as it is. */
-export function repairForMlflow(payload: Uint8Array, work: Work = { left: MOST_WORK }): Repair | undefined {
+export function repairForMlflow(
+  payload: Uint8Array,
+  work: Work = { left: MOST_REPAIR_WORK },
+): Repair | undefined {
   const spans = new Map<number, string>();
-  const edit = (span: EditableSpan, spanIndex: number): SpanEdit | undefined => {
+  const mendSpan = (span: EditableSpan, spanIndex: number): SpanEdit | undefined => {
     work.left -= SPAN_STEPS;
     const { words, ...edit } = mend(span, work);
     if (words.length === 0 || work.left <= 0) return undefined;
@@ -64,7 +68,7 @@ export function repairForMlflow(payload: Uint8Array, work: Work = { left: MOST_W
     spans.set(spanIndex, done);
     return { ...edit, more: { [MARK]: done } };
   };
-  const repaired = editSpans(payload, KEYS, edit, work);
+  const repaired = editSpans(payload, KEYS, mendSpan, work);
   return repaired && { payload: repaired, spans };
 }
 

@@ -10,9 +10,6 @@ export type { AttributeValue, PlainValue } from './any-value.ts';
 /** What may still be done, in steps of about 15 ns. At 0 or less all that follows stays as it is. */
 export type Work = { left: number };
 
-/** All that is done for one batch, so that it holds the event loop for some 30 ms at most. */
-export const MOST_WORK = 2_000_000;
-
 /** A span of more bytes stays as it is: only the walk through it would take long. */
 export const LARGEST_EDITABLE_SPAN = 1024 * 1024;
 
@@ -63,13 +60,13 @@ const MOST = 64;
  * Throws on other bytes.
  * @param keys of the attributes that are looked at; the others cost nothing. A span with more than 64 of them stays as
  * it is, so that no span costs much.
- * @param work is counted down. What the batch has in other payloads shares it.
+ * @param work is counted down, for several payloads if need be; without it there is no bound
  */
 export function editSpans(
   payload: Uint8Array,
   keys: ReadonlySet<string>,
   edit: (span: EditableSpan, spanIndex: number) => SpanEdit | undefined,
-  work: Work = { left: MOST_WORK },
+  work: Work = { left: Infinity },
 ): Uint8Array | undefined {
   work.left -= STEPS.payload;
   const edited = new Editor(payload, keys, edit, work).message(0, payload.length);

@@ -1,7 +1,8 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { repairForMlflow } from '../../src/destinations/mlflow-repair.ts';
+import { MOST_REPAIR_WORK } from '../../src/destinations/destination.ts';
 import { CONVERSATION, COST, encode, LATEST, long, NOW, quoted, SESSION, USAGE } from './spans.ts';
-import type { TestSpan, Value } from './spans.ts';
+import type { Attributes, TestSpan, Value } from './spans.ts';
 
 const GOOD: TestSpan = { attributes: [['k', 'v']] };
 
@@ -68,6 +69,22 @@ describe('a value that is too long', () => {
     ).toEqual(
       asRepaired('session.id: left out, as it is more than 250 characters long and no text', {
         attributes: [['b', 2]],
+      }),
+    );
+  });
+
+  it('does not count where the same key comes again', () => {
+    const again: Attributes = [
+      [SESSION, long],
+      [SESSION, 'x'],
+    ];
+    expect(repairForMlflow(encode({ attributes: again }))).toBeUndefined();
+    expect(repaired({ attributes: again.toReversed() })).toEqual(
+      asRepaired('session.id: cut from 300 to 250 characters', {
+        attributes: [
+          [SESSION, 'x'],
+          [SESSION, 'x'.repeat(250)],
+        ],
       }),
     );
   });
@@ -238,6 +255,19 @@ describe('what is huge', () => {
   ])('%s, a list or a map: is not looked into', (key, value, words) => {
     const spans = repairForMlflow(encode({ attributes: [[key, value]] }))?.spans;
     expect(spans?.get(0)).toBe(words && `${key}: ${words}`);
+  });
+
+  it.each<[string, Attributes]>([
+    ['a text that is no JSON', [[SESSION, '"x']]],
+    ['JSON', [[COST, `{"total_cost":${'1'.repeat(300)}}`]]],
+    ['what is mended', [[COST, null]]],
+  ])('a batch with %s without end: is left as it is from some span on', (_, attributes) => {
+    const work = { left: MOST_REPAIR_WORK / 100 };
+    const spans = Array.from({ length: 2000 }, () => ({ attributes }));
+    const mended = repairForMlflow(encode(...spans), work)?.spans.size ?? 0;
+    expect(mended).toBeLessThan(500);
+    expect(work.left).toBeLessThanOrEqual(0);
+    expect(repairForMlflow(encode({ attributes: [[COST, null]] }), work)).toBeUndefined();
   });
 
   it('a span with many such attributes: is told of once, or left as it is', () => {

@@ -93,6 +93,20 @@ describe('what an upstream answers', () => {
     expect(readExportResponse(contentType, Buffer.alloc(0))).toEqual({ ok: false, reason });
   });
 
+  test.each(['protobuf', 'json'] as const)('%s of more than 64 KiB is not read', (encoding) => {
+    const ofMessage = (length: number) =>
+      encodeExportResponse(encoding, { rejectedSpans: 1, message: 'x'.repeat(length) });
+    const rest = 65_536 - ofMessage(60_000).length;
+    expect(readExportResponse(CONTENT_TYPE[encoding], ofMessage(60_000 + rest))).toMatchObject({
+      ok: true,
+      rejectedSpans: 1,
+    });
+    expect(readExportResponse(CONTENT_TYPE[encoding], ofMessage(60_001 + rest))).toEqual({
+      ok: false,
+      reason: 'its body has 65537 bytes, more than the 65536 that are read of an OTLP response',
+    });
+  });
+
   // `passes`: what the library makes of it; these are why there are checks around it.
   test.each<[string, Uint8Array, { ok: boolean; rejectedSpans?: number }, boolean]>([
     ['an empty partial success', hex('0a00'), { ok: true, rejectedSpans: 0 }, true],

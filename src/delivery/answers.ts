@@ -201,7 +201,7 @@ export class Answers {
   #mend(batch: Batch<Lease>): Batch<Lease> | undefined {
     const { destination, log } = this.#deps;
     try {
-      return destination.repair && mend(batch, (payload) => destination.repair?.(payload));
+      return destination.repair && mend(batch, (payload, work) => destination.repair?.(payload, work));
     } catch (error) {
       log.error(
         { err: error },

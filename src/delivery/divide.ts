@@ -1,4 +1,5 @@
-import type { Repair } from '../destinations/destination.ts';
+import { MOST_REPAIR_WORK } from '../destinations/destination.ts';
+import type { Repair, RepairWork } from '../destinations/destination.ts';
 import type { TraceId } from '../otlp/record.ts';
 import type { SpanSlice } from '../otlp/wire.ts';
 import { sendersOf } from './batch.ts';
@@ -78,11 +79,12 @@ class Collector<H> {
 /** The batch with what the destination knows to be wrong mended; undefined if it knows of nothing. */
 export function mend<H>(
   batch: Batch<H>,
-  repair: (payload: Uint8Array) => Repair | undefined,
+  repair: (payload: Uint8Array, work: RepairWork) => Repair | undefined,
 ): Batch<H> | undefined {
   let isChanged = false;
+  const work: RepairWork = { left: MOST_REPAIR_WORK };
   const parts = batch.parts.map((part) => {
-    const mended = part.mend(repair);
+    const mended = work.left > 0 ? part.mend(repair, work) : undefined;
     if (mended !== undefined) isChanged = true;
     return mended ?? part;
   });

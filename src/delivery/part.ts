@@ -1,4 +1,5 @@
-import type { Repair } from '../destinations/destination.ts';
+import { MOST_REPAIR_WORK } from '../destinations/destination.ts';
+import type { Repair, RepairWork } from '../destinations/destination.ts';
 import { cutSpans } from '../otlp/wire.ts';
 import type { SpanSlice } from '../otlp/wire.ts';
 
@@ -26,6 +27,8 @@ export function cutOf(held: HeldRecord<unknown>, spanIndexes: readonly number[])
   return cutSpans(held.payload, (spanIndex) => keep[spanIndex] === 1);
 }
 
+export type RepairSpans = (payload: Uint8Array, work: RepairWork) => Repair | undefined;
+
 /**
  * Spans of one record: an ExportTraceServiceRequest by itself. It has no bytes of its own: they are made when it is sent,
  * since many parts of one record may wait, each with all that is around its spans.
@@ -34,14 +37,14 @@ export class Part<H> {
   readonly held: HeldRecord<H>;
   /** Their positions in the record, ascending. */
   readonly spanIndexes: readonly number[];
-  readonly #repair: ((payload: Uint8Array) => Repair | undefined) | undefined;
+  readonly #repair: RepairSpans | undefined;
   #mended: ReadonlyMap<number, string> | undefined;
 
   /** @param repair what the destination mends in it each time it is sent; pure */
   constructor(
     held: HeldRecord<H>,
     spanIndexes: readonly number[],
-    repair?: (payload: Uint8Array) => Repair | undefined,
+    repair?: RepairSpans,
     mended?: ReadonlyMap<number, string>,
   ) {
     this.held = held;
@@ -57,24 +60,29 @@ export class Part<H> {
 
   /** What is sent, made anew each time. */
   get payload(): Uint8Array {
+    return this.toSend({ left: MOST_REPAIR_WORK });
+  }
+
+  /** The same, with so much work at most to mend it. */
+  toSend(work: RepairWork): Uint8Array {
     const cut = cutOf(this.held, this.spanIndexes);
-    const repaired = this.#repaired(cut);
+    const repaired = this.#repaired(cut, work);
     this.#mended = repaired?.spans;
     return repaired?.payload ?? cut;
   }
 
   /** A bug in it must cost no span: these go as they came then. */
-  #repaired(cut: Uint8Array): Repair | undefined {
+  #repaired(cut: Uint8Array, work: RepairWork): Repair | undefined {
     try {
-      return this.#repair?.(cut);
+      return this.#repair?.(cut, work);
     } catch {
       return undefined;
     }
   }
 
   /** The same spans, mended; undefined where nothing in them is known to be wrong. */
-  mend(repair: (payload: Uint8Array) => Repair | undefined): Part<H> | undefined {
-    const mended = repair(this.payload)?.spans;
+  mend(repair: RepairSpans, work: RepairWork): Part<H> | undefined {
+    const mended = repair(this.payload, work)?.spans;
     return mended && new Part(this.held, this.spanIndexes, repair, mended);
   }
 

@@ -1,3 +1,4 @@
+import { MOST_REPAIR_WORK } from '../destinations/destination.ts';
 import type { Destination, ResolvedTarget, SendOutcome } from '../destinations/destination.ts';
 import { messageOf } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -37,7 +38,8 @@ export class Requests {
       const startedAt = performance.now();
       consignment.attempts++;
       const outcome = await this.#outcomeOf(() => {
-        const payloads = parts.map(({ payload }) => payload);
+        const work = { left: MOST_REPAIR_WORK };
+        const payloads = parts.map((part) => part.toSend(work));
         consignment.bytes = payloads.reduce((sum, { byteLength }) => sum + byteLength, 0);
         return destination.send(target, payloads, cut);
       });

@@ -62,20 +62,52 @@ function readJson(answer: AnswerText): JsonRead | undefined {
 }
 
 /**
+ * What stands before SQLAlchemy's own words, and what it may begin with itself. Behind its words drivers quote what
+ * users wrote, so that only what follows this at once is looked at. MLflow 3.10 puts other errors into a `detail`.
+ */
+const BEGINNING = [
+  String.raw`^(?:[A-Z_]+: |Failed to log OpenTelemetry spans: (?:Trace [\w-]+: )?)`,
+  String.raw`(?:This Session's transaction has been rolled back due to a previous exception during flush\. To begin a new transaction with this Session, first issue Session\.rollback\(\)\. Original exception was: )?`,
+  String.raw`(?:\(raised as a result of Query-invoked autoflush; [^()]*\) )?`,
+].join('');
+
+function beginsWith(words: string): RegExp {
+  return new RegExp(BEGINNING + words);
+}
+
+/** The class of the driver's error, as SQLAlchemy writes it; psycopg names it after PostgreSQL's condition. */
+function ofClass(names: string): string {
+  return String.raw`\((?:\w+\.)*(?:${names})\)`;
+}
+
+/**
  * Conditions of the database that pass: MLflow answers 400 (BAD_REQUEST) or 500 with SQLAlchemy's text for
  * them. A duplicate key comes of two requests that create the same trace at once; sent again, it is an update.
  */
-const PASSING =
-  /OperationalError|deadlock|\blocked\b|lock wait timeout|UniqueViolation|UNIQUE constraint failed|duplicate (key|entry)|could not serialize|SerializationFailure|PendingRollbackError|QueuePool limit|FOREIGN KEY|ForeignKeyViolation|connection .{0,40}(closed|refused|reset|lost|terminated)/i;
-
-/** Other violations of constraints stay what they are. */
-const LASTING_INTEGRITY = /NOT NULL|not-null|CHECK constraint|NotNullViolation|CheckViolation/i;
+const PASSING = [
+  beginsWith(
+    ofClass(
+      'OperationalError|DeadlockDetected|LockNotAvailable|SerializationFailure|UniqueViolation|ForeignKeyViolation|PendingRollbackError',
+    ),
+  ),
+  // SQLite, MySQL and SQL Server have it for all constraints. Violations of NOT NULL and CHECK stay what they are.
+  beginsWith(
+    String.raw`${ofClass('IntegrityError')} (?!NOT NULL|CHECK|null value|new row|\(?(?:1048|1364|3819|4025)\b|\('23000', ["']\[23000\] (?:\[[^\]]*\])*(?:Cannot insert the value NULL|The \w+ statement conflicted with the CHECK))`,
+  ),
+  // Numbers of MySQL and SQLSTATEs: a lock that was waited for in vain, a deadlock, a conflict of transactions.
+  beginsWith(String.raw`${ofClass(String.raw`\w*Error`)} \(?'?(?:1205|1213|40001|40P01)\b`),
+  beginsWith(
+    String.raw`(?:${ofClass(String.raw`\w*Error`)} |\[Errno \d+\] )?(?:server closed the connection|(?:\w+ ){0,4}[Cc]onnection (?:\w+ ){0,6}(?:closed|refused|reset|lost|terminated))\b`,
+  ),
+  beginsWith('(?:database is locked|deadlock detected|could not serialize access)'),
+  beginsWith(String.raw`(?:QueuePool limit of size \d+|Can't reconnect until invalid )`),
+];
 
 /** Whether the same request may be taken later, by what MLflow says of it. */
 export function isPassing({ code, message }: MlflowError): boolean {
   if (code === 'INVALID_PARAMETER_VALUE') return false;
   if (code === 'TEMPORARILY_UNAVAILABLE' || code === 'DEADLINE_EXCEEDED') return true;
-  return PASSING.test(message) || (/IntegrityError/.test(message) && !LASTING_INTEGRITY.test(message));
+  return PASSING.some((words) => words.test(message));
 }
 
 /**
@@ -91,11 +123,8 @@ export function isAboutTarget({ message }: MlflowError): boolean {
   return ABOUT_TARGET.test(message);
 }
 
-/** SQLAlchemy begins with the class of the driver's error; psycopg names it after PostgreSQL's condition. */
-function isOfClass({ message }: MlflowError, names: string): boolean {
-  return new RegExp(
-    `^(BAD_REQUEST|INTERNAL_ERROR): (\\(raised as a result of Query-invoked autoflush; [^()]*\\) )?\\((\\w+\\.)*(${names})\\)`,
-  ).test(message);
+function isOfClass({ code, message }: MlflowError, names: string): boolean {
+  return (code === 'BAD_REQUEST' || code === 'INTERNAL_ERROR') && beginsWith(ofClass(names)).test(message);
 }
 
 /** Whether MLflow's database refuses the relay's requests, whatever is in them. */

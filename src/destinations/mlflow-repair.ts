@@ -1,9 +1,10 @@
-import { editSpans, LARGE_LIST, LARGE_MAP, LARGEST_VALUE } from '../otlp/edit-spans.ts';
-import type { AttributeValue, EditableSpan, PlainValue, SpanEdit } from '../otlp/edit-spans.ts';
+import { editSpans, LARGE_LIST, LARGE_MAP } from '../otlp/edit-spans.ts';
+import type { AttributeValue, EditableSpan, PlainValue, SpanEdit, Work } from '../otlp/edit-spans.ts';
+import { MOST_REPAIR_WORK } from './destination.ts';
 import type { Repair } from './destination.ts';
 
 /*
- * What MLflow 3.17 refuses a span for, and with it the whole request (server/otel_api.py,
+ * What MLflow 3.10 to 3.17 refuse a span for, and with it the whole request (server/otel_api.py,
  * store/tracking/sqlalchemy_store.py), where one attribute or time is to blame. Pure.
  */
 
@@ -18,14 +19,23 @@ const LATEST = 2n ** 63n - 1n;
 
 /** `text` is what goes in place of the value; undefined: the attribute is left out. `words` say what was done. */
 type Mend = { readonly text: string | undefined; readonly words: string };
-type Rule = (value: AttributeValue) => Mend | undefined;
+type Rule = (value: AttributeValue, work: Work) => Mend | undefined;
+
+/** JSON of more characters is not parsed: it may take a hundred times its memory. Without its quotes it is too long for every column, too. */
+const LONGEST_JSON = 128 * 1024;
+
+/** Steps of `Work` that JSON takes, as measured: its beginning, a character, an error with its stack. */
+const JSON_STEPS = { start: 30, character: 2, error: 400 } as const;
+
+/** What a span takes here, with nothing to mend in it: its maps and sets. */
+const SPAN_STEPS = 60;
 
 const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   [SESSION, atMost(250, textOf)],
   [CONVERSATION, atMost(250, textOf)],
   // These two are columns of a limited length on PostgreSQL; SQLite does not mind.
   ['user.id', atMost(8000, textOf)],
-  ['mlflow.spanType', (value) => plain(value) ?? atMost(500, String)(value)],
+  ['mlflow.spanType', (value, work) => plain(value) ?? atMost(500, String)(value, work)],
   ['mlflow.traceTag.mlflow.traceName', atMost(4096, textOf)],
   ['mlflow.llm.cost', costs],
   ['mlflow.chat.tokenUsage', tokens],
@@ -39,52 +49,52 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
     'entity.type',
     'lmnr.span.type',
     'langfuse.observation.type',
-  ].map((key) => [key, (value: AttributeValue) => plain(fromJson(value))] as const),
+  ].map((key) => [key, (value: AttributeValue, work: Work) => plain(fromJson(value, work))] as const),
 ]);
 
 const KEYS: ReadonlySet<string> = new Set(RULES.keys());
 
-/** See `Destination.repair`. */
-export function repairForMlflow(payload: Uint8Array): Repair | undefined {
+/** See `Destination.repair`. A span for which no work is left stays as it is. */
+export function repairForMlflow(
+  payload: Uint8Array,
+  work: Work = { left: MOST_REPAIR_WORK },
+): Repair | undefined {
   const spans = new Map<number, string>();
-  const repaired = editSpans(payload, KEYS, (span, spanIndex) => {
-    const { words, ...edit } = mend(span);
-    if (words.length === 0) return undefined;
+  const mendSpan = (span: EditableSpan, spanIndex: number): SpanEdit | undefined => {
+    work.left -= SPAN_STEPS;
+    const { words, ...edit } = mend(span, work);
+    if (words.length === 0 || work.left <= 0) return undefined;
     const done = words.join('; ');
     spans.set(spanIndex, done);
     return { ...edit, more: { [MARK]: done } };
-  });
+  };
+  const repaired = editSpans(payload, KEYS, mendSpan, work);
   return repaired && { payload: repaired, spans };
 }
 
-function mend(span: EditableSpan): SpanEdit & { readonly words: readonly string[] } {
+function mend(span: EditableSpan, work: Work): SpanEdit & { readonly words: readonly string[] } {
   const attributes = new Map<number, string | undefined>();
-  // What is true of several attributes of a key is said once.
-  const words = new Set<string>();
-  const hasSession = span.attributes.some(({ key, value }) => key === SESSION && !isLeftOut(key, value));
-  for (const [position, { key, value }] of span.attributes.entries()) {
+  const mends = span.attributes.map(({ key, value }) => RULES.get(key)?.(value, work));
+  const session = span.attributes.findIndex(({ key }) => key === SESSION);
+  const isLeftOut = mends[session] !== undefined && mends[session].text === undefined;
+  const words: string[] = [];
+  for (const [position, mended] of mends.entries()) {
+    const { key } = span.attributes[position]!;
     // It is looked at in place of a session id only.
-    if (key === CONVERSATION && hasSession) continue;
-    const mended = RULES.get(key)?.(value);
-    if (mended === undefined) continue;
+    if (mended === undefined || (key === CONVERSATION && session !== -1 && !isLeftOut)) continue;
     attributes.set(position, mended.text);
-    words.add(`${key}: ${mended.words}`);
+    words.push(`${key}: ${mended.words}`);
   }
   const { start, end } = span;
   const isLate = { start: start > LATEST, end: end > LATEST };
-  if (isLate.start) words.add(timeWords('start', start, end));
-  if (isLate.end) words.add(timeWords('end', end, start));
+  if (isLate.start) words.push(timeWords('start', start, end));
+  if (isLate.end) words.push(timeWords('end', end, start));
   return {
     attributes,
     ...(isLate.start && { start: insteadOf(end) }),
     ...(isLate.end && { end: insteadOf(start) }),
-    words: [...words],
+    words,
   };
-}
-
-function isLeftOut(key: string, value: AttributeValue): boolean {
-  const mended = RULES.get(key)?.(value);
-  return mended !== undefined && mended.text === undefined;
 }
 
 /** A span without a duration keeps its place in its trace; centuries would hide the other spans. */
@@ -102,9 +112,9 @@ function isTime(time: bigint): boolean {
 }
 
 /** @param read the text whose length MLflow looks at; it counts code points, as PostgreSQL does */
-function atMost(limit: number, read: (value: PlainValue) => string): Rule {
-  return (value) => {
-    if (!isLarge(value) && lengthOf(read(value), limit) <= limit) return undefined;
+function atMost(limit: number, read: (value: PlainValue, work: Work) => string): Rule {
+  return (value, work) => {
+    if (!isLarge(value) && lengthOf(read(value, work), limit) <= limit) return undefined;
     return typeof value === 'string'
       ? { text: cut(value, limit), words: `cut from ${lengthOf(value)} to ${limit} characters` }
       : { text: undefined, words: `left out, as it is more than ${limit} characters long and no text` };
@@ -129,24 +139,29 @@ const TOKENS = [
   'cache_creation_input_tokens_above_1hr',
 ];
 
-function costs(value: AttributeValue): Mend | undefined {
-  const object = fromJson(value);
-  if (isMap(object)) return numbers(object, COSTS);
-  const why = isLarge(object) || isLong(object) ? 'larger than 128 KiB' : 'not an object';
-  return { text: undefined, words: `left out, as it is ${why}` };
+function costs(value: AttributeValue, work: Work): Mend | undefined {
+  const object = fromJson(value, work);
+  // MLflow 3.10 makes a number of each value in it.
+  if (isMap(object)) return numbers(object, COSTS) ?? numbers(object);
+  const large = isLarge(object) ? 'larger than 16 KiB' : isLong(object) ? 'larger than 128 KiB' : undefined;
+  return { text: undefined, words: `left out, as it is ${large ?? 'not an object'}` };
 }
 
 /** What is no object is not counted by MLflow, and does no harm. */
-function tokens(value: AttributeValue): Mend | undefined {
-  const object = fromJson(value);
+function tokens(value: AttributeValue, work: Work): Mend | undefined {
+  const object = fromJson(value, work);
   return isMap(object) ? numbers(object, TOKENS) : undefined;
 }
 
-function numbers(object: PlainMap, keys: readonly string[]): Mend | undefined {
-  const bad = keys.find((key) => Object.hasOwn(object, key) && !isNumber(object[key]));
-  return bad === undefined
-    ? undefined
-    : { text: undefined, words: `left out, as its ${bad} is not a number` };
+/** @param keys those that must be numbers; missing: all */
+function numbers(object: PlainMap, keys?: readonly string[]): Mend | undefined {
+  const bad = (keys ?? Object.keys(object)).find(
+    (key) => Object.hasOwn(object, key) && !isNumber(object[key]),
+  );
+  if (bad === undefined) return undefined;
+  // Other keys than these are users' text.
+  const what = keys === undefined ? 'one of its values' : `its ${bad}`;
+  return { text: undefined, words: `left out, as ${what} is not a number` };
 }
 
 type PlainMap = { readonly [key: string]: PlainValue };
@@ -155,9 +170,8 @@ function isLarge(value: AttributeValue): value is typeof LARGE_LIST | typeof LAR
   return value === LARGE_LIST || value === LARGE_MAP;
 }
 
-/** As JSON it may take a hundred times its memory. Without its quotes it is too long for every column, too. */
 function isLong(value: AttributeValue): boolean {
-  return typeof value === 'string' && value.length > LARGEST_VALUE;
+  return typeof value === 'string' && value.length > LONGEST_JSON;
 }
 
 function isList(value: AttributeValue): value is readonly PlainValue[] {
@@ -174,19 +188,24 @@ function isNumber(value: PlainValue | undefined): boolean {
 }
 
 /** What a text says as JSON; other values, and other texts, are themselves. Python's JSON has NaN and Infinity. */
-function fromJson(value: AttributeValue, start = /^\s*["[{]/): AttributeValue {
+function fromJson(value: AttributeValue, work: Work, start = /^\s*["[{]/): AttributeValue {
   if (typeof value !== 'string' || isLong(value) || !start.test(value)) return value;
+  work.left -= JSON_STEPS.start + value.length * JSON_STEPS.character;
+  // What it says does not matter then: the span stays as it is.
+  if (work.left <= 0) return value;
   try {
-    return JSON.parse(value.replaceAll(/-?\b(NaN|Infinity)\b/g, '0')) as PlainValue;
+    const isQuoted = value.trimStart().startsWith('"');
+    return JSON.parse(isQuoted ? value : value.replaceAll(/-?\b(NaN|Infinity)\b/g, '0')) as PlainValue;
   } catch {
+    work.left -= JSON_STEPS.error;
     return value;
   }
 }
 
 /** As MLflow reads a value into a column of text: a text in quotes without them, and what is no text as JSON. */
-function textOf(value: PlainValue): string {
+function textOf(value: PlainValue, work: Work): string {
   if (typeof value !== 'string') return toJson(value);
-  const read = fromJson(value, /^\s*"/);
+  const read = fromJson(value, work, /^\s*"/);
   return typeof read === 'string' ? read : value;
 }
 

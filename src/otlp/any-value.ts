@@ -12,8 +12,8 @@ export type PlainValue =
   | readonly PlainValue[]
   | { readonly [key: string]: PlainValue };
 
-/** A list or a map of more bytes is not read, as its objects would take many times their memory. */
-export const LARGEST_VALUE = 128 * 1024;
+/** A list or a map of more bytes is not read: its objects take many times their memory, and a microsecond for eight bytes. */
+export const LARGEST_VALUE = 16 * 1024;
 
 export const LARGE_LIST = Symbol('a list that is not read');
 export const LARGE_MAP = Symbol('a map that is not read');
@@ -34,11 +34,13 @@ type Decoded = {
 
 /** The bytes of an AnyValue that `scanTraces` has passed. Integers beyond 2^53 lose their last digits. */
 export function readAnyValue(bytes: Uint8Array): AttributeValue {
-  if (bytes.length <= LARGEST_VALUE) return decode(bytes);
   const last = new ValueWalker(bytes).last();
-  if (last?.tag === LIST_TAG) return LARGE_LIST;
-  if (last?.tag === MAP_TAG) return LARGE_MAP;
-  return last === undefined ? null : decode(bytes.subarray(last.from, last.to));
+  if (last === undefined) return null;
+  const { tag, from, to } = last;
+  if (tag !== LIST_TAG && tag !== MAP_TAG) return decode(bytes.subarray(from, to));
+  // Repeated lists are one.
+  if (bytes.length <= LARGEST_VALUE) return decode(bytes);
+  return tag === LIST_TAG ? LARGE_LIST : LARGE_MAP;
 }
 
 const LIST_TAG = (5 << 3) | LEN;

@@ -2,24 +2,41 @@ import { readAnyValue } from './any-value.ts';
 import type { AttributeValue } from './any-value.ts';
 import { add, headerOf, SPANS, Walker, WAY_TO_SPANS } from './walker.ts';
 import type { Pieces } from './walker.ts';
-import { FIXED64, LEN } from './wire-reader.ts';
+import { FIXED64, LEN, START_GROUP } from './wire-reader.ts';
 
 export { LARGE_LIST, LARGE_MAP, LARGEST_VALUE } from './any-value.ts';
 export type { AttributeValue, PlainValue } from './any-value.ts';
+
+/** What may still be done, in steps of about 15 ns. At 0 or less all that follows stays as it is. */
+export type Work = { left: number };
+
+/** A span of more bytes stays as it is: only the walk through it would take long. */
+export const LARGEST_EDITABLE_SPAN = 1024 * 1024;
+
+/** Steps that the parts of the work take, as measured. */
+const STEPS = {
+  payload: 150,
+  span: 40,
+  key: 10,
+  value: 40,
+  perByte: 0.5,
+  perByteOfList: 10,
+  change: 200,
+} as const;
 
 /** What can be changed in a span, as it stands on the wire. */
 export type EditableSpan = {
   /** Nanoseconds since the epoch, unsigned; 0 where it is missing. */
   readonly start: bigint;
   readonly end: bigint;
-  /** Those whose keys were asked for, in wire order. */
+  /** Those whose keys were asked for, in wire order. Of a repeated key the last counts, as in a dictionary. */
   readonly attributes: readonly { readonly key: string; readonly value: AttributeValue }[];
 };
 
 export type SpanEdit = {
   readonly start?: bigint;
   readonly end?: bigint;
-  /** By position in `attributes`: a text in place of the value, or nothing in place of the attribute. */
+  /** By position in `attributes`: a text in place of the value, or nothing in place of all attributes of the key. */
   readonly attributes?: ReadonlyMap<number, string | undefined>;
   /** Attributes to append. */
   readonly more?: Readonly<Record<string, string>>;
@@ -34,7 +51,7 @@ const VALUE_TAG = (2 << 3) | LEN;
 /** Of an AnyValue. */
 const STRING_VALUE_TAG = (1 << 3) | LEN;
 
-/** Attributes of a span with the keys asked for, and pieces of one value: no honest span has more. */
+/** Attributes of a span with the keys asked for, repeated ones too, and pieces of one value: no honest span has more. */
 const MOST = 64;
 
 /**
@@ -43,35 +60,44 @@ const MOST = 64;
  * Throws on other bytes.
  * @param keys of the attributes that are looked at; the others cost nothing. A span with more than 64 of them stays as
  * it is, so that no span costs much.
+ * @param work is counted down, for several payloads if need be; without it there is no bound
  */
 export function editSpans(
   payload: Uint8Array,
   keys: ReadonlySet<string>,
   edit: (span: EditableSpan, spanIndex: number) => SpanEdit | undefined,
+  work: Work = { left: Infinity },
 ): Uint8Array | undefined {
-  const edited = new Editor(payload, keys, edit).message(0, payload.length);
+  work.left -= STEPS.payload;
+  const edited = new Editor(payload, keys, edit, work).message(0, payload.length);
   return edited && Buffer.concat(edited.pieces, edited.length);
 }
 
 /** Bytes in place of those from one offset to another. */
 type Change = { readonly from: number; readonly to: number; readonly bytes: Uint8Array };
 type Range = { readonly from: number; readonly to: number };
+/** An attribute with one of the keys; its value in pieces, which are merged as their bytes in a row are. */
+type Found = Range & { readonly key: string; readonly value: Pieces };
 
 class Editor extends Walker {
   readonly #keys: ReadonlySet<string>;
-  readonly #longestKey: number;
+  /** Of the keys, in bytes. */
+  readonly #lengths: ReadonlySet<number>;
   readonly #edit: (span: EditableSpan, spanIndex: number) => SpanEdit | undefined;
+  readonly #work: Work;
   #nextSpan = 0;
 
   constructor(
     payload: Uint8Array,
     keys: ReadonlySet<string>,
     edit: (span: EditableSpan, spanIndex: number) => SpanEdit | undefined,
+    work: Work,
   ) {
     super(payload);
     this.#keys = keys;
-    this.#longestKey = Math.max(0, ...Array.from(keys, (key) => Buffer.byteLength(key)));
+    this.#lengths = new Set(Array.from(keys, (key) => Buffer.byteLength(key)));
     this.#edit = edit;
+    this.#work = work;
   }
 
   /** The content of a message above the spans; undefined if nothing in it is changed. */
@@ -81,15 +107,16 @@ class Editor extends Walker {
     // Fields from here on stay as they are and are not yet in the pieces.
     let from = reader.pos;
     const start = from;
-    while (reader.pos < end) {
+    while (reader.pos < end && this.#work.left > 0) {
       const at = reader.pos;
       const tag = this.tag(end);
       if (tag !== WAY_TO_SPANS[level]) {
-        this.skip(tag, end);
+        this.#skip(tag, end);
         continue;
       }
       const childEnd = this.length(end) + reader.pos;
       const child = level === SPANS ? this.#span(childEnd) : this.message(level + 1, childEnd);
+      reader.pos = childEnd;
       if (child === undefined) continue;
       add(whole, reader.bytes.subarray(from, at));
       add(whole, headerOf(tag, child.length));
@@ -101,74 +128,119 @@ class Editor extends Walker {
     return whole;
   }
 
+  /** Skips a field. Within a group there may be a field for every two bytes. */
+  #skip(tag: number, end: number): void {
+    const { reader } = this;
+    const from = reader.pos;
+    this.skip(tag, end);
+    this.#work.left -= (tag & 7) === START_GROUP ? 1 + (reader.pos - from) / 2 : 1;
+  }
+
   #span(end: number): Pieces | undefined {
     const { reader } = this;
     const begin = reader.pos;
+    const index = this.#nextSpan++;
+    this.#work.left -= STEPS.span;
+    if (end - begin > LARGEST_EDITABLE_SPAN) return undefined;
     let startAt: number | undefined;
     let endAt: number | undefined;
-    const attributes: EditableSpan['attributes'][number][] = [];
-    const ranges: Range[] = [];
+    const found: Found[] = [];
     while (reader.pos < end) {
-      const at = reader.pos;
+      const from = reader.pos;
       const tag = this.tag(end);
       if (tag === ATTRIBUTE_TAG) {
-        const attributeEnd = this.length(end) + reader.pos;
-        const attribute = this.#attribute(attributeEnd);
+        const to = this.length(end) + reader.pos;
+        const attribute = this.#attribute(to);
         if (attribute === undefined) continue;
-        if (attribute === 'too many pieces' || attributes.length === MOST) {
-          this.#nextSpan++;
-          reader.pos = end;
-          return undefined;
-        }
-        attributes.push(attribute);
-        ranges.push({ from: at, to: attributeEnd });
+        if (attribute.value.pieces.length > MOST || found.length === MOST) return undefined;
+        found.push({ ...attribute, from, to });
         continue;
       }
       // Of repeated fields the last counts.
       if (tag === START_TAG) startAt = reader.pos;
       else if (tag === END_TAG) endAt = reader.pos;
-      this.skip(tag, end);
+      this.#skip(tag, end);
+    }
+    const last = new Map(found.map((attribute) => [attribute.key, attribute]));
+    const counting = found.filter((attribute) => last.get(attribute.key) === attribute);
+    const attributes: EditableSpan['attributes'][number][] = [];
+    for (const { key, value } of counting) {
+      if (this.#work.left <= 0) return undefined;
+      attributes.push({ key, value: this.#value(value) });
     }
     const times = { start: this.#fixed64(startAt), end: this.#fixed64(endAt) };
-    const edit = this.#edit({ ...times, attributes }, this.#nextSpan++);
+    const edit = this.#edit({ ...times, attributes }, index);
     if (edit === undefined) return undefined;
 
     const changes: Change[] = [];
     for (const [position, text] of edit.attributes ?? []) {
-      const { key } = attributes[position]!;
-      const bytes = text === undefined ? new Uint8Array() : textAttribute(key, text);
-      changes.push({ ...ranges[position]!, bytes });
+      const one = counting[position]!;
+      if (text !== undefined) {
+        changes.push({ from: one.from, to: one.to, bytes: textAttribute(one.key, text) });
+        continue;
+      }
+      // An earlier one would count in place of the last.
+      for (const { key, from, to } of found) {
+        if (key === one.key) changes.push({ from, to, bytes: new Uint8Array() });
+      }
     }
     if (edit.start !== undefined) changes.push(fixed64At(START_TAG, startAt ?? end, edit.start, startAt));
     if (edit.end !== undefined) changes.push(fixed64At(END_TAG, endAt ?? end, edit.end, endAt));
     for (const [key, text] of Object.entries(edit.more ?? {})) {
       changes.push({ from: end, to: end, bytes: textAttribute(key, text) });
     }
+    this.#work.left -= STEPS.change * changes.length;
     return this.#changed(begin, end, changes);
   }
 
-  /** Undefined unless its key is among those that were asked for. */
-  #attribute(end: number): { key: string; value: AttributeValue } | 'too many pieces' | undefined {
+  /** Undefined unless its key is among those that were asked for. Of too many pieces of its value it has one too many. */
+  #attribute(end: number): Pick<Found, 'key' | 'value'> | undefined {
     const { reader } = this;
-    let key = '';
-    const value: Pieces = { pieces: [], length: 0 };
+    const begin = reader.pos;
+    this.#work.left -= 1;
+    let key: string | undefined;
     while (reader.pos < end) {
       const tag = this.tag(end);
-      if (tag !== KEY_TAG && tag !== VALUE_TAG) {
-        this.skip(tag, end);
+      if (tag !== KEY_TAG) {
+        this.#skip(tag, end);
         continue;
       }
+      this.#work.left -= 1;
       const length = this.length(end);
-      const bytes = reader.bytes.subarray(reader.pos, reader.pos + length);
-      // One more than is taken tells that there are too many.
-      if (tag === VALUE_TAG && value.pieces.length <= MOST) add(value, bytes);
-      else if (tag === KEY_TAG) key = length > this.#longestKey ? '' : textOf(bytes);
+      const from = reader.pos;
+      reader.pos += length;
+      key = this.#keyAt(from, length);
+    }
+    if (key === undefined) return undefined;
+    const value: Pieces = { pieces: [], length: 0 };
+    reader.pos = begin;
+    while (reader.pos < end) {
+      const tag = this.tag(end);
+      if (tag !== VALUE_TAG) {
+        this.#skip(tag, end);
+        continue;
+      }
+      this.#work.left -= 1;
+      const length = this.length(end);
+      if (value.pieces.length <= MOST) add(value, reader.bytes.subarray(reader.pos, reader.pos + length));
       reader.pos += length;
     }
-    if (!this.#keys.has(key)) return undefined;
-    if (value.pieces.length > MOST) return 'too many pieces';
-    // Repeated messages are merged, as their bytes in a row are.
-    return { key, value: readAnyValue(Buffer.concat(value.pieces, value.length)) };
+    return { key, value };
+  }
+
+  /** The key that was asked for; a text of it is made only where its length fits. */
+  #keyAt(from: number, length: number): string | undefined {
+    if (!this.#lengths.has(length)) return undefined;
+    this.#work.left -= STEPS.key;
+    const key = textOf(this.reader.bytes.subarray(from, from + length));
+    return this.#keys.has(key) ? key : undefined;
+  }
+
+  #value({ pieces, length }: Pieces): AttributeValue {
+    const value = readAnyValue(pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces, length));
+    const isRead = typeof value === 'object' && value !== null && !(value instanceof Uint8Array);
+    this.#work.left -= STEPS.value + length * (isRead ? STEPS.perByteOfList : STEPS.perByte);
+    return value;
   }
 
   #fixed64(at: number | undefined): bigint {

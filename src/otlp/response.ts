@@ -1,6 +1,6 @@
 import { ProtobufTraceSerializer } from '@opentelemetry/otlp-transformer';
 import { isUtf8 } from 'node:buffer';
-import { LARGEST_JSON, readBoundedJson } from '../bounded-json.ts';
+import { readBoundedJson } from '../bounded-json.ts';
 import { exactInteger } from './decimal.ts';
 import { ExportTraceServiceResponse, Status } from './schema.ts';
 
@@ -50,12 +50,12 @@ export function encodeStatus(encoding: Encoding, code: number, message: string):
   );
 }
 
-/** Bytes of protobuf that are decoded of an upstream's 200, as many as of JSON: what is needed of it is a count and a message. */
-const LARGEST_RESPONSE = LARGEST_JSON;
-
 /** What the body of an upstream's 200 says; `reason`: it is no answer of an OTLP receiver, and why. */
 export type ExportAnswer =
   { ok: true; rejectedSpans: number; message?: string } | { ok: false; reason: string };
+
+/** An answer is a count and a message. What is longer is a page, or an attack: a field for every two bytes takes its time. */
+const LARGEST_RESPONSE = 64 * 1024;
 
 /**
  * Reads the body of an upstream's 200. Only a real ExportTraceServiceResponse is a success: in protobuf or JSON by
@@ -64,6 +64,12 @@ export type ExportAnswer =
  */
 export function readExportResponse(contentType: string | undefined, body: Uint8Array): ExportAnswer {
   const mediaType = contentType?.split(';', 1)[0]!.trim().toLowerCase();
+  if (body.length > LARGEST_RESPONSE) {
+    return {
+      ok: false,
+      reason: `its body has ${body.length} bytes, more than the ${LARGEST_RESPONSE} that are read of an OTLP response`,
+    };
+  }
   if (mediaType === CONTENT_TYPE.protobuf) return readProtobuf(body);
   if (mediaType === CONTENT_TYPE.json) return readJson(body);
   return {
@@ -73,12 +79,6 @@ export function readExportResponse(contentType: string | undefined, body: Uint8A
 }
 
 function readProtobuf(body: Uint8Array): ExportAnswer {
-  if (body.length > LARGEST_RESPONSE) {
-    return {
-      ok: false,
-      reason: `its body is protobuf of ${body.length} bytes, more than the ${LARGEST_RESPONSE} that are read`,
-    };
-  }
   let partial: { rejectedSpans?: number; errorMessage?: string } | undefined;
   try {
     // The reader below takes text that is not UTF-8, numbers without end and fields cut off; this does not.

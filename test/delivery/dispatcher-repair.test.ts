@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { RepairWork } from '../../src/destinations/destination.ts';
 import { answerAll, deliver, DELIVERED, useTimeOfTest, valueOf } from './dispatcher-support.ts';
 import { decode, encode, recordOf, ScriptedDestination } from './support.ts';
 import type { Call } from './support.ts';
@@ -68,6 +69,24 @@ describe('a destination that mends', () => {
     expect(deadLetters.letters).toMatchObject([{ spanCount: 2, repaired: 'name: cut' }]);
     const all = decode(record.payload);
     expect(decode(deadLetters.letters[0]?.payload ?? new Uint8Array())).toEqual([all[0], all[2]]);
+  });
+
+  test('has the same work for all records of a batch, and is not asked once that is done', async () => {
+    const seen: (RepairWork | undefined)[] = [];
+    const busy = Object.assign(new ScriptedDestination(), {
+      repair: (_payload: Uint8Array, work?: RepairWork) => {
+        seen.push(work);
+        if (work !== undefined && seen.length === 2) work.left = 0;
+        return undefined;
+      },
+    });
+    const { queue, destination } = deliver({}, busy);
+    const records = [1, 2, 3].map((trace) => recordOf([{ trace: 13 }, { trace, isRoot: true }]));
+    queue.append(...records, recordOf([{ trace: 13, isRoot: true }]));
+    const until = () => queue.settled.length === 4;
+    await answerAll(destination, (call) => (cursed(call) ? DEFINITE : DELIVERED), { until });
+    expect(seen).toEqual([{ left: 0 }, { left: 0 }]);
+    expect(seen[0]).toBe(seen[1]);
   });
 
   test('and cannot, for a bug of its own: the bad span is looked for', async () => {

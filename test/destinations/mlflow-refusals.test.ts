@@ -78,6 +78,26 @@ describe('what may have another cause: refused, perhaps', () => {
       400,
       mlflow(400, 'INVALID_PARAMETER_VALUE', words),
     ]),
+    ...[
+      "could not convert string to float: 'deadlock'",
+      "invalid literal for int() with base 10: '(sqlite3.OperationalError) database is locked'",
+      "'(psycopg2.errors.UniqueViolation) duplicate key'",
+      'x: QueuePool limit of size 5 overflow 10 reached',
+      "(sqlite3.IntegrityError) NOT NULL constraint failed: spans.name 'UNIQUE constraint failed'",
+      '(psycopg2.errors.NotNullViolation) null value\nDETAIL:  Failing row contains (deadlock, a locked door)',
+      `(pymysql.err.IntegrityError) (1048, "Column 'name' cannot be null")`,
+      "(pymysql.err.InternalError) (1, 'connection closed, deadlock')",
+      'x connection, which users say was closed',
+    ].map((words): [string, number, SendOutcome] => [
+      `who writes of what passes: ${words}`,
+      500,
+      mlflow(500, 'INTERNAL_ERROR', words),
+    ]),
+    [
+      'who writes of what passes, in 3.10',
+      422,
+      detail(422, "Failed to log OpenTelemetry spans: Trace tr-1: 'deadlock' is no number"),
+    ],
     ['who writes of numbers', 500, mlflow(500, 'INTERNAL_ERROR', 'x: Python int too large to convert')],
   ])('%s', (_, status, outcome) => {
     expect(outcome).toEqual({
@@ -95,5 +115,33 @@ it("keeps statements and their parameters, which are users' data, out of its wor
   ).toMatchObject({
     kind: 'refused',
     reason: 'https://mlflow.test/base/v1/traces answers 400 (BAD_REQUEST: (x.DataError) bad)',
+  });
+});
+
+describe('what passes in other databases, or is said by other words: sent again', () => {
+  const ORIGINAL =
+    "This Session's transaction has been rolled back due to a previous exception during flush. To begin a new transaction with this Session, first issue Session.rollback(). Original exception was: ";
+
+  it.each([
+    '(pymysql.err.OperationalError) (1205, "Lock wait timeout exceeded")',
+    '(mysql.connector.errors.DatabaseError) 1205 (HY000): Lock wait timeout exceeded',
+    '(mysql.connector.errors.InternalError) 1213 (40001): Deadlock found when trying to get lock',
+    "(mysql.connector.errors.IntegrityError) 1062 (23000): Duplicate entry 'NOT NULL' for key 'x'",
+    `(pyodbc.Error) ('40001', '[40001] [Microsoft] Transaction was deadlocked')`,
+    `(pyodbc.IntegrityError) ('23000', "[23000] [Microsoft][SQL Server]Violation of PRIMARY KEY constraint")`,
+    '(psycopg2.errors.ForeignKeyViolation) insert or update violates foreign key constraint',
+    '(psycopg2.DatabaseError) server closed the connection unexpectedly',
+    `${AUTOFLUSH}(sqlite3.IntegrityError) UNIQUE constraint failed: trace_info.request_id`,
+    `${ORIGINAL}(psycopg2.errors.DeadlockDetected) deadlock detected`,
+    "Can't reconnect until invalid transaction is rolled back.",
+    '[Errno 104] Connection reset by peer',
+  ])('%s', (words) => {
+    expect(mlflow(400, 'BAD_REQUEST', words + SQL).kind).toBe('retry');
+  });
+
+  it('in the detail of 3.10', () => {
+    const words =
+      'Failed to log OpenTelemetry spans: Trace tr-1: (sqlite3.OperationalError) database is locked';
+    expect(detail(422, words).kind).toBe('retry');
   });
 });

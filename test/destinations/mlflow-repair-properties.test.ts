@@ -22,7 +22,7 @@ const good: Attributes = [
   ['mlflow.traceTag.mlflow.traceName', 'n'.repeat(4096)],
   ['mlflow.traceTag.other', 'v'.repeat(20_000)],
   [COST, '{"total_cost":1.5,"input_cost":true}'],
-  [COST, '{"total_cost":NaN,"input_cost":-Infinity,"other":"x"}'],
+  [COST, '{"total_cost":NaN,"input_cost":-Infinity,"other":0.5}'],
   [COST, '{}'],
   [COST, { total_cost: 1.5 }],
   [USAGE, '{"input_tokens":5,"other":null}'],

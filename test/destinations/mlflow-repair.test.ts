@@ -1,7 +1,8 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { repairForMlflow } from '../../src/destinations/mlflow-repair.ts';
+import { MOST_REPAIR_WORK } from '../../src/destinations/destination.ts';
 import { CONVERSATION, COST, encode, LATEST, long, NOW, quoted, SESSION, USAGE } from './spans.ts';
-import type { TestSpan, Value } from './spans.ts';
+import type { Attributes, TestSpan, Value } from './spans.ts';
 
 const GOOD: TestSpan = { attributes: [['k', 'v']] };
 
@@ -72,6 +73,22 @@ describe('a value that is too long', () => {
     );
   });
 
+  it('does not count where the same key comes again', () => {
+    const again: Attributes = [
+      [SESSION, long],
+      [SESSION, 'x'],
+    ];
+    expect(repairForMlflow(encode({ attributes: again }))).toBeUndefined();
+    expect(repaired({ attributes: again.toReversed() })).toEqual(
+      asRepaired('session.id: cut from 300 to 250 characters', {
+        attributes: [
+          [SESSION, 'x'],
+          [SESSION, 'x'.repeat(250)],
+        ],
+      }),
+    );
+  });
+
   it('is looked at in a conversation only where no session id stays', () => {
     expect(
       repairForMlflow(
@@ -135,6 +152,14 @@ describe('costs', () => {
     const words = 'mlflow.llm.cost: left out, as its total_cost is not a number';
     expect(repaired({ attributes: [[COST, value]] })).toEqual(asRepaired(words, {}));
   });
+
+  it.each<Value>(['{"total_cost":1,"x":"deadlock"}', { x: null }, '{"x":{}}', '{"total_cost":NaN,"x":"1"}'])(
+    'with other values that are no numbers: %o',
+    (value) => {
+      const words = 'mlflow.llm.cost: left out, as one of its values is not a number';
+      expect(repaired({ attributes: [[COST, value]] })).toEqual(asRepaired(words, {}));
+    },
+  );
 });
 
 describe('counts of tokens', () => {
@@ -225,11 +250,24 @@ describe('what is huge', () => {
     ['user.id', { items }, 'left out, as it is more than 8000 characters long and no text'],
     ['mlflow.spanType', { items }, 'left out, as it is a map and no text'],
     ['span.type', items, 'left out, as it is a list and no text'],
-    [COST, { total_cost: 1, items }, 'left out, as it is larger than 128 KiB'],
+    [COST, { total_cost: 1, items }, 'left out, as it is larger than 16 KiB'],
     [USAGE, { input_tokens: 'x', items }, undefined],
   ])('%s, a list or a map: is not looked into', (key, value, words) => {
     const spans = repairForMlflow(encode({ attributes: [[key, value]] }))?.spans;
     expect(spans?.get(0)).toBe(words && `${key}: ${words}`);
+  });
+
+  it.each<[string, Attributes]>([
+    ['a text that is no JSON', [[SESSION, '"x']]],
+    ['JSON', [[COST, `{"total_cost":${'1'.repeat(300)}}`]]],
+    ['what is mended', [[COST, null]]],
+  ])('a batch with %s without end: is left as it is from some span on', (_, attributes) => {
+    const work = { left: MOST_REPAIR_WORK / 100 };
+    const spans = Array.from({ length: 2000 }, () => ({ attributes }));
+    const mended = repairForMlflow(encode(...spans), work)?.spans.size ?? 0;
+    expect(mended).toBeLessThan(500);
+    expect(work.left).toBeLessThanOrEqual(0);
+    expect(repairForMlflow(encode({ attributes: [[COST, null]] }), work)).toBeUndefined();
   });
 
   it('a span with many such attributes: is told of once, or left as it is', () => {

@@ -1,6 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { editSpans, LARGE_LIST, LARGE_MAP, LARGEST_VALUE } from '../../src/otlp/edit-spans.ts';
+import {
+  editSpans,
+  LARGE_LIST,
+  LARGE_MAP,
+  LARGEST_EDITABLE_SPAN,
+  LARGEST_VALUE,
+} from '../../src/otlp/edit-spans.ts';
 import type { AttributeValue, EditableSpan, PlainValue, SpanEdit } from '../../src/otlp/edit-spans.ts';
 import { scanTraces } from '../../src/otlp/wire.ts';
 import { GOOD_IDS, group, hex, join, len, nest, requestOf, tag, varint } from './bytes.ts';
@@ -72,6 +78,19 @@ describe('what is seen of a span', () => {
     ]);
   });
 
+  test('of a repeated key the last attribute, in its place', () => {
+    const span = join(
+      GOOD_IDS,
+      attribute('k', text('1')),
+      attribute('other', text('w')),
+      attribute('k', text('2')),
+    );
+    expect(edited(requestOf(span)).seen[0]!.attributes).toEqual([
+      { key: 'other', value: 'w' },
+      { key: 'k', value: '2' },
+    ]);
+  });
+
   test.each<[string, Uint8Array, PlainValue]>([
     ['a text', text('ä😀'), 'ä😀'],
     ['an empty text', text(''), ''],
@@ -108,6 +127,12 @@ describe('what is seen of a span', () => {
   });
 });
 
+const late = () => ({ end: 9n });
+const mib = (bytes: string) => Buffer.alloc(1024 * 1024 - 300, hex(bytes));
+const start0 = fixed64(7, 0n);
+const requestOfMany = (span: Uint8Array, bytes: number) =>
+  len(1, len(2, Buffer.concat(Array<Uint8Array>(Math.floor(bytes / span.length)).fill(span))));
+
 const attributes = (count: number) =>
   join(...Array.from({ length: count }, () => join(attribute('k', text('v')), attribute('z', text('v')))));
 const pieces = (count: number, key: string) =>
@@ -135,10 +160,10 @@ describe('what would cost much', () => {
   });
 
   test('a list that is just not too large is read', () => {
-    const bytes = listOf('x'.repeat(LARGEST_VALUE - 12));
+    const bytes = listOf('x'.repeat(LARGEST_VALUE - 9));
     expect(bytes.length).toBe(LARGEST_VALUE);
     const [seen] = edited(requestOf(join(GOOD_IDS, attribute('k', bytes)))).seen[0]!.attributes;
-    expect(seen?.value).toEqual(['x'.repeat(LARGEST_VALUE - 12)]);
+    expect(seen?.value).toEqual(['x'.repeat(LARGEST_VALUE - 9)]);
   });
 
   test.each<[string, boolean, Uint8Array]>([
@@ -156,6 +181,50 @@ describe('what would cost much', () => {
     });
     expect(seen).toEqual(isSeen ? [0, 1] : [1]);
     expect(result).toEqual(Buffer.from(around(before, len(2, GOOD_IDS, fixed64(8, 9n)))));
+  });
+});
+
+describe('the work for a batch', () => {
+  const bad = len(2, GOOD_IDS, attribute('k', text('v')));
+
+  test('a span of more than 1 MiB stays as it is, and the one behind it has its own place', () => {
+    const fits = join(GOOD_IDS, len(99, 'x'.repeat(LARGEST_EDITABLE_SPAN - GOOD_IDS.length - 5)));
+    expect(fits.length).toBe(LARGEST_EDITABLE_SPAN);
+    const seen: number[] = [];
+    editSpans(around(len(2, fits), len(2, fits, start0), bad), KEYS, (_span, index) => {
+      seen.push(index);
+      return undefined;
+    });
+    expect(seen).toEqual([0, 2]);
+  });
+
+  test('where none is left, spans stay as they are, and all bytes stay where they are', () => {
+    const work = { left: 3 * 400 };
+    const payload = around(bad, bad, bad, bad, bad, bad);
+    const count = (bytes: Uint8Array | undefined) => (bytes!.length - payload.length) / 9;
+    const some = editSpans(payload, KEYS, late, work);
+    expect(scanTraces(some!)).toMatchObject({ ok: true, spanCount: 6, invalidSpanCount: 0 });
+    expect(count(some)).toBeGreaterThan(0);
+    expect(count(some)).toBeLessThan(6);
+    expect(work.left).toBeLessThanOrEqual(0);
+    expect(editSpans(payload, KEYS, late, work)).toBeUndefined();
+    expect(count(editSpans(payload, KEYS, late))).toBe(6);
+  });
+
+  const emptyItems = len(5, Buffer.alloc(LARGEST_VALUE - 100, hex('0a00')));
+  test.each<[string, Uint8Array]>([
+    ['empty attributes', mib('4a00')],
+    ['fields that nobody knows', mib('7800')],
+    ['such fields in a group', join(hex('a306'), mib('7800'), hex('a406'))],
+    ['lists of empty values', attribute('k', emptyItems)],
+    ['small spans', attribute('k', text('x'))],
+  ])('is counted for %s', (_, fields) => {
+    const one = len(2, GOOD_IDS, fields);
+    const payload = requestOfMany(one, 8 * 1024 * 1024);
+    const work = { left: 1_000_000 };
+    editSpans(payload, KEYS, () => undefined, work);
+    expect(work.left).toBeLessThan(0);
+    expect(work.left).toBeGreaterThan(-2_000_000);
   });
 });
 
@@ -190,14 +259,20 @@ describe('what is changed', () => {
       join(GOOD_IDS, attribute('k', text('néw')), unknown),
     ],
     [
-      'an attribute is left out',
+      'of a repeated key the last value is replaced',
       join(old, GOOD_IDS, old, unknown),
+      { attributes: new Map([[0, 'new']]) },
+      join(old, GOOD_IDS, attribute('k', text('new')), unknown),
+    ],
+    [
+      'an attribute is left out, and what its key has before it',
+      join(old, GOOD_IDS, attribute('other', text('v')), old, unknown),
       { attributes: new Map([[1, undefined]]) },
-      join(old, GOOD_IDS, unknown),
+      join(GOOD_IDS, attribute('other', text('v')), unknown),
     ],
     [
       'all at once',
-      join(old, start, GOOD_IDS, old),
+      join(old, start, GOOD_IDS, attribute('other', text('old'))),
       {
         start: 1n,
         end: 2n,
@@ -211,7 +286,7 @@ describe('what is changed', () => {
         attribute('k', text('a')),
         fixed64(7, 1n),
         GOOD_IDS,
-        attribute('k', text('b')),
+        attribute('other', text('b')),
         fixed64(8, 2n),
         attribute('m', text('x')),
         attribute('n', text('y')),

@@ -21,7 +21,11 @@ const TURN_MS = 5;
 const { hasTime, spend, waitForTurn } = createTurns(TURN_MS);
 
 /** Node's socket as its HTTP server has it; none of this is in its types. */
-type HttpSocket = Socket & { readonly parser?: { readonly incoming: IncomingMessage | null } | null };
+type HttpSocket = Socket & {
+  readonly parser?: { readonly incoming: IncomingMessage | null } | null;
+  /** Until the client has read answers that it is owed; then Node resumes it. */
+  readonly _paused?: boolean;
+};
 
 /**
  * Bounds how many requests of a connection Node makes out of what it has read at once.
@@ -45,6 +49,9 @@ export function sliceReading(server: Server): (socket: Socket, client: () => str
     const listeners = socket.listeners('data') as ((data: Buffer) => void)[];
     let isWaiting = false;
     let hasTurn = false;
+    /** Whose body comes, and how many bytes of it are still to come at least, as far as its head says. */
+    let request: IncomingMessage | undefined;
+    let bodyLeft = 0;
 
     const isOver = () => socket.destroyed || malformed.has(socket) || socket.parser !== parser;
 
@@ -60,24 +67,38 @@ export function sliceReading(server: Server): (socket: Socket, client: () => str
       return false;
     }
 
+    /** Gives the parser up to the first end of a head, or further where that is near. Returns what is left. */
+    function parse(data: Buffer, headEnd: number): Buffer {
+      const end = headEnd === -1 ? data.length : Math.max(headEnd + HEAD_END.length, SLICE_BYTES);
+      const slice = data.subarray(0, end);
+      for (const listener of listeners) listener.call(socket, slice);
+      const current = parser?.incoming ?? undefined;
+      if (current !== request) {
+        request = current;
+        bodyLeft = Number(current?.headers['content-length'] ?? 0);
+      }
+      bodyLeft -= slice.length;
+      return data.subarray(end);
+    }
+
     function read(data: Buffer): void {
       for (let rest = data; rest.length > 0 && !isOver();) {
-        const headEnd = rest.indexOf(HEAD_END, 0, 'latin1');
+        const isInBody = parser?.incoming?.complete === false;
+        const headEnd = isInBody && rest.length <= bodyLeft ? -1 : rest.indexOf(HEAD_END, 0, 'latin1');
         // Whoever reads a body sees to its turns (see `Throttle`).
-        const isBody = headEnd === -1 && parser?.incoming?.complete === false;
-        if (!isBody && !mayGoOn()) socket.pause();
+        const isBody = isInBody && headEnd === -1;
+        // oxlint-disable-next-line no-underscore-dangle -- Node's name for it
+        if (socket._paused === true || (!isBody && !mayGoOn())) socket.pause();
         if (socket.isPaused()) {
           socket.unshift(rest);
           break;
         }
-        const end = headEnd === -1 ? rest.length : Math.max(headEnd + HEAD_END.length, SLICE_BYTES);
         const started = performance.now();
-        for (const listener of listeners) listener.call(socket, rest.subarray(0, end));
+        rest = parse(rest, headEnd);
         if (!isBody) {
           hasTurn = false;
           spend(client(), performance.now() - started);
         }
-        rest = rest.subarray(end);
       }
       // After CONNECT the socket is no longer Node's to read.
       if (!socket.destroyed && socket.parser !== parser) socket.off('data', read);

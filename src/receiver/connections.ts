@@ -136,6 +136,8 @@ export function trackConnections(
       if (connection === undefined) return false;
       if (connection.exchanges.size >= MAX_PIPELINED) {
         connection.accepted.destroy();
+        // Over TLS this is another one, which would go on with what it has read.
+        request.socket.destroy();
         connection.closeAfterAnswer = true;
       }
       if (connection.closeAfterAnswer) return false;

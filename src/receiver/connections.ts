@@ -135,8 +135,7 @@ export function trackConnections(
       const connection = established.get(request.socket);
       if (connection === undefined) return false;
       if (connection.exchanges.size >= MAX_PIPELINED) {
-        connection.accepted.destroy();
-        // Over TLS this is another one, which would go on with what it has read.
+        // Not the accepted one: over TLS it would take a while until this one ceases to read.
         request.socket.destroy();
         connection.closeAfterAnswer = true;
       }

@@ -33,9 +33,6 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'bounded-json.ts': [],
   'fair-pool.ts': [],
   'address-block.ts': [],
-  'round-robin.ts': [],
-  'turns.ts': ['round-robin.ts'],
-  'sliced-reading.ts': ['turns.ts'],
   // The one file that imports every room.
   'relay.ts': [
     'receiver',
@@ -102,14 +99,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // Takes out of what comes back what was sent as a secret.
   masking: ['concat-in-turns.ts'],
   otlp: ['bounded-json.ts'],
-  telemetry: ['fair-pool.ts', 'address-block.ts', 'sliced-reading.ts'],
+  telemetry: ['fair-pool.ts', 'address-block.ts'],
   receiver: [
     'certificates.ts',
     'fair-pool.ts',
     'address-block.ts',
-    'sliced-reading.ts',
-    'turns.ts',
-    'round-robin.ts',
     'zstd-frame.ts',
     'otlp',
     'queue/queue.ts',

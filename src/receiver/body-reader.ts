@@ -3,7 +3,7 @@ import type { Body } from './body.ts';
 import type { BodyJob, BodyJobResult } from './body-worker.ts';
 import { readBodyNow } from './read-body.ts';
 import type { BodyFormat, BodyLimits, ReadResult } from './read-body.ts';
-import { hasTime, spend } from './body-turns.ts';
+import { hasTime, spend } from './turn.ts';
 import { WorkerLane } from './worker-lane.ts';
 
 // The ending is that of this file: .ts where the sources run as they are, .js where they were built.

@@ -2,7 +2,6 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { addressBlock } from '../address-block.ts';
 import { FairPool } from '../fair-pool.ts';
-import { sliceReading } from '../sliced-reading.ts';
 
 /** A request in hand and its answer. */
 export type Exchange = { readonly request: IncomingMessage; readonly response: ServerResponse };
@@ -31,7 +30,10 @@ export type ConnectionLimits = {
  */
 export const CONNECTION_LIMITS: ConnectionLimits = { all: 4_096, senders: 3_072 };
 
-/** Clients of OTLP send one request after the other; a connection with more than this is closed (see `sliceReading`). */
+/**
+ * Clients of OTLP send one request after the other. All that come in one read from the network are looked at in one go,
+ * so a connection with more than this is closed.
+ */
 const MAX_PIPELINED = 16;
 
 /** Whose connection it is, once that is known, and whether they may send. */
@@ -66,14 +68,12 @@ export function trackConnections(
   /** Where TLS is not agreed yet, by `peerOf`. */
   const handshakes = new Map<string, Connection>();
   const established = new Map<Socket, Connection>();
-  const readInSlices = sliceReading(server);
   let inHand = 0;
   let stopping = false;
   let onIdle: (() => void) | undefined;
 
   function establish(socket: Socket, connection: Connection): void {
     established.set(socket, connection);
-    readInSlices(socket, () => connection.holder ?? '');
     socket.once('close', () => {
       established.delete(socket);
       // Where a connection owes several answers, Node 22 tells only the first of them that it is gone.
@@ -135,8 +135,7 @@ export function trackConnections(
       const connection = established.get(request.socket);
       if (connection === undefined) return false;
       if (connection.exchanges.size >= MAX_PIPELINED) {
-        // Not the accepted one: over TLS it would take a while until this one ceases to read.
-        request.socket.destroy();
+        connection.accepted.destroy();
         connection.closeAfterAnswer = true;
       }
       if (connection.closeAfterAnswer) return false;

@@ -1,5 +1,5 @@
 import { IncomingMessage } from 'node:http';
-import { hasTime, spend, waitForTurn } from './body-turns.ts';
+import { hasTime, spend, waitForTurn } from './turn.ts';
 
 /**
  * What it costs to read a chunk, and each byte of it, about, in milliseconds. Clients can send ten thousand chunks of

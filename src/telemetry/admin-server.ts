@@ -6,7 +6,6 @@ import type { FastifyReply } from 'fastify';
 import { addressBlock } from '../address-block.ts';
 import { listenFailed, messageOf } from '../errors.ts';
 import { FairPool } from '../fair-pool.ts';
-import { sliceReading } from '../sliced-reading.ts';
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
 import { Notices } from './notice.ts';
@@ -22,7 +21,7 @@ export type AdminServer = { readonly port: number; stop(): Promise<void> };
  */
 const MAX_CONNECTIONS = 64;
 
-/** A connection with more requests in hand is closed (see `sliceReading`). */
+/** All that come in one read from the network are looked at in one go. */
 const MAX_PIPELINED = 4;
 
 const HTTP_OPTIONS: ServerOptions = {
@@ -125,11 +124,8 @@ function createBoundedServer(handle: RequestListener, maxConnections: number): S
     handle(request, response);
   });
   server.timeout = STALLED_MS;
-  const readInSlices = sliceReading(server);
   server.on('connection', (socket: Socket) => {
-    const address = addressBlock(socket.remoteAddress);
-    pool.add(socket, address)?.destroy();
-    readInSlices(socket, () => `admin ${address}`);
+    pool.add(socket, addressBlock(socket.remoteAddress))?.destroy();
     socket.once('close', () => pool.remove(socket));
   });
   return server;

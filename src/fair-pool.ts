@@ -51,6 +51,10 @@ export class FairPool<T> {
     return loser;
   }
 
+  inHandOf(item: T): number {
+    return this.#places.get(item)?.inHand ?? 0;
+  }
+
   /** One more thing is in hand for it: it is busy. Returns how many there are; 0 where it has no place. */
   begin(item: T): number {
     const place = this.#places.get(item);

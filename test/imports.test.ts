@@ -32,6 +32,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'certificates.ts': [],
   'bounded-json.ts': [],
   'fair-pool.ts': [],
+  'pipelining.ts': [],
   'address-block.ts': [],
   // The one file that imports every room.
   'relay.ts': [
@@ -99,10 +100,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // Takes out of what comes back what was sent as a secret.
   masking: ['concat-in-turns.ts'],
   otlp: ['bounded-json.ts'],
-  telemetry: ['fair-pool.ts', 'address-block.ts'],
+  telemetry: ['fair-pool.ts', 'pipelining.ts', 'address-block.ts'],
   receiver: [
     'certificates.ts',
     'fair-pool.ts',
+    'pipelining.ts',
     'address-block.ts',
     'zstd-frame.ts',
     'otlp',

@@ -2,6 +2,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { addressBlock } from '../address-block.ts';
 import { FairPool } from '../fair-pool.ts';
+import { boundPipelining } from '../pipelining.ts';
 
 /** A request in hand and its answer. */
 export type Exchange = { readonly request: IncomingMessage; readonly response: ServerResponse };
@@ -12,6 +13,8 @@ type Connection = {
   readonly remote: string | undefined;
   readonly exchanges: Set<Exchange>;
   closeAfterAnswer: boolean;
+  /** Requests that came behind the last that is answered. */
+  ignored: number;
   /** Where it has its place, and by what it is held against others. */
   pool?: FairPool<Connection>;
   holder?: string;
@@ -74,6 +77,7 @@ export function trackConnections(
 
   function establish(socket: Socket, connection: Connection): void {
     established.set(socket, connection);
+    boundPipelining(socket, () => connection.exchanges.size + connection.ignored < MAX_PIPELINED);
     socket.once('close', () => {
       established.delete(socket);
       // Where a connection owes several answers, Node 22 tells only the first of them that it is gone.
@@ -98,6 +102,7 @@ export function trackConnections(
       remote,
       exchanges: new Set(),
       closeAfterAnswer: false,
+      ignored: 0,
     };
     const peer = peerOf(socket);
     all.add(connection);
@@ -134,11 +139,10 @@ export function trackConnections(
     begin(request: IncomingMessage, response: ServerResponse): boolean {
       const connection = established.get(request.socket);
       if (connection === undefined) return false;
-      if (connection.exchanges.size >= MAX_PIPELINED) {
-        connection.accepted.destroy();
-        connection.closeAfterAnswer = true;
+      if (connection.closeAfterAnswer) {
+        connection.ignored += 1;
+        return false;
       }
-      if (connection.closeAfterAnswer) return false;
       const exchange = { request, response };
       inHand += 1;
       connection.exchanges.add(exchange);

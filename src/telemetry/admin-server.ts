@@ -6,6 +6,7 @@ import type { FastifyReply } from 'fastify';
 import { addressBlock } from '../address-block.ts';
 import { listenFailed, messageOf } from '../errors.ts';
 import { FairPool } from '../fair-pool.ts';
+import { boundPipelining } from '../pipelining.ts';
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
 import { Notices } from './notice.ts';
@@ -115,8 +116,7 @@ function createBoundedServer(handle: RequestListener, maxConnections: number): S
   const pool = new FairPool<Socket>(() => maxConnections);
   const server = createServer(HTTP_OPTIONS, (request, response) => {
     const { socket } = request;
-    const inHand = pool.begin(socket);
-    if (inHand === 0 || inHand > MAX_PIPELINED) {
+    if (pool.begin(socket) === 0) {
       socket.destroy();
       return;
     }
@@ -126,6 +126,7 @@ function createBoundedServer(handle: RequestListener, maxConnections: number): S
   server.timeout = STALLED_MS;
   server.on('connection', (socket: Socket) => {
     pool.add(socket, addressBlock(socket.remoteAddress))?.destroy();
+    boundPipelining(socket, () => pool.inHandOf(socket) < MAX_PIPELINED);
     socket.once('close', () => pool.remove(socket));
   });
   return server;

@@ -7,6 +7,7 @@ import { idleConnectionsAttacks } from './idle-connections.ts';
 import { largeJsonAttacks } from './large-json.ts';
 import { largeResourceAttacks } from './large-resource.ts';
 import { manyTracesAttacks, oneTraceAttacks } from './many-traces.ts';
+import { pipelinedRequestsAttacks } from './pipelined-requests.ts';
 import { unfinishedBodiesAttacks } from './unfinished-bodies.ts';
 
 /** By the word that chooses them: `npm run test:hostile -- --only many-traces`. */
@@ -21,4 +22,5 @@ export const ATTACKS: Readonly<Record<string, (form: Form) => Attack[]>> = {
   'one-trace': oneTraceAttacks,
   'large-json': largeJsonAttacks,
   'admin-port': adminPortAttacks,
+  'pipelined-requests': pipelinedRequestsAttacks,
 };

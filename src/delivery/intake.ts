@@ -6,6 +6,7 @@ import type { SpanSlice } from '../otlp/wire.ts';
 import type { Lease, QueueReader } from '../queue/queue.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Burial } from './burial.ts';
+import { costOf, RECORD_COST, TURN_COST } from './intake-cost.ts';
 import { isLarge, LargeRecord } from './large-record.ts';
 import type { RecordPart } from './large-record.ts';
 import { Notice } from '../telemetry/notice.ts';
@@ -14,13 +15,6 @@ import { Shelf } from './shelf.ts';
 import type { TraceWindow } from './trace-window.ts';
 import { ENDED_RELAY, letterOfWhole, UNREADABLE, UNTRIED } from './whole-letter.ts';
 
-/**
- * How much enters the window before answers of the upstream get their turn; a record counts as some bytes more than it
- * has, and a span does.
- */
-const TURN_BYTES = 1024 * 1024;
-const RECORD_COST = 1024;
-const SPAN_COST = 128;
 const READ_AGAIN_MS = 1000;
 
 /** What is made letters of together, at least one record of whatever size. */
@@ -55,6 +49,7 @@ export class Intake {
   readonly #large = new Set<LargeRecord>();
   readonly #shelf = new Shelf();
   #isDropping = false;
+  #inHand: Lease | undefined;
   #isAtTail = false;
   #wake: (() => void) | undefined;
 
@@ -93,6 +88,7 @@ export class Intake {
     let cost = 0;
     while (!stopping.aborted) {
       if (window.isFull) {
+        this.#putDown();
         await new Promise<void>((resolve) => (this.#wake = resolve));
         continue;
       }
@@ -100,9 +96,11 @@ export class Intake {
       const costOfRecord = await this.#admitRecord();
       if (stopping.aborted) return;
       onProgress();
-      if (costOfOlder === 0 && costOfRecord === 0) await this.#waitForMore();
       cost += costOfOlder + costOfRecord;
-      if (costOfRecord === 0 || cost > TURN_BYTES) {
+      const isTurnOver = costOfRecord === 0 || cost > TURN_COST;
+      if (isTurnOver) this.#putDown();
+      if (costOfOlder === 0 && costOfRecord === 0) await this.#waitForMore();
+      if (isTurnOver) {
         cost = 0;
         await setImmediate();
       }
@@ -189,7 +187,7 @@ export class Intake {
     const sender = this.#nextAside();
     if (sender === undefined) return 0;
     const lease = await this.#takeAside(sender);
-    return lease === undefined ? TURN_BYTES : this.#admit(lease, true);
+    return lease === undefined ? TURN_COST : this.#admit(lease, true);
   }
 
   #nextAside(): string | undefined {
@@ -221,7 +219,7 @@ export class Intake {
     });
     if (!isRead || step === 'end') this.#large.delete(record);
     if (step === 'end') record.end();
-    return typeof step === 'object' ? costOf(step) : TURN_BYTES;
+    return typeof step === 'object' ? costOf(step) : TURN_COST;
   }
 
   #nextLarge(): LargeRecord | undefined {
@@ -271,7 +269,7 @@ export class Intake {
    * @returns whether it was read
    */
   #burying(lease: Lease, read: () => void): boolean {
-    const reason = lease.isSuspect ? ENDED_RELAY : reasonOfFailure(lease, read);
+    const reason = lease.isSuspect ? ENDED_RELAY : this.#reasonOfFailure(lease, read);
     if (reason === undefined) return true;
     // Nobody waits for it: the disk of the letters may fail for long.
     const { burial, destination } = this.#deps;
@@ -279,21 +277,22 @@ export class Intake {
     void burial.bury(() => [letter]).then((isKept) => isKept && lease.settle());
     return false;
   }
-}
 
-/** Why the record cannot be read; undefined where it was. A process that dies of it leaves word that it was in hand. */
-function reasonOfFailure(lease: Lease, read: () => void): string | undefined {
-  lease.inHand();
-  try {
-    read();
-    return undefined;
-  } catch (error) {
-    return `${UNREADABLE}: ${messageOf(error)}`;
-  } finally {
-    lease.outOfHand();
+  /** Why the record cannot be read; undefined where it was. A process that dies of it leaves word that it was in hand. */
+  #reasonOfFailure(lease: Lease, read: () => void): string | undefined {
+    this.#inHand = lease;
+    lease.inHand();
+    try {
+      read();
+      return undefined;
+    } catch (error) {
+      return `${UNREADABLE}: ${messageOf(error)}`;
+    }
   }
-}
 
-function costOf({ payload, spans }: Pick<RecordPart, 'payload' | 'spans'>): number {
-  return RECORD_COST + payload.byteLength + spans.length * SPAN_COST;
+  /** To be called before anything is waited for; between two records the one takes the other's place. */
+  #putDown(): void {
+    this.#inHand?.outOfHand();
+    this.#inHand = undefined;
+  }
 }

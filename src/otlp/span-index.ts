@@ -40,24 +40,27 @@ export class SpanIndexer extends Walker {
   protected spanFields(end: number, most: number): number {
     const { reader } = this;
     let left = most;
+    let groups = this.#groups;
     for (; reader.pos < end && left > 0; left--) {
       const tag = this.tag(end);
-      if (tag === TRACE_ID_TAG && this.#groups === 0) {
+      const wireType = tag & 7;
+      if (wireType === START_GROUP) {
+        groups++;
+      } else if (wireType === END_GROUP) {
+        groups--;
+      } else if (groups > 0 || (tag !== TRACE_ID_TAG && tag !== PARENT_SPAN_ID_TAG)) {
+        this.skip(tag, end);
+      } else if (tag === TRACE_ID_TAG) {
         this.#traceIdLength = this.length(end);
         this.#traceIdAt = reader.pos;
         reader.pos += this.#traceIdLength;
-      } else if (tag === PARENT_SPAN_ID_TAG && this.#groups === 0) {
+      } else {
         const parentEnd = this.length(end) + reader.pos;
         this.#isRoot = true;
         while (reader.pos < parentEnd) if (reader.bytes[reader.pos++] !== 0) this.#isRoot = false;
-      } else if ((tag & 7) === START_GROUP) {
-        this.#groups++;
-      } else if ((tag & 7) === END_GROUP) {
-        this.#groups--;
-      } else {
-        this.skip(tag, end);
       }
     }
+    this.#groups = groups;
     return left;
   }
 

@@ -27,6 +27,8 @@ const LEAST_PACE: LeastPace = { bytes: 80_000, everyMs: 10_000 };
 
 /** The first block, and so about the least that a body takes. */
 const FIRST_BLOCK = 64 * 1024;
+/** A body that is no larger, as it says, stands in one block from the start: a usual request. */
+const USUAL_BODY = 128 * 1024;
 /** A block has as many bytes as all before it, up to this. */
 const LARGEST_BLOCK = 1024 * 1024;
 
@@ -132,7 +134,8 @@ class BodyBuffer {
   #nextBlock(chunk: number, hold: Hold): Buffer<ArrayBuffer> | undefined {
     const declared = this.#declared ?? Number.POSITIVE_INFINITY;
     if (this.#blocks.length === 1 && declared <= LARGEST_BLOCK) return this.#wholeBlock(declared, hold);
-    const usual = Math.min(Math.max(this.length, FIRST_BLOCK), LARGEST_BLOCK);
+    const first = declared <= USUAL_BODY ? declared : FIRST_BLOCK;
+    const usual = Math.min(Math.max(this.length, first), LARGEST_BLOCK);
     const size =
       this.#declared === undefined ? Math.max(usual, chunk) : Math.min(usual, declared - this.length);
     if (!hold.take(size)) return undefined;

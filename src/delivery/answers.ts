@@ -181,9 +181,9 @@ export class Answers {
   }
 
   /**
-   * A fault of the upstream, if it says of everything what it says of a bad span. Then there are pauses between requests,
-   * and the search goes on in them: whose fault it is, it has to tell. Of a sender that is apart it says nothing: what it
-   * says of the others does.
+   * Decides whether the upstream is at fault. It is once it has refused everything for long in a way that it also uses for
+   * faults of its own. Then there are pauses between requests, and the search goes on in them, to tell whose fault it is.
+   * Refusals of a sender that is apart are no evidence: the answers to the others are.
    */
   #answeredRefusal(batch: Batch<Lease>, ticket: Ticket, refusal: Refusal, isKnown: boolean): void {
     const isApart = this.#areApart(sendersOf(batch));

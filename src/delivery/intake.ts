@@ -13,12 +13,9 @@ import { Notice } from '../telemetry/notice.ts';
 import { pause, untilAborted } from './pause.ts';
 import { Shelf } from './shelf.ts';
 import type { TraceWindow } from './trace-window.ts';
-import { ENDED_RELAY, letterOfWhole, UNREADABLE, UNTRIED } from './whole-letter.ts';
+import { ENDED_RELAY, letterOfWhole, UNREADABLE, UNTRIED_TOGETHER, untriedLetters } from './whole-letter.ts';
 
 const READ_AGAIN_MS = 1000;
-
-/** What is made letters of together, at least one record of whatever size. */
-const UNTRIED_TOGETHER = { records: 64, bytes: 4 * 1024 * 1024 } as const;
 
 export type IntakeDeps = {
   readonly reader: QueueReader;
@@ -115,22 +112,27 @@ export class Intake {
     if (this.#isDropping) return;
     this.#isDropping = true;
     const { stopping, burial, destination } = this.#deps;
-    for (let left = this.#shelf.countOf(sender); left > 0 && !stopping.aborted;) {
-      const group: Lease[] = [];
-      for (let bytes = 0; left > 0 && group.length < UNTRIED_TOGETHER.records; left--) {
-        const lease = await this.#takeAside(sender);
-        if (lease !== undefined) group.push(lease);
-        bytes += lease?.record.payload.byteLength ?? 0;
-        if (bytes >= UNTRIED_TOGETHER.bytes) left = Math.min(left, 1);
-      }
-      const isKept = await burial.bury(() =>
-        group.map(({ record }) => letterOfWhole(record, destination.name, UNTRIED)),
-      );
-      if (isKept) for (const { settle } of group) settle();
-      left = isKept ? this.#shelf.countOf(sender) : 0;
+    while (this.#shelf.countOf(sender) > 0 && !stopping.aborted) {
+      const group = await this.#takeGroupAside(sender);
+      const isKept = await burial.bury(() => untriedLetters(group, destination.name));
+      if (!isKept) break;
+      for (const { settle } of group) settle();
     }
     this.#isDropping = false;
     this.wake();
+  }
+
+  async #takeGroupAside(sender: string): Promise<Lease[]> {
+    const group: Lease[] = [];
+    let taken = 0;
+    for (let left = this.#shelf.countOf(sender); left > 0; left--) {
+      const lease = await this.#takeAside(sender);
+      if (lease === undefined) continue;
+      group.push(lease);
+      taken += lease.record.payload.byteLength;
+      if (group.length >= UNTRIED_TOGETHER.records || taken >= UNTRIED_TOGETHER.bytes) break;
+    }
+    return group;
   }
 
   /** Until there is something to read, or room for what was read. */

@@ -12,7 +12,7 @@ export type Consignment = {
   readonly isolation: Isolation<Lease> | undefined;
   /** Requests that were made of it. */
   attempts: number;
-  /** Of the last request, before compression. */
+  /** The size of the last request, before compression. */
   bytes: number;
   /** It is of a released batch, and its traces are busy by it. */
   isOccupying: boolean;

@@ -3,7 +3,7 @@ const LATELY_MS = 10_000;
 /** The senders that are remembered: with fewer than that there is always one that was served last. */
 const MOST_SENDERS = 1_000;
 
-/** Of which senders the upstream has taken something, and when. Times are ms of one clock. */
+/** The senders that the upstream has taken something of, and when. Times are ms of one clock. */
 export class ServedSenders {
   /** The one that was served last is the last. */
   readonly #servedAt = new Map<string, number>();

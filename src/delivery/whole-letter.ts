@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import type { TraceRecord } from '../otlp/record.ts';
-import type { DeadLetter } from '../queue/queue.ts';
+import type { DeadLetter, Lease } from '../queue/queue.ts';
 
 /* Why a whole record becomes a dead letter without having been sent. */
 
-export const UNTRIED =
+const UNTRIED =
   'not sent: more spans of this sender are refused than can be looked through, and others have to go on; mend what it sends, then replay this';
 export const ENDED_RELAY =
   'not sent: the relay ended twice in a row while it worked on this record: by a bug, for want of memory, or because it was killed; replay it once, and if the relay ends at it again, please report it, with this letter';
@@ -23,4 +23,11 @@ export function letterOfWhole(record: TraceRecord, destination: string, reason: 
     attempts: 0,
     refusedAt: Date.now(),
   };
+}
+
+/** What is made letters of together, at least one record of whatever size. */
+export const UNTRIED_TOGETHER = { records: 64, bytes: 4 * 1024 * 1024 } as const;
+
+export function untriedLetters(leases: readonly Lease[], destination: string): DeadLetter[] {
+  return leases.map(({ record }) => letterOfWhole(record, destination, UNTRIED));
 }

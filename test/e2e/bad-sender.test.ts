@@ -1,10 +1,7 @@
-import { readFile, writeFile } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { parse, stringify } from 'yaml';
 import { expectStored } from './support/compare.ts';
-import { accountOf, expectBalanced, senderNamed, startTestRelay } from './support/relay.ts';
-import type { TestRelay } from './support/relay.ts';
+import { accountOf, expectBalanced, senderNamed, startTestRelay, withoutRepair } from './support/relay.ts';
 import { useSharedStack } from './support/stack.ts';
 import type { Stack } from './support/stack.ts';
 import { makeTrace, requestOf, toProtobuf } from './support/traces.ts';
@@ -15,16 +12,6 @@ beforeAll(async () => {
   stack = await useSharedStack();
 });
 afterAll(() => stack.stop());
-
-async function withoutRepair(relay: TestRelay): Promise<void> {
-  await relay.stop();
-  const config = parse(await readFile(relay.configFile, 'utf8')) as {
-    destinations: { mlflow: { repair?: boolean } };
-  };
-  config.destinations.mlflow.repair = false;
-  await writeFile(relay.configFile, stringify(config));
-  await relay.start();
-}
 
 /** MLflow refuses for good what has so long a session id. */
 const badTrace = () => makeTrace(1, { attributes: { 'session.id': JSON.stringify('s'.repeat(300)) } });

@@ -1,8 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { parse, stringify } from 'yaml';
 import { readExportResponse } from '../../src/otlp/response.ts';
 import { join as bytes, len, nest, requestOf as requestOfBytes } from '../otlp/bytes.ts';
 import { writeKeyPair } from '../stack/certificates.ts';
@@ -17,6 +16,7 @@ import {
   startTestRelay,
   temporaryFolder,
   waitUntilDelivered,
+  withoutRepair,
 } from './support/relay.ts';
 import type { TestRelay } from './support/relay.ts';
 import { createSender } from './support/sender.ts';
@@ -114,13 +114,7 @@ test('512 good spans are stored, the bad ones too where they can be mended; all 
 test('where nothing may be mended, 512 good spans are stored, and the bad ones are dead letters', async () => {
   const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
   const relay = await startTestRelay(stack, { experiment: { id: experiment } });
-  await relay.stop();
-  const config = parse(await readFile(relay.configFile, 'utf8')) as {
-    destinations: { mlflow: { repair?: boolean } };
-  };
-  config.destinations.mlflow.repair = false;
-  await writeFile(relay.configFile, stringify(config));
-  await relay.start();
+  await withoutRepair(relay);
   const plans = makePlans();
   await sendAll(relay, plans);
   await waitUntilDelivered(relay);

@@ -1,7 +1,8 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished } from 'vitest';
+import { parse, stringify } from 'yaml';
 import { writeKeyPair } from '../../stack/certificates.ts';
 import type { ClientFiles } from '../../stack/otlp-client.ts';
 import { waitFor } from '../../stack/processes.ts';
@@ -80,6 +81,17 @@ export async function startTestRelay(
 export function clientFiles({ certificates }: Stack): Required<ClientFiles> {
   const { caFile, clientCertFile, clientKeyFile } = certificates;
   return { caFile, certFile: clientCertFile, keyFile: clientKeyFile };
+}
+
+/** Starts the relay anew, with `repair: false`. */
+export async function withoutRepair(relay: TestRelay): Promise<void> {
+  await relay.stop();
+  const config = parse(await readFile(relay.configFile, 'utf8')) as {
+    destinations: { mlflow: { repair?: boolean } };
+  };
+  config.destinations.mlflow.repair = false;
+  await writeFile(relay.configFile, stringify(config));
+  await relay.start();
 }
 
 /** A sender with a certificate of its own, whose SPIFFE id ends in `name`. */

@@ -169,7 +169,9 @@ export class WindowModel {
       for (const [key, expected] of this.#waiting) {
         if (!this.#mayGo(expected, only)) continue;
         const isBusy = busy.has(traceIdOf(expected.trace));
-        const isReady = this.#isReady(expected) || this.#window.isFull;
+        // A full window makes no more ready than it takes for a whole request of those that are not apart.
+        const isPressed = this.#window.isFull && !this.#window.hasFullBatch;
+        const isReady = this.#isReady(expected) || isPressed;
         assert(isBusy || !isReady, `${key} was left, though it was ready`);
       }
       return false;

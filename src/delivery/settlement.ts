@@ -98,7 +98,7 @@ export class Settlement {
     const { destination, window, metrics, onSettled } = this.#deps;
     for (const { held, spanIndexes } of batch.parts) held.handle.done(spanIndexes.length);
     const { handles, superseded } = window.settle(batch, end);
-    for (const lease of superseded) lease.done(1);
+    for (const { held } of superseded) held.handle.done(1);
     if (superseded.length > 0) metrics.supersededSpans.inc({ destination }, superseded.length);
     for (const lease of handles) lease.settle();
     onSettled();

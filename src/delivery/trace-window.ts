@@ -10,6 +10,7 @@ import type { HeldRecord } from './part.ts';
 import { ReadyTraces } from './ready-traces.ts';
 import { RecentRoots } from './recent-roots.ts';
 import { SenderWeights } from './sender-weights.ts';
+import type { SpanRef } from './span-copies.ts';
 
 export type WindowLimits = BatchLimits & {
   /** How long a trace waits for its root span after its first span was received, in ms. */
@@ -38,8 +39,8 @@ export type End = 'delivered' | 'dead letter';
 export type Settled<H> = {
   /** Of the records of which no span is left. */
   readonly handles: readonly H[];
-  /** Of each copy that was settled with another one, its record's. */
-  readonly superseded: readonly H[];
+  /** Copies that were settled with another one. */
+  readonly superseded: readonly SpanRef<H>[];
 };
 
 /**
@@ -168,7 +169,7 @@ export class TraceWindow<H> {
     if (batch.isReleased !== true) this.vacate(batch);
     this.#out.settle(batch);
     const handles: H[] = [];
-    const superseded: H[] = [];
+    const superseded: SpanRef<H>[] = [];
     for (const { held, spanIndexes } of batch.parts) {
       this.#close(held, spanIndexes.length, handles);
       if (held.others === undefined) continue;
@@ -178,7 +179,7 @@ export class TraceWindow<H> {
         // It has waited already.
         if (after.next?.place === 'waiting') this.#makeReady(after.next);
         for (const copy of after.superseded) {
-          superseded.push(copy.held.handle);
+          superseded.push(copy);
           this.#close(copy.held, 1, handles);
         }
       }

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Batch } from '../../src/delivery/batch.ts';
 import { halve } from '../../src/delivery/divide.ts';
+import type { Settled } from '../../src/delivery/trace-window.ts';
 import { answer, CopiesModel, step, windowOf } from './copies-model.ts';
 import type { Copy } from './copies-model.ts';
 import { decode } from './support.ts';
@@ -14,6 +15,11 @@ function copy(more: Partial<Copy> = {}): Copy {
 function sentOf(batch: Batch<unknown> | undefined): string[] {
   const spans = batch?.parts.flatMap(({ payload }) => decode(payload)) ?? [];
   return spans.map(({ id, facts }) => `${id} ${(JSON.parse(facts) as { span: Copy }).span.name}`);
+}
+
+/** Of the copies that were settled with another one, the records. */
+function settled({ handles, superseded }: Settled<string>) {
+  return { handles, superseded: superseded.map(({ held }) => held.handle) };
 }
 
 describe('of the copies that wait', () => {
@@ -83,7 +89,7 @@ describe('while a span is out', () => {
     const batch = take()!;
     add([copy()]);
     expect(take()).toBeUndefined();
-    expect(window.settle(batch, 'delivered')).toEqual({
+    expect(settled(window.settle(batch, 'delivered'))).toEqual({
       handles: ['record 1', 'record 2'],
       superseded: ['record 2'],
     });
@@ -94,7 +100,7 @@ describe('while a span is out', () => {
     add([copy({ name: 'ended' })]);
     const batch = take()!;
     add([copy({ name: 'open', hasEnd: false })]);
-    expect(window.settle(batch, 'delivered').superseded).toEqual(['record 2']);
+    expect(settled(window.settle(batch, 'delivered')).superseded).toEqual(['record 2']);
     expect(take()).toBeUndefined();
   });
 
@@ -119,13 +125,13 @@ describe('while a span is out', () => {
     const batch = take()!;
     expect(sentOf(batch)).toEqual(['1 bad']);
     add([copy({ name: 'bad' })]);
-    expect(window.settle(batch, 'dead letter')).toEqual({
+    expect(settled(window.settle(batch, 'dead letter'))).toEqual({
       handles: ['record 2', 'record 3'],
       superseded: ['record 2', 'record 3'],
     });
     const next = take()!;
     expect(sentOf(next)).toEqual(['1 other']);
-    expect(window.settle(next, 'delivered')).toEqual({ handles: ['record 1'], superseded: [] });
+    expect(settled(window.settle(next, 'delivered'))).toEqual({ handles: ['record 1'], superseded: [] });
     expect(window.bytes).toBe(0);
   });
 });

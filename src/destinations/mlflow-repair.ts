@@ -1,5 +1,6 @@
 import { editSpans, LARGE_LIST, LARGE_MAP } from '../otlp/edit-spans.ts';
 import type { AttributeValue, EditableSpan, PlainValue, SpanEdit, Work } from '../otlp/edit-spans.ts';
+import { REPAIR_MARK, repairWords } from '../otlp/repair-mark.ts';
 import { MOST_REPAIR_WORK } from './destination.ts';
 import type { Repair } from './destination.ts';
 
@@ -7,9 +8,6 @@ import type { Repair } from './destination.ts';
  * What MLflow 3.10 to 3.17 refuse a span for, and with it the whole request (server/otel_api.py,
  * store/tracking/sqlalchemy_store.py), where one attribute or time is to blame. Pure.
  */
-
-/** The attribute that says what was done to a span. */
-const MARK = 'relay.repaired';
 
 const SESSION = 'session.id';
 const CONVERSATION = 'gen_ai.conversation.id';
@@ -52,7 +50,7 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ].map((key) => [key, (value: AttributeValue, work: Work) => plain(fromJson(value, work))] as const),
 ]);
 
-const KEYS: ReadonlySet<string> = new Set(RULES.keys());
+const KEYS: ReadonlySet<string> = new Set([...RULES.keys(), REPAIR_MARK]);
 
 /** See `Destination.repair`. A span for which no work is left stays as it is. */
 export function repairForMlflow(
@@ -64,12 +62,21 @@ export function repairForMlflow(
     work.left -= SPAN_STEPS;
     const { words, ...edit } = mend(span, work);
     if (words.length === 0 || work.left <= 0) return undefined;
-    const done = words.join('; ');
+    const done = repairWords(words);
     spans.set(spanIndex, done);
-    return { ...edit, more: { [MARK]: done } };
+    return marked(edit, span, done);
   };
   const repaired = editSpans(payload, KEYS, mendSpan, work);
   return repaired && { payload: repaired, spans };
+}
+
+/** Behind what is said of it already: the receiver marks what it mends, too. */
+function marked(edit: SpanEdit, { attributes }: EditableSpan, done: string): SpanEdit {
+  const position = attributes.findIndex(({ key }) => key === REPAIR_MARK);
+  const earlier = attributes[position]?.value;
+  if (typeof earlier !== 'string') return { ...edit, more: { [REPAIR_MARK]: done } };
+  const whole = repairWords([earlier, done]);
+  return { ...edit, attributes: new Map(edit.attributes).set(position, whole) };
 }
 
 function mend(span: EditableSpan, work: Work): SpanEdit & { readonly words: readonly string[] } {

@@ -1,8 +1,9 @@
 import { readAnyValue } from './any-value.ts';
 import type { AttributeValue } from './any-value.ts';
-import { add, headerOf, SPANS, Walker, WAY_TO_SPANS } from './walker.ts';
+import { KEY_TAG, textAttribute, VALUE_TAG } from './text-attribute.ts';
+import { add, ATTRIBUTES_TAG, headerOf, SPANS, Walker, WAY_TO_SPANS } from './walker.ts';
 import type { Pieces } from './walker.ts';
-import { FIXED64, LEN, START_GROUP } from './wire-reader.ts';
+import { FIXED64, START_GROUP } from './wire-reader.ts';
 
 export { LARGE_LIST, LARGE_MAP, LARGEST_VALUE } from './any-value.ts';
 export type { AttributeValue, PlainValue } from './any-value.ts';
@@ -44,12 +45,6 @@ export type SpanEdit = {
 
 const START_TAG = (7 << 3) | FIXED64;
 const END_TAG = (8 << 3) | FIXED64;
-const ATTRIBUTE_TAG = (9 << 3) | LEN;
-/** Of a KeyValue. */
-const KEY_TAG = (1 << 3) | LEN;
-const VALUE_TAG = (2 << 3) | LEN;
-/** Of an AnyValue. */
-const STRING_VALUE_TAG = (1 << 3) | LEN;
 
 /** Attributes of a span with the keys asked for, repeated ones too, and pieces of one value: no honest span has more. */
 const MOST = 64;
@@ -148,7 +143,7 @@ class Editor extends Walker {
     while (reader.pos < end) {
       const from = reader.pos;
       const tag = this.tag(end);
-      if (tag === ATTRIBUTE_TAG) {
+      if (tag === ATTRIBUTES_TAG) {
         const to = this.length(end) + reader.pos;
         const attribute = this.#attribute(to);
         if (attribute === undefined) continue;
@@ -176,7 +171,7 @@ class Editor extends Walker {
     for (const [position, text] of edit.attributes ?? []) {
       const one = counting[position]!;
       if (text !== undefined) {
-        changes.push({ from: one.from, to: one.to, bytes: textAttribute(one.key, text) });
+        changes.push({ from: one.from, to: one.to, bytes: textAttribute(ATTRIBUTES_TAG, one.key, text) });
         continue;
       }
       // An earlier one would count in place of the last.
@@ -187,7 +182,7 @@ class Editor extends Walker {
     if (edit.start !== undefined) changes.push(fixed64At(START_TAG, startAt ?? end, edit.start, startAt));
     if (edit.end !== undefined) changes.push(fixed64At(END_TAG, endAt ?? end, edit.end, endAt));
     for (const [key, text] of Object.entries(edit.more ?? {})) {
-      changes.push({ from: end, to: end, bytes: textAttribute(key, text) });
+      changes.push({ from: end, to: end, bytes: textAttribute(ATTRIBUTES_TAG, key, text) });
     }
     this.#work.left -= STEPS.change * changes.length;
     return this.#changed(begin, end, changes);
@@ -270,16 +265,6 @@ function fixed64At(tag: number, at: number, value: bigint, present: number | und
   return present === undefined
     ? { from: at, to: at, bytes: Buffer.concat([Uint8Array.of(tag), bytes]) }
     : { from: at, to: at + 8, bytes };
-}
-
-/** A field of a span. */
-function textAttribute(key: string, text: string): Uint8Array {
-  const value = field(VALUE_TAG, field(STRING_VALUE_TAG, Buffer.from(text)));
-  return field(ATTRIBUTE_TAG, Buffer.concat([field(KEY_TAG, Buffer.from(key)), value]));
-}
-
-function field(tag: number, content: Uint8Array): Uint8Array {
-  return Buffer.concat([headerOf(tag, content.length), content]);
 }
 
 function textOf(bytes: Uint8Array): string {

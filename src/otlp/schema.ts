@@ -19,6 +19,7 @@ export const ResourceSpans = root.lookupType('opentelemetry.proto.trace.v1.Resou
 export const ScopeSpans = root.lookupType('opentelemetry.proto.trace.v1.ScopeSpans');
 export const InstrumentationScope = root.lookupType('opentelemetry.proto.common.v1.InstrumentationScope');
 export const Span = root.lookupType('opentelemetry.proto.trace.v1.Span');
+export const KeyValue = root.lookupType('opentelemetry.proto.common.v1.KeyValue');
 export const AnyValue = root.lookupType('opentelemetry.proto.common.v1.AnyValue');
 export const Status = root.lookupType('google.rpc.Status');
 

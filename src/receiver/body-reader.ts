@@ -20,6 +20,8 @@ const WORKER_FILE = new URL(
 const ON_LOOP = { protobuf: 1024 * 1024, json: 256 * 1024 } as const;
 const COMPRESSED_ON_LOOP = 16 * 1024;
 const DECOMPRESSED_ON_LOOP = 256 * 1024;
+/** Mending takes some times as long as reading. */
+const MENDED_ON_LOOP = 128 * 1024;
 
 /** Bodies up to this size have a thread of their own, in which none waits for one of the largest. */
 const MEDIUM_BODY = 8 * 1024 * 1024;
@@ -54,9 +56,9 @@ export function createBodyReader(limits: BodyLimits) {
     const whole = blocks.length === 1 ? blocks[0]! : Buffer.concat(blocks, body.length);
     const maxSize = Math.min(limits.maxSize, DECOMPRESSED_ON_LOOP);
     const started = performance.now();
-    const result = readBodyNow(whole, format, { ...limits, maxSize });
+    const result = readBodyNow(whole, format, { ...limits, maxSize, maxMended: MENDED_ON_LOOP });
     spend(sender, performance.now() - started);
-    return 'tooLarge' in result && maxSize < limits.maxSize ? undefined : result;
+    return 'tooLarge' in result ? undefined : result;
   }
 
   async function readInLane(

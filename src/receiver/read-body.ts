@@ -1,4 +1,4 @@
-import { encodeTracesJsonNow } from '../otlp/json-encoder.ts';
+import { encodeSpansOfJson } from '../otlp/json-encoder.ts';
 import type { Encoding } from '../otlp/response.ts';
 import { siftTraces } from '../otlp/sift.ts';
 import type { SiftResult } from '../otlp/sift.ts';
@@ -12,9 +12,19 @@ export type BodyLimits = {
   readonly maxSize: number;
   /** See `siftTraces`. */
   readonly maxOwnBytes: number;
+  /** Whether broken text is mended. */
+  readonly repair: boolean;
+  /** Most bytes of a payload that was mended. */
+  readonly maxMendedSize: number;
+  /** Larger payloads are not mended here; Infinity unless given. */
+  readonly maxMended?: number;
 };
 
-export type ReadResult = SiftResult | { ok: false; tooLarge: true };
+/** `isEmpty`: the body has nothing in it, and its sender meant that. */
+export type TakenBody = Extract<SiftResult, { ok: true }> & { readonly isEmpty: boolean };
+
+/** `tooLarge`: for `maxSize`, or for `maxMended`. */
+export type ReadResult = TakenBody | Exclude<SiftResult, { ok: true }>;
 
 /** A payload may stand in a buffer of twice its bytes and so many more; what would keep a larger one is copied. */
 const MOST_SLACK = 1024;
@@ -28,12 +38,12 @@ const MOST_SLACK = 1024;
 export function readBodyNow(
   body: Uint8Array,
   { encoding, compression }: BodyFormat,
-  { maxSize, maxOwnBytes }: BodyLimits,
+  limits: BodyLimits,
   free: (bytes: Uint8Array) => void = () => {},
 ): ReadResult {
   let bytes = body;
   if (compression !== 'identity') {
-    const decompressed = decompress(body, compression, maxSize);
+    const decompressed = decompress(body, compression, limits.maxSize);
     if (!decompressed.ok) {
       return decompressed.why === 'too_large'
         ? { ok: false, tooLarge: true }
@@ -42,17 +52,35 @@ export function readBodyNow(
     free(body);
     bytes = decompressed.body;
   }
-  if (encoding === 'json') {
-    const encoded = encodeTracesJsonNow(bytes);
-    if (!encoded.ok) return encoded;
-    free(bytes);
-    bytes = encoded.payload;
+  const isEmpty = bytes.length === 0;
+  if (encoding === 'protobuf') {
+    const sifted = sift(bytes, limits);
+    return sifted.ok ? compact({ ...sifted, isEmpty }, free) : sifted;
   }
-  const sifted = siftTraces(bytes, maxOwnBytes);
+  const encoded = encodeSpansOfJson(bytes);
+  if (!encoded.ok) return encoded;
+  free(bytes);
+  const sifted = sift(encoded.payload, limits);
   if (!sifted.ok) return sifted;
-  const { payload } = sifted;
-  if (payload.buffer.byteLength <= 2 * payload.byteLength + MOST_SLACK) return sifted;
+  const unreadable = encoded.unreadable ?? sifted.unreadable;
+  const taken = {
+    ...sifted,
+    isEmpty: encoded.isEmpty,
+    unreadableSpanCount: sifted.unreadableSpanCount + encoded.unreadableSpanCount,
+    ...(unreadable !== undefined && { unreadable }),
+  };
+  return compact(taken, free);
+}
+
+function sift(bytes: Uint8Array, { maxOwnBytes, repair, maxMendedSize, maxMended = Infinity }: BodyLimits) {
+  return siftTraces(bytes, maxOwnBytes, { repair, maxSize: maxMendedSize, maxMended });
+}
+
+/** With no more slack around its payload than is allowed. */
+function compact(taken: TakenBody, free: (bytes: Uint8Array) => void): TakenBody {
+  const { payload } = taken;
+  if (payload.buffer.byteLength <= 2 * payload.byteLength + MOST_SLACK) return taken;
   const copy = new Uint8Array(payload);
   free(payload);
-  return { ...sifted, payload: copy };
+  return { ...taken, payload: copy };
 }

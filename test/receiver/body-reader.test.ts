@@ -10,7 +10,7 @@ import type { BodyFormat } from '../../src/receiver/read-body.ts';
 import { tracesJson, tracesProtobuf } from './payloads.ts';
 
 const MIB = 1024 * 1024;
-const LIMITS = { maxSize: 16 * MIB, maxOwnBytes: MIB };
+const LIMITS = { maxSize: 16 * MIB, maxOwnBytes: MIB, repair: true, maxMendedSize: 16 * MIB };
 const JSON_PLAIN: BodyFormat = { encoding: 'json', compression: 'identity' };
 const PROTOBUF_PLAIN: BodyFormat = { encoding: 'protobuf', compression: 'identity' };
 const PROTOBUF_GZIP: BodyFormat = { encoding: 'protobuf', compression: 'gzip' };

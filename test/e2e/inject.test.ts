@@ -5,7 +5,6 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { injectTrace, injectTraces } from '../../src/testing.ts';
-import { SHOWN_TEXTS } from '../inject/shown-texts.ts';
 import { ensureCollector } from '../stack/collector.ts';
 import type { StoredAttributes } from '../stack/mlflow-client.ts';
 import { startTestCollector } from './support/collector.ts';
@@ -15,7 +14,6 @@ import type { Ended } from './support/command.ts';
 import { expectWhole } from './support/compare.ts';
 import { clientFiles, startTestRelay, temporaryFolder } from './support/relay.ts';
 import type { TestRelay } from './support/relay.ts';
-import { injectShown } from './support/shown.ts';
 import { skipWithout } from './support/skip.ts';
 import { useSharedStack } from './support/stack.ts';
 import type { Stack } from './support/stack.ts';
@@ -224,18 +222,6 @@ describe.concurrent('a file', () => {
     expect(lines.map(({ trace_id }) => trace_id).toSorted()).toEqual(
       traces.map(({ traceId }) => traceId).toSorted(),
     );
-  });
-
-  test('is compared in all that MLflow shows: kinds, and texts that are JSON as what they say', async () => {
-    expect(await injectShown(stack, relay, whenAllIsOver)).toEqual({
-      code: 0,
-      outcome: 'stored',
-      differences: undefined,
-      kinds: ['SERVER', 'INTERNAL', 'INTERNAL', 'CLIENT', 'PRODUCER', 'CONSUMER'].map(
-        (kind) => `SPAN_KIND_${kind}`,
-      ),
-      texts: SHOWN_TEXTS,
-    });
   });
 
   test('that is sent again with something changed is waited for until MLflow shows the change', async () => {

@@ -27,11 +27,7 @@ export type Shown = {
 };
 
 /** Sends it by `inject` from a file, and reads it back. */
-export async function injectShown(
-  stack: Stack,
-  relay: TestRelay,
-  whenOver?: (finish: () => Promise<void>) => void,
-): Promise<Shown> {
+export async function injectShown(stack: Stack, relay: TestRelay): Promise<Shown> {
   const attributes = Object.fromEntries(TEXTS);
   const { traceId, spans } = makeTrace(KINDS.length, {
     events: [{ name: 'event', time: 1_700_000_000_000_000_009n, attributes }],
@@ -41,7 +37,7 @@ export async function injectShown(
     .toReversed()
     .map((span, depth): StoredSpan => Object.assign(span, { kind: `SPAN_KIND_${KINDS[depth]}` }));
   Object.assign(named[0]!, { attributes });
-  const file = join(await temporaryFolder(whenOver), 'traces.json');
+  const file = join(await temporaryFolder(), 'traces.json');
   await writeFile(file, JSON.stringify(requestOf(named)));
   const { caFile, certFile, keyFile } = clientFiles(stack);
   const variables = {

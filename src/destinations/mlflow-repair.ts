@@ -4,7 +4,7 @@ import { MOST_REPAIR_WORK } from './destination.ts';
 import type { Repair } from './destination.ts';
 
 /*
- * What MLflow 3.10 to 3.17 refuse a span for, and with it the whole request (server/otel_api.py,
+ * What MLflow 3.10 to 3.18 refuse a span for, and with it the whole request (server/otel_api.py,
  * store/tracking/sqlalchemy_store.py), where one attribute or time is to blame. Pure.
  */
 

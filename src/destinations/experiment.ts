@@ -33,7 +33,7 @@ export function experimentWords(choice: ExperimentChoice): string {
 }
 
 /**
- * Finds the experiment by MLflow's REST API (`/api/2.0/mlflow/experiments`, MLflow 3.17), creates it if it is
+ * Finds the experiment by MLflow's REST API (`/api/2.0/mlflow/experiments`, MLflow 3.18), creates it if it is
  * named and missing, and sees to it that it is not deleted.
  * @param base url of MLflow, with a trailing slash
  * @param recheckMs for how long an answer is believed

@@ -14,7 +14,7 @@ import {
 } from './mlflow-error.ts';
 import type { MlflowError } from './mlflow-error.ts';
 
-/* The table of answers to POST /v1/traces, as MLflow 3.17 and what stands before it give them. Pure. */
+/* The table of answers to POST /v1/traces, as MLflow 3.18 and what stands before it give them. Pure. */
 
 /** A `Retry-After` beyond this is taken for this. */
 export const LONGEST_RETRY_AFTER_MS = 5 * 60_000;

@@ -17,7 +17,7 @@ export type MlflowError = {
 export type AnswerText = Pick<HttpAnswer, 'contentType' | 'body' | 'isCut'>;
 
 /**
- * MLflow writes `{"error_code", "message"}` (MlflowException) or `{"detail"}` (FastAPI), as JSON (MLflow 3.17,
+ * MLflow writes `{"error_code", "message"}` (MlflowException) or `{"detail"}` (FastAPI), as JSON (MLflow 3.18,
  * server/otel_api.py). Undefined for anything else: other JSON is what gateways write.
  */
 export function readMlflowError(answer: AnswerText): MlflowError | undefined {
@@ -137,7 +137,7 @@ export function isAboutStore(error: MlflowError): boolean {
 }
 
 /**
- * What MLflow 3.10 to 3.17 says of the content of spans alone: before it asks its store for anything, or while it makes
+ * What MLflow 3.10 to 3.18 says of the content of spans alone: before it asks its store for anything, or while it makes
  * a statement of them (server/otel_api.py, store/tracking/sqlalchemy_store.py, psycopg2, sqlite3).
  */
 const ABOUT_SPANS = [

@@ -41,7 +41,7 @@ export type MlflowOptions = {
 };
 
 /**
- * MLflow's OTLP endpoint, `POST /v1/traces` (MLflow 3.17, server/otel_api.py), alone or with a plugin such as
+ * MLflow's OTLP endpoint, `POST /v1/traces` (MLflow 3.18, server/otel_api.py), alone or with a plugin such as
  * mlflow-oidc-auth. Without `tokens`, nothing is sent that says who the relay is, but its client certificate.
  * @throws RelayError CERTIFICATE_INVALID
  */

@@ -18,7 +18,7 @@ const LONGEST_TEXT = 120;
 
 const NOTHING = 'nothing';
 
-/** Attributes that MLflow 3.18 drops, as the tags of these names are its own. */
+/** Attributes of a root that MLflow 3.18 drops, as the tags of these names are its own. */
 const DROPPED: ReadonlySet<string> = new Set([
   'mlflow.traceTag.mlflow.artifactLocation',
   'mlflow.traceTag.mlflow.trace.spansLocation',
@@ -69,7 +69,7 @@ function compareAttributes(span: SentSpan, { attributes: stored }: StoredSpan): 
   return [...keys].flatMap((key) => {
     const has = { sent: Object.hasOwn(span.attributes, key), stored: Object.hasOwn(stored, key) };
     if (!has.sent && key.startsWith('mlflow.')) return [];
-    if (!has.stored && DROPPED.has(key)) return [];
+    if (!has.stored && span.parentSpanId === '' && DROPPED.has(key)) return [];
     if (has.sent && has.stored && isShownAs(span.attributes[key]!, stored[key]!)) return [];
     return [
       difference(

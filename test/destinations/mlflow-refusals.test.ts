@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { SendOutcome } from '../../src/destinations/destination.ts';
 import { detail, html, mlflow } from './answers.ts';
 
-/* 400, 413, 422 and 500: whether the bytes are refused for good, or perhaps. Texts as MLflow 3.10 to 3.17 writes them. */
+/* 400, 413, 422 and 500: whether the bytes are refused for good, or perhaps. Texts as MLflow 3.10 to 3.18 writes them. */
 
 const AUTOFLUSH =
   '(raised as a result of Query-invoked autoflush; consider using a session.no_autoflush block if this flush is occurring prematurely)\n';
@@ -68,7 +68,7 @@ describe('what cannot be stored: refused with a word for what is to be mended', 
 
 describe('what may have another cause: refused, perhaps', () => {
   it.each<[string, number, SendOutcome]>([
-    ['all else, in 3.17', 422, detail(422, 'Failed to log OpenTelemetry spans')],
+    ['all else, in 3.18', 422, detail(422, 'Failed to log OpenTelemetry spans')],
     [
       'all else, in 3.10',
       422,

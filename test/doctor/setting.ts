@@ -91,7 +91,7 @@ export type Setting = {
 
 const SERVED: Readonly<Record<string, (response: ServerResponse) => void>> = {
   'GET /health': (response) => void response.writeHead(200, { 'content-type': 'text/html' }).end('OK'),
-  'GET /version': (response) => void response.writeHead(200, { 'content-type': 'text/html' }).end('3.17.2'),
+  'GET /version': (response) => void response.writeHead(200, { 'content-type': 'text/html' }).end('3.18.0'),
   'GET /api/3.0/mlflow/server-info': (response) =>
     sendJson(response, 200, { store_type: 'SqlStore', workspaces_enabled: false }),
 };

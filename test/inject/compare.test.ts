@@ -69,6 +69,8 @@ describe('no difference is', () => {
     const sent = { ...SPAN, attributes: { ...SPAN.attributes, ...tag } };
     expect(compareSpans([sent], [SPAN])).toEqual([]);
     expect(compareSpans([sent], [sent])).toEqual([]);
+    const parentSpanId = 'f'.repeat(16);
+    expect(whats([{ ...sent, parentSpanId }], [{ ...SPAN, parentSpanId }])).toHaveLength(1);
   });
 
   test('a message of a status that is no error', () => {

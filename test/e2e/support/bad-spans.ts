@@ -84,7 +84,7 @@ const KINDS: Record<string, Kind> = {
   'JSON that is too deep for Python': {
     bad: { attributes: { text: `${'['.repeat(100_000)}${']'.repeat(100_000)}` } },
     status: 422,
-    reason: ANYTHING,
+    reason: 'Cannot convert OpenTelemetry span',
   },
 };
 

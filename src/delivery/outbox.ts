@@ -181,10 +181,7 @@ export class Outbox {
   }
 
   #good(now: number, isIdle: boolean): Work | undefined {
-    const fresh = () => {
-      const batch = this.#fresh(isIdle);
-      return batch && newConsignment(batch);
-    };
+    const fresh = () => this.#fresh(isIdle);
     const again = () =>
       this.#retries.takeDue(now, (one) => this.#mayGo(one) && this.#apartOf(one) === undefined);
     const parted = this.#takeParted();
@@ -196,7 +193,7 @@ export class Outbox {
   }
 
   /** @param only of this sender, which is apart; without it, of all that are not */
-  #fresh(isIdle: boolean, only?: string): Batch<Lease> | undefined {
+  #fresh(isIdle: boolean, only?: string): Consignment | undefined {
     const { window, intake, sizing, sharedFaults } = this.#deps;
     window.limitBatches(sizing.limits);
     const batch = window.take({
@@ -205,7 +202,7 @@ export class Outbox {
       isStuck: intake.isStuck && isIdle,
       only,
     });
-    return batch && sharedFaults.mend(batch, performance.now());
+    return batch && newConsignment(sharedFaults.mend(batch, performance.now()));
   }
 
   /** One of the requests at once is for others. */
@@ -238,8 +235,7 @@ export class Outbox {
     if (!this.#apart.has(sender)) return undefined;
     const again = this.#retries.takeDue(now, (one) => this.#mayGo(one) && this.#apartOf(one) === sender);
     if (again !== undefined) return again;
-    const batch = this.#fresh(isIdle, sender);
-    return batch && newConsignment(batch);
+    return this.#fresh(isIdle, sender);
   }
 
   /** The sender that is apart whose alone it is. */

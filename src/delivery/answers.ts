@@ -11,6 +11,7 @@ import { Isolation } from './isolation.ts';
 import type { Delivered, Refusal, Seen, Verdict } from './isolation.ts';
 import type { Outbox } from './outbox.ts';
 import type { Pacing, Ticket } from './pacing.ts';
+import type { RepairSpans } from './part.ts';
 import type { Consignment } from './retry-line.ts';
 import { ServedSenders } from './served-senders.ts';
 import type { Settlement } from './settlement.ts';
@@ -97,7 +98,7 @@ export class Answers {
   giveUpSearches(): void {
     const { outbox } = this.#deps;
     for (const sender of outbox.proven) {
-      for (const isolation of outbox.searchesOf(sender)) this.#apply(isolation, isolation.giveUp());
+      for (const isolation of outbox.searchesOf(sender)) this.#apply(isolation.giveUp());
     }
     this.#endSearches();
   }
@@ -146,7 +147,7 @@ export class Answers {
     this.#answered(ticket, batch.spanCount);
     const piece = { batch, attempts };
     if (isolation === undefined) this.#deps.settlement.delivered(piece, outcome);
-    else this.#apply(isolation, isolation.delivered(piece, outcome));
+    else this.#apply(isolation.delivered(piece, outcome));
   }
 
   /** A refusal of these bytes. What several have sent goes again by sender, so that no other waits for the search. */
@@ -166,18 +167,17 @@ export class Answers {
     const { outbox, destination } = this.#deps;
     // What others have sent of its traces must not wait for the search.
     const batch = isolation === undefined ? outbox.release(consignment.batch) : consignment.batch;
-    const about = { now: performance.now(), seen: this.#seen };
-    const piece = { batch, attempts };
     const begun = isolation ?? new Isolation<Lease>(refusal, this.#seen, destination.probe !== undefined);
-    const mended = isolation === undefined ? this.#mend(batch) : undefined;
-    const verdicts = mended === undefined ? begun.refused(piece, refusal, about) : [];
-    if (mended !== undefined) begun.add({ batch: mended, attempts });
+    const isAnew = isolation === undefined || refusal.unstorable !== undefined;
+    const mended = isAnew ? this.#mend(batch, refusal) : undefined;
+    const about = { now: performance.now(), seen: this.#seen, mended };
+    const verdicts = begun.refused({ batch, attempts }, refusal, about);
     const [sender = ''] = sendersOf(batch);
     if (isolation === undefined) outbox.isolate(sender, begun);
     if (mended === undefined) outbox.refused(sender, about.now);
     const isKnown = verdicts.some(({ kind }) => kind === 'guilty');
     this.#answeredRefusal(batch, ticket, refusal, isKnown);
-    this.#apply(begun, verdicts);
+    this.#apply(verdicts);
   }
 
   /**
@@ -198,10 +198,11 @@ export class Answers {
   }
 
   /** A bug in it must cost no span, and not the process. */
-  #mend(batch: Batch<Lease>): Batch<Lease> | undefined {
+  #mend(batch: Batch<Lease>, refusal: Refusal): Batch<Lease> | undefined {
     const { destination, log } = this.#deps;
+    const repair: RepairSpans = (...about) => destination.repair?.(...about);
     try {
-      return destination.repair && mend(batch, (payload, work) => destination.repair?.(payload, work));
+      return destination.repair && mend(batch, repair, refusal);
     } catch (error) {
       log.error(
         { err: error },
@@ -276,17 +277,17 @@ export class Answers {
   }
 
   #endSearches(): void {
-    for (const [isolation, verdicts] of this.#deps.outbox.takeIsolated()) this.#apply(isolation, verdicts);
+    for (const verdicts of this.#deps.outbox.takeIsolated()) this.#apply(verdicts);
   }
 
-  #apply(isolation: Isolation<Lease>, verdicts: readonly Verdict<Lease>[]): void {
+  #apply(verdicts: readonly Verdict<Lease>[]): void {
     const { settlement, outbox } = this.#deps;
     for (const verdict of verdicts) {
       if (verdict.kind === 'guilty') {
         for (const { piece } of verdict.spans)
           for (const sender of sendersOf(piece.batch)) outbox.isGuilty(sender);
         settlement.guilty(verdict.spans);
-      } else settlement.isolated(verdict.piece, verdict.outcome, isolation.refusal);
+      } else settlement.delivered(verdict.piece, verdict.outcome);
     }
   }
 

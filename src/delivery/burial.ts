@@ -5,7 +5,7 @@ import { messageOf } from '../errors.ts';
 import type { DeadLetter, DeadLetters, Lease } from '../queue/queue.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { cutOf } from './part.ts';
-import type { HeldRecord } from './part.ts';
+import type { HeldRecord, Part } from './part.ts';
 import { Notice } from '../telemetry/notice.ts';
 import type { Guilty, Piece, Refusal } from './isolation.ts';
 import { backoff } from './pacing.ts';
@@ -143,13 +143,21 @@ export function lettersOf(spans: readonly Guilty<Lease>[], about: About): DeadLe
   });
 }
 
-/** Letters of the spans that were delivered otherwise than they came: one for those of a record. */
-export function originalsOf({ batch, attempts }: Piece<Lease>, refusal: Refusal, about: About): DeadLetter[] {
-  return batch.parts.flatMap(({ held, spanIndexes, mended }) => {
-    if (mended === undefined) return [];
-    const mine = [...mended.keys()].map((position) => spanIndexes[position] as number);
-    const repaired = [...new Set(mended.values())].join('; ').slice(0, LONGEST_WORDS);
-    const why = { ...about, ...whyOf(refusal), attempts, repaired };
+/** Spans of a part that were delivered otherwise than they came, by position in it. */
+export type Originals = { readonly part: Part<Lease>; readonly positions: readonly number[] };
+
+/** Letters of such spans as they came: one for those of a record. */
+export function originalsOf(
+  { batch, attempts }: Piece<Lease>,
+  originals: readonly Originals[],
+  about: About,
+): DeadLetter[] {
+  return originals.flatMap(({ part: { held, spanIndexes, mended, mender }, positions }) => {
+    if (mender === undefined) return [];
+    const mine = positions.map((position) => spanIndexes[position] as number);
+    const words = new Set(positions.map((position) => mended?.get(position) ?? ''));
+    const repaired = [...words].join('; ').slice(0, LONGEST_WORDS);
+    const why = { ...about, ...whyOf(mender.refusal), attempts, repaired };
     return [letterOf({ held, spanIndexes: mine, target: batch.target }, why)];
   });
 }

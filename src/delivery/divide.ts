@@ -1,10 +1,11 @@
 import { MOST_REPAIR_WORK } from '../destinations/destination.ts';
-import type { Repair, RepairWork } from '../destinations/destination.ts';
+import type { RepairWork } from '../destinations/destination.ts';
 import type { TraceId } from '../otlp/record.ts';
 import type { SpanSlice } from '../otlp/wire.ts';
 import { sendersOf } from './batch.ts';
 import type { Batch } from './batch.ts';
-import type { Part } from './part.ts';
+import type { Refusal } from './isolation.ts';
+import type { Part, RepairSpans } from './part.ts';
 
 /* Batches of a batch: halves of it, and the same with spans mended. Pure. */
 
@@ -76,15 +77,12 @@ class Collector<H> {
   }
 }
 
-/** The batch with what the destination knows to be wrong mended; undefined if it knows of nothing. */
-export function mend<H>(
-  batch: Batch<H>,
-  repair: (payload: Uint8Array, work: RepairWork) => Repair | undefined,
-): Batch<H> | undefined {
+/** The batch with what the destination knows to be wrong mended; undefined if it knows of nothing more than before. */
+export function mend<H>(batch: Batch<H>, repair: RepairSpans, refusal: Refusal): Batch<H> | undefined {
   let isChanged = false;
   const work: RepairWork = { left: MOST_REPAIR_WORK };
   const parts = batch.parts.map((part) => {
-    const mended = work.left > 0 ? part.mend(repair, work) : undefined;
+    const mended = work.left > 0 ? part.mend(repair, work, refusal) : undefined;
     if (mended !== undefined) isChanged = true;
     return mended ?? part;
   });

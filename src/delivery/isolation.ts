@@ -164,15 +164,25 @@ export class Isolation<H> {
       : [{ kind: 'delivered', ...before }];
   }
 
-  refused(piece: Piece<H>, refusal: Refusal, { now, seen }: { now: number; seen: Seen }): Verdict<H>[] {
+  /** @param about.mended the same spans, mended, which are sent in its place */
+  refused(
+    piece: Piece<H>,
+    refusal: Refusal,
+    { now, seen, mended }: { now: number; seen: Seen; mended?: Batch<H> | undefined },
+  ): Verdict<H>[] {
     const { batch, attempts } = piece;
     this.#out.delete(batch);
-    this.#isFromFront = !this.#isFromFront;
+    this.#isFromFront = mended === undefined && !this.#isFromFront;
     if (batch === this.#control?.piece.batch) {
       // It was taken before: no span of it is to blame, and it is of no use any more.
       const verdict = { kind: 'delivered' as const, ...this.#control };
       this.#control = undefined;
       return [verdict];
+    }
+    if (mended !== undefined) {
+      this.#suspects = this.#suspects.filter((suspect) => suspect.piece.batch !== batch);
+      this.add({ batch: mended, attempts });
+      return [];
     }
     const halves = halve(batch);
     if (halves !== undefined) {

@@ -11,6 +11,7 @@ import { Isolations } from './isolations.ts';
 import { newConsignment, RetryLine } from './retry-line.ts';
 import type { Consignment, PauseOf } from './retry-line.ts';
 import { SenderMix } from './sender-mix.ts';
+import type { SharedFaults } from './shared-faults.ts';
 import type { TraceWindow } from './trace-window.ts';
 
 /** What the next request is for. */
@@ -24,6 +25,7 @@ type Deps = {
   readonly sizing: Pick<BatchSizing, 'limits'>;
   readonly reader: Pick<QueueReader, 'hasOthers'>;
   readonly intake: Pick<Intake, 'isAtTail' | 'isStuck'>;
+  readonly sharedFaults: Pick<SharedFaults, 'mend'>;
   /** Most requests to the upstream at once. */
   readonly mostAtOnce: () => number;
   /** Values in [0, 1), for jitter. */
@@ -155,9 +157,9 @@ export class Outbox {
     return this.#isolations.ofSender(sender);
   }
 
-  /** Refused batches of which all is known, with what was kept back of them. */
-  takeIsolated(): [Isolation<Lease>, Verdict<Lease>[]][] {
-    return this.#isolations.takeDone().map((isolation) => [isolation, isolation.end()]);
+  /** Of refused batches of which all is known: what was kept back. */
+  takeIsolated(): Verdict<Lease>[][] {
+    return this.#isolations.takeDone().map((isolation) => isolation.end());
   }
 
   get apart(): ReadonlySet<string> {
@@ -179,10 +181,7 @@ export class Outbox {
   }
 
   #good(now: number, isIdle: boolean): Work | undefined {
-    const fresh = () => {
-      const batch = this.#fresh(isIdle);
-      return batch && newConsignment(batch);
-    };
+    const fresh = () => this.#fresh(isIdle);
     const again = () =>
       this.#retries.takeDue(now, (one) => this.#mayGo(one) && this.#apartOf(one) === undefined);
     const parted = this.#takeParted();
@@ -194,15 +193,16 @@ export class Outbox {
   }
 
   /** @param only of this sender, which is apart; without it, of all that are not */
-  #fresh(isIdle: boolean, only?: string): Batch<Lease> | undefined {
-    const { window, intake, sizing } = this.#deps;
+  #fresh(isIdle: boolean, only?: string): Consignment | undefined {
+    const { window, intake, sizing, sharedFaults } = this.#deps;
     window.limitBatches(sizing.limits);
-    return window.take({
+    const batch = window.take({
       now: Date.now(),
       atTail: intake.isAtTail,
       isStuck: intake.isStuck && isIdle,
       only,
     });
+    return batch && newConsignment(sharedFaults.mend(batch, performance.now()));
   }
 
   /** One of the requests at once is for others. */
@@ -235,8 +235,7 @@ export class Outbox {
     if (!this.#apart.has(sender)) return undefined;
     const again = this.#retries.takeDue(now, (one) => this.#mayGo(one) && this.#apartOf(one) === sender);
     if (again !== undefined) return again;
-    const batch = this.#fresh(isIdle, sender);
-    return batch && newConsignment(batch);
+    return this.#fresh(isIdle, sender);
   }
 
   /** The sender that is apart whose alone it is. */

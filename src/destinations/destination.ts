@@ -14,15 +14,39 @@ export type SendOutcome =
   | { readonly kind: 'blocked'; readonly reason: string }
   /**
    * These bytes are not acceptable and never will be. `doubtful`: the upstream, or what is before it, says the same of
-   * faults that pass. `status` is that of HTTP.
+   * faults that pass. `status` is that of HTTP. `unstorable`: what it says that it cannot store.
    */
-  | { readonly kind: 'refused'; readonly reason: string; readonly status: number; readonly doubtful?: true };
+  | {
+      readonly kind: 'refused';
+      readonly reason: string;
+      readonly status: number;
+      readonly doubtful?: true;
+      readonly unstorable?: Unstorable;
+    };
+
+/**
+ * What an upstream may be unable to store: U+0000 in a text; halves of surrogate pairs, which JSON can write; bytes in an
+ * attribute of a resource.
+ */
+export type Unstorable = 'NUL' | 'surrogates' | 'bytes';
+
+/** What is mended, beside what is wrong in any case. */
+export type Mending = {
+  readonly unstorable: ReadonlySet<Unstorable>;
+  /** Spans stay as they are, but for the mark: only what is around them is mended. */
+  readonly aroundOnly?: true;
+};
 
 /** A request in which what an upstream is known not to take is cut or left out; same spans, same order. */
 export type Repair = {
   readonly payload: Uint8Array;
   /** What was done to a span, for people, by its position in wire order. */
   readonly spans: ReadonlyMap<number, string>;
+  /**
+   * Of spans with nothing mended but what is around them, by position: a digest of that as it was. An original of one
+   * keeps what others with the same digest have lost, too.
+   */
+  readonly shared?: ReadonlyMap<number, string>;
 };
 
 /** Spans of one batch must share a target. `key` tells targets of one destination apart. */
@@ -54,6 +78,6 @@ export interface Destination {
    * Each span that is changed is marked with the attribute `relay.repaired`.
    * @param work is counted down, for all payloads of a batch together
    */
-  repair?(payload: Uint8Array, work?: RepairWork): Repair | undefined;
+  repair?(payload: Uint8Array, work?: RepairWork, mending?: Mending): Repair | undefined;
   close(): Promise<void>;
 }

@@ -4,6 +4,7 @@ import { readExportResponse } from '../otlp/response.ts';
 import type { SendOutcome } from './destination.ts';
 import type { HttpAnswer, HttpResult } from './http-client.ts';
 import {
+  unstorableOf,
   isAboutSpans,
   isAboutStore,
   isAboutTarget,
@@ -144,7 +145,14 @@ function withShortMasks(message: string): string {
 
 function byMlflow(error: MlflowError, answer: HttpAnswer, asked: Asked): SendOutcome {
   const reason = sentence(answer, asked);
-  if (isAboutSpans(error)) return { kind: 'refused', reason, status: answer.status };
+  const unstorable = unstorableOf(error);
+  const refused = {
+    kind: 'refused',
+    reason,
+    status: answer.status,
+    ...(unstorable && { unstorable }),
+  } as const;
+  if (isAboutSpans(error)) return refused;
   if (isPassing(error)) return { kind: 'retry', reason };
   if (error.isAboutHeaders) return blocked(`${reason}: something on the way takes headers away`);
   if (/^(Invalid Content-Type|Unsupported Content-Encoding|Failed to decompress)/.test(error.message)) {
@@ -154,7 +162,7 @@ function byMlflow(error: MlflowError, answer: HttpAnswer, asked: Asked): SendOut
   if (isAboutStore(error)) {
     return blocked(`${reason}: MLflow's database does not take writes; check its rights and schema`);
   }
-  return { kind: 'refused', reason, status: answer.status, doubtful: true };
+  return { ...refused, doubtful: true };
 }
 
 /** A page is the error of a proxy; what else is before MLflow may mean these bytes, as a firewall does. */

@@ -1,6 +1,7 @@
 import { readBoundedJson } from '../bounded-json.ts';
 import type { JsonRead } from '../bounded-json.ts';
 import { quote } from '../network-words.ts';
+import type { Unstorable } from './destination.ts';
 import type { HttpAnswer } from './http-client.ts';
 
 /** An error that MLflow itself wrote, not something between. `message` is fit for a log line. */
@@ -159,6 +160,18 @@ export function isAboutSpans(error: MlflowError): boolean {
     ABOUT_SPANS.some((words) => words.test(error.message)) ||
     isOfClass(error, 'DataError|StringDataRightTruncation|NumericValueOutOfRange')
   );
+}
+
+const UNSTORABLE: readonly (readonly [Unstorable, RegExp])[] = [
+  ['NUL', beginsWith(String.raw`A string literal cannot contain NUL \(0x00\) characters`)],
+  // Attributes of a resource become tags, as JSON where they are no text.
+  ['bytes', beginsWith('Object of type bytes is not JSON serializable$')],
+  ['surrogates', beginsWith(`'utf-8' codec can't encode characters? .*: surrogates not allowed`)],
+];
+
+/** What MLflow or its database cannot store, where that is why it refuses. */
+export function unstorableOf({ message }: MlflowError): Unstorable | undefined {
+  return UNSTORABLE.find(([, words]) => words.test(message))?.[0];
 }
 
 /** SQLAlchemy appends the statement and its parameters, which are users' data. */

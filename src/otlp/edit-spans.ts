@@ -1,14 +1,14 @@
 import { readAnyValue } from './any-value.ts';
 import type { AttributeValue } from './any-value.ts';
-import { add, headerOf, SPANS, Walker, WAY_TO_SPANS } from './walker.ts';
-import type { Pieces } from './walker.ts';
-import { FIXED64, LEN, START_GROUP } from './wire-reader.ts';
+import { ATTRIBUTE_TAG, KEY_TAG, textAttribute, VALUE_TAG } from './append-attribute.ts';
+import { SpanRewriter } from './span-rewriter.ts';
+import { add } from './walker.ts';
+import type { Pieces, Work } from './walker.ts';
+import { FIXED64, START_GROUP } from './wire-reader.ts';
 
 export { LARGE_LIST, LARGE_MAP, LARGEST_VALUE } from './any-value.ts';
 export type { AttributeValue, PlainValue } from './any-value.ts';
-
-/** What may still be done, in steps of about 15 ns. At 0 or less all that follows stays as it is. */
-export type Work = { left: number };
+export type { Work } from './walker.ts';
 
 /** A span of more bytes stays as it is: only the walk through it would take long. */
 export const LARGEST_EDITABLE_SPAN = 1024 * 1024;
@@ -38,18 +38,10 @@ export type SpanEdit = {
   readonly end?: bigint;
   /** By position in `attributes`: a text in place of the value, or nothing in place of all attributes of the key. */
   readonly attributes?: ReadonlyMap<number, string | undefined>;
-  /** Attributes to append. */
-  readonly more?: Readonly<Record<string, string>>;
 };
 
 const START_TAG = (7 << 3) | FIXED64;
 const END_TAG = (8 << 3) | FIXED64;
-const ATTRIBUTE_TAG = (9 << 3) | LEN;
-/** Of a KeyValue. */
-const KEY_TAG = (1 << 3) | LEN;
-const VALUE_TAG = (2 << 3) | LEN;
-/** Of an AnyValue. */
-const STRING_VALUE_TAG = (1 << 3) | LEN;
 
 /** Attributes of a span with the keys asked for, repeated ones too, and pieces of one value: no honest span has more. */
 const MOST = 64;
@@ -69,8 +61,7 @@ export function editSpans(
   work: Work = { left: Infinity },
 ): Uint8Array | undefined {
   work.left -= STEPS.payload;
-  const edited = new Editor(payload, keys, edit, work).message(0, payload.length);
-  return edited && Buffer.concat(edited.pieces, edited.length);
+  return new Editor(payload, keys, edit, work).rewritten();
 }
 
 /** Bytes in place of those from one offset to another. */
@@ -79,7 +70,7 @@ type Range = { readonly from: number; readonly to: number };
 /** An attribute with one of the keys; its value in pieces, which are merged as their bytes in a row are. */
 type Found = Range & { readonly key: string; readonly value: Pieces };
 
-class Editor extends Walker {
+class Editor extends SpanRewriter {
   readonly #keys: ReadonlySet<string>;
   /** Of the keys, in bytes. */
   readonly #lengths: ReadonlySet<number>;
@@ -100,43 +91,19 @@ class Editor extends Walker {
     this.#work = work;
   }
 
-  /** The content of a message above the spans; undefined if nothing in it is changed. */
-  message(level: number, end: number): Pieces | undefined {
-    const { reader } = this;
-    const whole: Pieces = { pieces: [], length: 0 };
-    // Fields from here on stay as they are and are not yet in the pieces.
-    let from = reader.pos;
-    const start = from;
-    while (reader.pos < end && this.#work.left > 0) {
-      const at = reader.pos;
-      const tag = this.tag(end);
-      if (tag !== WAY_TO_SPANS[level]) {
-        this.#skip(tag, end);
-        continue;
-      }
-      const childEnd = this.length(end) + reader.pos;
-      const child = level === SPANS ? this.#span(childEnd) : this.message(level + 1, childEnd);
-      reader.pos = childEnd;
-      if (child === undefined) continue;
-      add(whole, reader.bytes.subarray(from, at));
-      add(whole, headerOf(tag, child.length));
-      for (const piece of child.pieces) add(whole, piece);
-      from = childEnd;
-    }
-    if (from === start) return undefined;
-    add(whole, reader.bytes.subarray(from, end));
-    return whole;
+  protected override get isDone(): boolean {
+    return this.#work.left <= 0;
   }
 
-  /** Skips a field. Within a group there may be a field for every two bytes. */
-  #skip(tag: number, end: number): void {
+  /** Within a group there may be a field for every two bytes. */
+  protected override pass(tag: number, end: number): void {
     const { reader } = this;
     const from = reader.pos;
     this.skip(tag, end);
     this.#work.left -= (tag & 7) === START_GROUP ? 1 + (reader.pos - from) / 2 : 1;
   }
 
-  #span(end: number): Pieces | undefined {
+  protected override span(end: number): Pieces | undefined {
     const { reader } = this;
     const begin = reader.pos;
     const index = this.#nextSpan++;
@@ -159,7 +126,7 @@ class Editor extends Walker {
       // Of repeated fields the last counts.
       if (tag === START_TAG) startAt = reader.pos;
       else if (tag === END_TAG) endAt = reader.pos;
-      this.#skip(tag, end);
+      this.pass(tag, end);
     }
     const last = new Map(found.map((attribute) => [attribute.key, attribute]));
     const counting = found.filter((attribute) => last.get(attribute.key) === attribute);
@@ -186,9 +153,6 @@ class Editor extends Walker {
     }
     if (edit.start !== undefined) changes.push(fixed64At(START_TAG, startAt ?? end, edit.start, startAt));
     if (edit.end !== undefined) changes.push(fixed64At(END_TAG, endAt ?? end, edit.end, endAt));
-    for (const [key, text] of Object.entries(edit.more ?? {})) {
-      changes.push({ from: end, to: end, bytes: textAttribute(key, text) });
-    }
     this.#work.left -= STEPS.change * changes.length;
     return this.#changed(begin, end, changes);
   }
@@ -202,7 +166,7 @@ class Editor extends Walker {
     while (reader.pos < end) {
       const tag = this.tag(end);
       if (tag !== KEY_TAG) {
-        this.#skip(tag, end);
+        this.pass(tag, end);
         continue;
       }
       this.#work.left -= 1;
@@ -217,7 +181,7 @@ class Editor extends Walker {
     while (reader.pos < end) {
       const tag = this.tag(end);
       if (tag !== VALUE_TAG) {
-        this.#skip(tag, end);
+        this.pass(tag, end);
         continue;
       }
       this.#work.left -= 1;
@@ -270,16 +234,6 @@ function fixed64At(tag: number, at: number, value: bigint, present: number | und
   return present === undefined
     ? { from: at, to: at, bytes: Buffer.concat([Uint8Array.of(tag), bytes]) }
     : { from: at, to: at + 8, bytes };
-}
-
-/** A field of a span. */
-function textAttribute(key: string, text: string): Uint8Array {
-  const value = field(VALUE_TAG, field(STRING_VALUE_TAG, Buffer.from(text)));
-  return field(ATTRIBUTE_TAG, Buffer.concat([field(KEY_TAG, Buffer.from(key)), value]));
-}
-
-function field(tag: number, content: Uint8Array): Uint8Array {
-  return Buffer.concat([headerOf(tag, content.length), content]);
 }
 
 function textOf(bytes: Uint8Array): string {

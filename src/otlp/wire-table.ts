@@ -1,5 +1,5 @@
 import type { Type } from 'protobufjs';
-import { ExportTraceServiceRequest, ResourceSpans, ScopeSpans, Span } from './schema.ts';
+import { AnyValue, ExportTraceServiceRequest, ResourceSpans, ScopeSpans, Span } from './schema.ts';
 
 /** What the scanner does with a length-delimited field. From MESSAGE on: kind − MESSAGE is the type within. */
 export const SKIP = 0;
@@ -45,6 +45,7 @@ export const KINDS = Uint8Array.from(kindsOfTypes.flat());
 export const RESOURCE_SPANS_TYPE = types.indexOf(ResourceSpans);
 export const SCOPE_SPANS_TYPE = types.indexOf(ScopeSpans);
 export const SPAN_TYPE = types.indexOf(Span);
+export const ANY_VALUE_TYPE = types.indexOf(AnyValue);
 
 /** Name of a field, for people: `Span.trace_state`. */
 export function nameOfField(type: number, fieldNumber: number): string {

@@ -10,8 +10,16 @@ import type { DeadLetter, DeadLetters } from './queue.ts';
 import type { Reserve } from './reserve.ts';
 import { SegmentLog } from './segment-log.ts';
 
-/** A sender with more than this part of what dead letters may take is held: it sends nothing new. */
+/**
+ * A sender with more than this part of what dead letters may take is held: it sends nothing new. What was delivered
+ * repaired does not count: there is nothing for a person to do about it.
+ */
 const QUOTA_SHARE = 1 / 4;
+
+/** Originals of what was delivered repaired may take this part of what dead letters may; then the oldest go. */
+const ORIGINALS_SHARE = 1 / 4;
+/** So much less is left of them then, so that a segment is not rewritten for each. */
+const ORIGINALS_SLACK = 1 / 8;
 
 export type DeadLettersOptions = {
   readonly fs: FileSystem;
@@ -90,7 +98,39 @@ export class DeadLetterStore implements DeadLetters {
     const spans = this.#totals.spansByDestination();
     for (const { destination, spans: count } of this.#replayed.values())
       spans.set(destination, (spans.get(destination) ?? 0) - count);
-    return { spans: Object.fromEntries(spans), bytes: this.bytes, maxBytes: this.#options.maxBytes };
+    return {
+      spans: Object.fromEntries(spans),
+      bytes: this.bytes,
+      maxBytes: this.#options.maxBytes,
+      originalBytes: this.#totals.originalBytes(),
+      maxOriginalBytes: this.#mostOriginals,
+    };
+  }
+
+  get hasTooManyOriginals(): boolean {
+    return this.#totals.originalBytes() > this.#mostOriginals;
+  }
+
+  /**
+   * Removes the oldest originals of what was delivered repaired, where there are more than there may be.
+   * @param onDropped told of each, at once
+   */
+  async dropOldOriginals(onDropped: (letter: LetterMeta) => void): Promise<void> {
+    if (!this.hasTooManyOriginals) return;
+    let left = this.#totals.originalBytes() - this.#mostOriginals * (1 - ORIGINALS_SLACK);
+    const { fs } = this.#options;
+    for (const segment of this.#log.segments.slice()) {
+      if (left <= 0) return;
+      const oldest = new Set<string>();
+      for await (const letters of readLetters(fs, segment, { headersOnly: true, limit: segment.end })) {
+        for (const { meta, payloadSize } of letters) {
+          if (left <= 0 || meta.repaired === undefined || this.isReplayed(meta.id)) continue;
+          oldest.add(meta.id);
+          left -= payloadSize + JSON.stringify(meta).length;
+        }
+      }
+      if (oldest.size > 0) await this.remove(segment.id, (id) => oldest.has(id), onDropped);
+    }
   }
 
   /** Letters of a segment, with their payloads, those of one append together. */
@@ -136,6 +176,10 @@ export class DeadLetterStore implements DeadLetters {
 
   close(): Promise<void> {
     return this.#log.close();
+  }
+
+  get #mostOriginals(): number {
+    return Math.floor(this.#options.maxBytes * ORIGINALS_SHARE);
   }
 
   #findHeld(): string[] {

@@ -111,6 +111,9 @@ export interface DeadLetters {
     readonly spans: Readonly<Record<string, number>>;
     readonly bytes: number;
     readonly maxBytes: number;
+    /** Of letters whose spans were delivered repaired; beyond their most the oldest go. */
+    readonly originalBytes: number;
+    readonly maxOriginalBytes: number;
   };
   close(): Promise<void>;
 }

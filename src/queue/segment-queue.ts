@@ -18,6 +18,7 @@ import { observeLog } from './observer.ts';
 import type { AppendOutcome, Queue, QueueReader, QueueStatus } from './queue.ts';
 import { Readers, highestSegment, openPositions } from './readers.ts';
 import { Reserve, needRoom, reserveSizeOf } from './reserve.ts';
+import { countDropped } from './dropped-originals.ts';
 import { isPassedByAll } from './retention.ts';
 import { SegmentLog } from './segment-log.ts';
 import { segmentSizeOf } from './segment-size.ts';
@@ -101,6 +102,7 @@ class SegmentQueue implements Queue {
       append: (record) => this.#append([record], { isReplay: true }),
       isConfigured: (destination) => readers.get(destination) !== undefined,
       onDiscarded: (destination, spans) => deps.metrics.discardedSpans.inc({ destination }, spans),
+      onDropped: countDropped(deps),
     });
     this.#inbox = new LetterInbox({
       fs: parts.fs,
@@ -264,6 +266,7 @@ class SegmentQueue implements Queue {
         'remove what is settled',
         log.remove((segment) => isPassedByAll(segment, saved)),
       );
+      await attempt('drop old originals of repaired spans', this.letterDesk.dropOldOriginals());
       if (!this.#isClosed) await attempt('keep room for dead letters', this.#restoreReserve());
       this.#maintaining = undefined;
     };

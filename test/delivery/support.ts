@@ -156,7 +156,7 @@ export class MemoryDeadLetters implements DeadLetters {
   }
 
   status() {
-    return { spans: {}, bytes: 0, maxBytes: 0 };
+    return { spans: {}, bytes: 0, maxBytes: 0, originalBytes: 0, maxOriginalBytes: 0 };
   }
 
   async close(): Promise<void> {}

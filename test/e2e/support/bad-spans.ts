@@ -76,6 +76,8 @@ const KINDS: Record<string, Kind> = {
   },
   'half a character': {
     bad: { attributes: { 'session.id': String.raw`"\ud800"` } },
+    mended: { attributes: { 'session.id': '\ufffd' } },
+    repaired: 'U+FFFD in place of half of a surrogate pair: attributes',
     status: 500,
     reason: 'surrogates not allowed',
   },

@@ -1,5 +1,6 @@
 import type { ResolvedTarget } from '../destinations/destination.ts';
 import type { TraceId } from '../otlp/record.ts';
+import type { Refusal } from './isolation.ts';
 import type { LinkedList } from './linked-list.ts';
 import { Part } from './part.ts';
 import type { HeldRecord } from './part.ts';
@@ -20,6 +21,8 @@ export type Batch<H> = {
   readonly spanCount: number;
   /** Its traces are busy only while it is in a request, and not until it is settled. */
   readonly isReleased?: true;
+  /** Why some of its spans were mended, where they were. */
+  readonly mendedFor?: Refusal;
 };
 
 /** Who has sent its spans. */

@@ -5,8 +5,8 @@ import { Notice } from '../telemetry/notice.ts';
 import type { Batch } from './batch.ts';
 import { lettersOf, originalsOf } from './burial.ts';
 import type { Burial } from './burial.ts';
-import { mendedSpans } from './divide.ts';
-import type { Delivered, Guilty, Piece, Refusal } from './isolation.ts';
+import type { Delivered, Guilty, Piece } from './isolation.ts';
+import { mendedSpans } from './mending.ts';
 import type { TraceWindow } from './trace-window.ts';
 
 export type SettlementDeps = {
@@ -39,25 +39,16 @@ export class Settlement {
     }
   }
 
-  delivered({ batch }: Piece<Lease>, outcome: Delivered): void {
-    this.#count(batch, outcome, 0);
-    this.#settle(batch);
-  }
-
-  /** @param refusal why some of the spans were mended, where they were */
-  isolated(piece: Piece<Lease>, outcome: Delivered, refusal: Refusal): void {
-    const mended = mendedSpans(piece.batch);
-    if (mended === 0) {
-      this.delivered(piece, outcome);
-      return;
-    }
-    void this.#bury(
-      () => originalsOf(piece, refusal, this.#about()),
-      () => {
-        this.#count(piece.batch, outcome, mended);
-        this.#settle(piece.batch);
-      },
-    );
+  delivered(piece: Piece<Lease>, outcome: Delivered): void {
+    const { batch } = piece;
+    const { mendedFor } = batch;
+    const mended = mendedFor === undefined ? 0 : mendedSpans(batch);
+    const settle = () => {
+      this.#count(batch, outcome, mended);
+      this.#settle(batch);
+    };
+    if (mendedFor === undefined || mended === 0) settle();
+    else void this.#bury(() => originalsOf(piece, mendedFor, this.#about()), settle);
   }
 
   guilty(spans: readonly Guilty<Lease>[]): void {

@@ -1,4 +1,4 @@
-import type { RouteTarget } from '../otlp/record.ts';
+import type { RouteTarget, TraceId } from '../otlp/record.ts';
 
 /** What became of one request to an upstream. Never thrown: every answer, and no answer, is one of these. */
 export type SendOutcome =
@@ -14,9 +14,16 @@ export type SendOutcome =
   | { readonly kind: 'blocked'; readonly reason: string }
   /**
    * These bytes are not acceptable and never will be. `doubtful`: the upstream, or what is before it, says the same of
-   * faults that pass. `status` is that of HTTP.
+   * faults that pass. `status` is that of HTTP. `traces`: it is about whole traces, whatever is in their spans: about
+   * these, or, where it is empty, about some that it does not name. It says nothing of the others, nor of the target.
    */
-  | { readonly kind: 'refused'; readonly reason: string; readonly status: number; readonly doubtful?: true };
+  | {
+      readonly kind: 'refused';
+      readonly reason: string;
+      readonly status: number;
+      readonly doubtful?: true;
+      readonly traces?: readonly TraceId[];
+    };
 
 /** A request in which what an upstream is known not to take is cut or left out; same spans, same order. */
 export type Repair = {

@@ -137,11 +137,12 @@ export function createMlflowDestination(
       },
       signal,
     );
-    if (result.kind === 'answer' && (result.status === 403 || result.status === 404)) experiment.forget();
-    return withTokenWords(
-      readTracesAnswer(result, { url: tracesUrl, experiment: experimentName, account, now: Date.now() }),
-      token?.claims,
-    );
+    const asked = { url: tracesUrl, experiment: experimentName, account, now: Date.now() };
+    const outcome = readTracesAnswer(result, asked);
+    const isLost = result.kind === 'answer' && (result.status === 403 || result.status === 404);
+    // A 404 may be about a trace.
+    if (isLost && outcome.kind === 'blocked') experiment.forget();
+    return withTokenWords(outcome, token?.claims);
   }
 
   /** A 401 is healed by a fresh token, unless there are none, or they are refused as well. */

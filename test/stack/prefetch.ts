@@ -3,7 +3,7 @@ import { CACHE } from './install.ts';
 import { ensureKeycloak } from './keycloak.ts';
 import { ensureNode } from './nodes.ts';
 import { ensureOldestPython, ensurePatchedPlugin } from './mlflow-oldest.ts';
-import { ensurePythonEnvironment } from './python.ts';
+import { ensurePreviousMlflow, ensurePythonEnvironment } from './python.ts';
 import { ensureAgent, ensureSdk } from './sdks.ts';
 import type { SdkLanguage } from './sdks.ts';
 import { runUntilStopped } from './stop-signals.ts';
@@ -24,6 +24,7 @@ await runUntilStopped('prefetch', async (signal) => {
     () => ensureCollector({ signal }),
     () => ensureToxiproxy({ signal }),
     async () => ensurePatchedPlugin(await ensureOldestPython()),
+    () => ensurePreviousMlflow(signal),
     ...LANGUAGES.map((language) => () => ensureSdk(language, { signal })),
     () => ensureAgent('genai', { signal }),
   ];

@@ -4,8 +4,10 @@ import type { TokenClaims, TokenResult, TokenSource } from '../auth/token-source
 import type { Logger } from '../telemetry/logger.ts';
 import { compress } from './compress.ts';
 import type { Destination, ResolvedTarget, SendOutcome } from './destination.ts';
-import { createExperimentResolver, experimentWords } from './experiment.ts';
-import type { ExperimentChoice, RestCall } from './experiment.ts';
+import { createExperimentResolver } from './experiment.ts';
+import { experimentWords } from './experiment-words.ts';
+import type { RestCall } from './experiment.ts';
+import type { ExperimentChoice } from './experiment-words.ts';
 import { createHttpClient } from './http-client.ts';
 import type { HttpRequest, HttpResult, TlsFiles } from './http-client.ts';
 import { readTracesAnswer } from './mlflow-answers.ts';

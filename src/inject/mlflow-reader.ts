@@ -44,8 +44,8 @@ const NOT_THERE =
   "MLflow does not have it: see the relay's /status, and `mlflow-trace-relay dead-letters list`";
 
 /**
- * Reads traces of an experiment by MLflow's REST API (`GET /api/3.0/mlflow/traces/get`, MLflow 3.17). mlflow-oidc-auth
- * answers 403 to a trace that is not there, so that it is the experiment which tells who may read.
+ * Reads traces of an experiment by MLflow's REST API (`GET /api/3.0/mlflow/traces/get`, MLflow 3.10 to 3.18).
+ * mlflow-oidc-auth answers 403 to a trace that is not there, so that it is the experiment which tells who may read.
  * @param signal ends requests under way
  */
 export function createMlflowReader(

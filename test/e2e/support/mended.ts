@@ -2,6 +2,7 @@ import type { StoredAttributes, StoredSpan } from '../../stack/mlflow-client.ts'
 import { directDestination } from './destination.ts';
 import type { Stack } from './stack.ts';
 import { asStored, inOrder, makeTrace, requestOf, toProtobuf } from './traces.ts';
+import type { TestTrace } from './traces.ts';
 
 /* Spans that the real MLflow refuses, and what is stored of them once they are mended. */
 
@@ -115,10 +116,14 @@ export const ON_POSTGRESQL: Record<string, Case> = {
 
 type Tried = { name: string; alone: string; words: unknown; state: string | undefined; spans: unknown };
 
-/** Each is sent alone as it is, then all in one request as they are mended, and read back. */
+/**
+ * Each is sent alone as it is, then all in one request as they are mended, and read back.
+ * @param shown what this MLflow shows of a trace
+ */
 export async function tryMended(
   stack: Stack,
   cases: Record<string, Case>,
+  shown: (trace: TestTrace) => TestTrace = (trace) => trace,
 ): Promise<{ got: Tried[]; wanted: Tried[] }> {
   const id = await stack.mlflow.ensureExperiment(stack.experimentName());
   const { send, mlflow } = directDestination(stack, { id });
@@ -141,7 +146,7 @@ export async function tryMended(
       alone: 'refused',
       words: [[1, words]],
       state: 'OK',
-      spans: asStored([child, { ...root, ...good, attributes }]),
+      spans: asStored(shown({ traceId, spans: [child, { ...root, ...good, attributes }] }).spans),
     });
   }
   const together = await send(...mended);

@@ -1,15 +1,15 @@
 import type { LetterMeta } from './letter-reader.ts';
 import type { Amount, Tally } from './tally.ts';
 
-/** What a footer tells of dead letters: how much there is by destination and sender. */
+/** What a footer tells of dead letters: how much there is by destination and, where it is its fault, by sender. */
 export function countLetter(
-  { destination, sender, spanCount: spans, receivedAt }: LetterMeta,
+  { destination, sender, spanCount: spans, receivedAt, isOfTrace }: LetterMeta,
   bytes: number,
   tally: Tally,
 ): void {
   const key = JSON.stringify([destination, sender]);
   const anySender = JSON.stringify([destination, null]);
-  tally.add(key, anySender, { records: 1, spans, bytes }, receivedAt);
+  tally.add(isOfTrace === true ? anySender : key, anySender, { records: 1, spans, bytes }, receivedAt);
 }
 
 type Key = readonly [destination: string, sender: string | null];

@@ -99,7 +99,7 @@ describe('a trace that the upstream names', () => {
       [1, 3],
     ]);
     expect(deadLetters.letters).toMatchObject([
-      { spanCount: 2, reason: 'trace 2 is elsewhere', status: 400, attempts: 1 },
+      { spanCount: 2, reason: 'trace 2 is elsewhere', status: 400, attempts: 1, isOfTrace: true },
     ]);
     expect(tracesOfLetters(setting)).toEqual([2, 2]);
     expect(await valueOf(metrics.deliveredSpans)).toBe(2);
@@ -214,6 +214,7 @@ describe('a trace that the upstream names', () => {
       25, 50, 75, 100,
     ]);
     expect(letters).toHaveLength(4 + 39);
+    expect(letters.filter(({ isOfTrace }) => isOfTrace)).toHaveLength(39);
     expect(await valueOf(setting.metrics.deliveredSpans)).toBe(100 - 4 - 39);
   });
 });

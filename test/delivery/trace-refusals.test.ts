@@ -46,6 +46,9 @@ const namingNone =
 
 const isOdd = (trace: number) => trace % 2 === 1;
 const everything = () => true;
+const below40 = naming((trace) => trace <= 40);
+const BAD = { kind: 'refused', status: 400, reason: 'bad' } as const;
+const DOUBTFUL: SendOutcome = { kind: 'refused', status: 422, reason: '422', doubtful: true };
 const isBad = (call: Call) => call.traces.some((trace) => trace % 25 === 0);
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
 
@@ -154,16 +157,19 @@ describe('a trace that the upstream names', () => {
   });
 
   test('does not hold up what others have sent in the same batch', async () => {
-    const setting = deliver();
+    const setting = deliver({ maxInFlight: 1 });
     const { queue, destination } = setting;
+    queue.append(whole(100));
+    const busy = await destination.nextCall();
     queue.append(recordOfTraces([1, 3, 5, 7], 'a'), recordOfTraces([2, 4, 6, 8], 'b'));
-    (await destination.nextCall()).answer(about([1], 'trace 1 is elsewhere'));
-    const next = [await destination.nextCall(), await destination.nextCall()].map(({ traces }) => traces);
-    expect(next).toEqual([
+    await quiet();
+    busy.answer(DELIVERED);
+    await run(setting, naming(isOdd), 3);
+    expect(destination.calls.slice(1, 4).map(({ traces }) => sorted(traces))).toEqual([
+      numbers(8),
       [2, 4, 6, 8],
       [3, 5, 7],
     ]);
-    await run(setting, naming(isOdd), 2);
   });
 
   test('takes turns with what is new', async () => {
@@ -199,23 +205,52 @@ describe('a trace that the upstream names', () => {
     expect(await valueOf(setting.metrics.deliveredSpans)).toBe(30);
   });
 
-  test('beside bad spans: each is told for what it is', async () => {
+  test.each<[string, Script]>([
+    ['that are told first', (call) => (isBad(call) ? BAD : below40(call))],
+    ['that are told later', (call) => (below40(call) === DELIVERED && isBad(call) ? BAD : below40(call))],
+    [
+      'in the requests where no trace is named',
+      (call) => (isBad(call) && call.traces.length < 60 ? BAD : below40(call)),
+    ],
+  ])('beside bad spans %s: each is told for what it is', async (_, script) => {
     const setting = deliver();
-    const script = naming((trace) => trace <= 40);
     setting.queue.append(recordOfTraces(numbers(100)));
-    await run(
-      setting,
-      (call) => (isBad(call) ? { kind: 'refused', status: 400, reason: 'bad' } : script(call)),
-      1,
-    );
+    await run(setting, script, 1);
     const { letters } = setting.deadLetters;
-    const bad = letters.filter(({ reason }) => reason === 'bad');
-    expect(sorted(bad.flatMap(({ payload }) => decode(payload).map(({ trace }) => trace)))).toEqual([
-      25, 50, 75, 100,
-    ]);
-    expect(letters).toHaveLength(4 + 39);
-    expect(letters.filter(({ isOfTrace }) => isOfTrace)).toHaveLength(39);
-    expect(await valueOf(setting.metrics.deliveredSpans)).toBe(100 - 4 - 39);
+    const bad = letters.filter(({ reason }) => reason === BAD.reason);
+    const tracesOfBad = bad.flatMap(({ payload }) => decode(payload).map(({ trace }) => trace));
+    expect(sorted(tracesOfLetters(setting))).toEqual([...numbers(40), 50, 75, 100]);
+    expect(tracesOfBad).toEqual(expect.arrayContaining([50, 75, 100]));
+    expect(letters.filter(({ isOfTrace }) => isOfTrace)).toHaveLength(43 - tracesOfBad.length);
+    expect(await valueOf(setting.metrics.deliveredSpans)).toBe(57);
+  });
+
+  test('beside one that is not named: both are told', async () => {
+    const setting = deliver();
+    const gone = namingNone((trace) => trace === 10);
+    setting.queue.append(recordOfTraces(numbers(20)));
+    const script: Script = (call) => {
+      const named = naming(isOdd)(call);
+      return named === DELIVERED ? gone(call) : named;
+    };
+    await run(setting, script, 1);
+    expect(sorted(tracesOfLetters(setting))).toEqual([1, 3, 5, 7, 9, 10, 11, 13, 15, 17, 19]);
+  });
+
+  test('after it was taken once, and sent again to judge another: it stays delivered', async () => {
+    const setting = deliver();
+    const { destination } = setting;
+    setting.queue.append(recordOfTraces([1, 2]));
+    const elsewhere = about([2], 'trace 2 is elsewhere');
+    // As the ends take turns, the second goes first, and again after the other.
+    const script: Script = ({ traces }) => {
+      if (traces.includes(1)) return DOUBTFUL;
+      return destination.calls.filter((call) => call.traces.length === 1).length > 1 ? elsewhere : DELIVERED;
+    };
+    await answerAll(destination, script, { seconds: 60 });
+    expect(setting.deadLetters.letters).toEqual([]);
+    expect(await valueOf(setting.metrics.deliveredSpans)).toBe(1);
+    expect(destination.calls.slice(0, 4).map(({ traces }) => traces)).toEqual([[1, 2], [2], [1], [2]]);
   });
 });
 
@@ -247,8 +282,7 @@ test('a refusal of a trace says nothing of a span that is suspected, and that on
   const setting = deliver();
   const { queue, destination, deadLetters } = setting;
   queue.append(recordOf([{ trace: 1, isRoot: true }]));
-  const doubtful: SendOutcome = { kind: 'refused', status: 422, reason: '422', doubtful: true };
-  (await destination.nextCall()).answer(doubtful);
+  (await destination.nextCall()).answer(DOUBTFUL);
   await quiet();
   queue.append(recordOfTraces([2]));
   (await destination.nextCall()).answer(about([2], 'trace 2 is elsewhere'));
@@ -256,4 +290,16 @@ test('a refusal of a trace says nothing of a span that is suspected, and that on
   expect(deadLetters.letters).toMatchObject([{ reason: 'trace 2 is elsewhere' }]);
   await run(setting, () => DELIVERED, 2);
   expect(deadLetters.letters).toHaveLength(1);
+});
+
+test('a span that was suspected, and whose trace is refused then, is one letter, and goes no more', async () => {
+  const setting = deliver();
+  const { queue, destination } = setting;
+  queue.append(recordOfTraces([1]));
+  const script: Script = () =>
+    destination.calls.length === 1 ? DOUBTFUL : about([1], 'trace 1 is elsewhere');
+  await run(setting, script, 1);
+  await answerAll(destination, script, { seconds: 120 });
+  expect(destination.calls).toHaveLength(2);
+  expect(setting.deadLetters.letters).toMatchObject([{ reason: 'trace 1 is elsewhere' }]);
 });

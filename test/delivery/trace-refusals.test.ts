@@ -1,84 +1,24 @@
 import { describe, expect, test } from 'vitest';
-import type { SendOutcome } from '../../src/destinations/destination.ts';
 import { seeded } from '../fault/support/random.ts';
-import {
-  answerAll,
-  deliver,
-  DELIVERED,
-  pass,
-  quiet,
-  useTimeOfTest,
-  valueOf,
-  whole,
-} from './dispatcher-support.ts';
-import { decode, encode, recordOf, traceIdOf } from './support.ts';
+import { deliver, DELIVERED, quiet, useTimeOfTest, valueOf, whole } from './dispatcher-support.ts';
+import { decode, encode, recordOf } from './support.ts';
 import type { Call } from './support.ts';
+import {
+  about,
+  everything,
+  isOdd,
+  naming,
+  namingAll,
+  namingNone,
+  numbers,
+  recordOfTraces,
+  run,
+  sorted,
+  tracesOfLetters,
+} from './trace-refusals-support.ts';
+import type { Script } from './trace-refusals-support.ts';
 
 useTimeOfTest();
-
-type Script = (call: Call) => SendOutcome;
-
-const about = (traces: readonly number[], reason: string): SendOutcome => ({
-  kind: 'refused',
-  status: 400,
-  reason,
-  traces: traces.map((trace) => traceIdOf(trace)),
-});
-
-/** Names the first trace of a request that is another experiment's, as MLflow 3.18 does. */
-const naming =
-  (isForeign: (trace: number) => boolean): Script =>
-  ({ traces }) => {
-    const [foreign] = traces.filter((trace) => isForeign(trace)).toSorted((a, b) => a - b);
-    return foreign === undefined ? DELIVERED : about([foreign], `trace ${foreign} is elsewhere`);
-  };
-/** Names all of them, as MLflow does of archived ones. */
-const namingAll =
-  (isArchived: (trace: number) => boolean): Script =>
-  ({ traces }) => {
-    const archived = traces.filter((trace) => isArchived(trace));
-    return archived.length === 0 ? DELIVERED : about(archived, 'these are archived');
-  };
-const namingNone =
-  (isGone: (trace: number) => boolean): Script =>
-  ({ traces }) =>
-    traces.some((trace) => isGone(trace)) ? about([], 'some trace is gone') : DELIVERED;
-
-const isOdd = (trace: number) => trace % 2 === 1;
-const everything = () => true;
-const below40 = naming((trace) => trace <= 40);
-const BAD = { kind: 'refused', status: 400, reason: 'bad' } as const;
-const DOUBTFUL: SendOutcome = { kind: 'refused', status: 422, reason: '422', doubtful: true };
-const isBad = (call: Call) => call.traces.some((trace) => trace % 25 === 0);
-const numbers = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
-
-/** One record of so many traces, of one span each. */
-const recordOfTraces = (traces: readonly number[], sender = 'agent') =>
-  recordOf(
-    traces.map((trace) => ({ trace, isRoot: true })),
-    { sender },
-  );
-
-type Setting = ReturnType<typeof deliver>;
-const tracesOfLetters = ({ deadLetters }: Setting) =>
-  deadLetters.letters.flatMap(({ payload }) => decode(payload).map(({ trace }) => trace));
-const sorted = (values: readonly number[]) => values.toSorted((a, b) => a - b);
-
-/** Until all that was appended is settled, with the states that were seen on the way. */
-async function run(setting: Setting, script: Script, records: number, seconds = 600): Promise<Set<string>> {
-  const states = new Set<string>();
-  await answerAll(
-    setting.destination,
-    (call) => {
-      states.add(setting.delivery.state().state);
-      return script(call);
-    },
-    { seconds, until: () => setting.queue.settled.length === records },
-  );
-  expect(setting.queue.settled).toHaveLength(records);
-  states.add(setting.delivery.state().state);
-  return states;
-}
 
 describe('a trace that the upstream names', () => {
   test('is taken out, and the rest goes at once, whole; the letter says why', async () => {
@@ -205,26 +145,6 @@ describe('a trace that the upstream names', () => {
     expect(await valueOf(setting.metrics.deliveredSpans)).toBe(30);
   });
 
-  test.each<[string, Script]>([
-    ['that are told first', (call) => (isBad(call) ? BAD : below40(call))],
-    ['that are told later', (call) => (below40(call) === DELIVERED && isBad(call) ? BAD : below40(call))],
-    [
-      'in the requests where no trace is named',
-      (call) => (isBad(call) && call.traces.length < 60 ? BAD : below40(call)),
-    ],
-  ])('beside bad spans %s: each is told for what it is', async (_, script) => {
-    const setting = deliver();
-    setting.queue.append(recordOfTraces(numbers(100)));
-    await run(setting, script, 1);
-    const { letters } = setting.deadLetters;
-    const bad = letters.filter(({ reason }) => reason === BAD.reason);
-    const tracesOfBad = bad.flatMap(({ payload }) => decode(payload).map(({ trace }) => trace));
-    expect(sorted(tracesOfLetters(setting))).toEqual([...numbers(40), 50, 75, 100]);
-    expect(tracesOfBad).toEqual(expect.arrayContaining([50, 75, 100]));
-    expect(letters.filter(({ isOfTrace }) => isOfTrace)).toHaveLength(43 - tracesOfBad.length);
-    expect(await valueOf(setting.metrics.deliveredSpans)).toBe(57);
-  });
-
   test('beside one that is not named: both are told', async () => {
     const setting = deliver();
     const gone = namingNone((trace) => trace === 10);
@@ -235,22 +155,6 @@ describe('a trace that the upstream names', () => {
     };
     await run(setting, script, 1);
     expect(sorted(tracesOfLetters(setting))).toEqual([1, 3, 5, 7, 9, 10, 11, 13, 15, 17, 19]);
-  });
-
-  test('after it was taken once, and sent again to judge another: it stays delivered', async () => {
-    const setting = deliver();
-    const { destination } = setting;
-    setting.queue.append(recordOfTraces([1, 2]));
-    const elsewhere = about([2], 'trace 2 is elsewhere');
-    // As the ends take turns, the second goes first, and again after the other.
-    const script: Script = ({ traces }) => {
-      if (traces.includes(1)) return DOUBTFUL;
-      return destination.calls.filter((call) => call.traces.length === 1).length > 1 ? elsewhere : DELIVERED;
-    };
-    await answerAll(destination, script, { seconds: 60 });
-    expect(setting.deadLetters.letters).toEqual([]);
-    expect(await valueOf(setting.metrics.deliveredSpans)).toBe(1);
-    expect(destination.calls.slice(0, 4).map(({ traces }) => traces)).toEqual([[1, 2], [2], [1], [2]]);
   });
 });
 
@@ -276,30 +180,4 @@ describe('a trace that the upstream does not name', () => {
     expect([...states]).toEqual(['unknown', 'up']);
     expect(setting.deadLetters.letters).toHaveLength(100);
   });
-});
-
-test('a refusal of a trace says nothing of a span that is suspected, and that one nothing of the trace', async () => {
-  const setting = deliver();
-  const { queue, destination, deadLetters } = setting;
-  queue.append(recordOf([{ trace: 1, isRoot: true }]));
-  (await destination.nextCall()).answer(DOUBTFUL);
-  await quiet();
-  queue.append(recordOfTraces([2]));
-  (await destination.nextCall()).answer(about([2], 'trace 2 is elsewhere'));
-  await pass(600_000);
-  expect(deadLetters.letters).toMatchObject([{ reason: 'trace 2 is elsewhere' }]);
-  await run(setting, () => DELIVERED, 2);
-  expect(deadLetters.letters).toHaveLength(1);
-});
-
-test('a span that was suspected, and whose trace is refused then, is one letter, and goes no more', async () => {
-  const setting = deliver();
-  const { queue, destination } = setting;
-  queue.append(recordOfTraces([1]));
-  const script: Script = () =>
-    destination.calls.length === 1 ? DOUBTFUL : about([1], 'trace 1 is elsewhere');
-  await run(setting, script, 1);
-  await answerAll(destination, script, { seconds: 120 });
-  expect(destination.calls).toHaveLength(2);
-  expect(setting.deadLetters.letters).toMatchObject([{ reason: 'trace 1 is elsewhere' }]);
 });

@@ -67,6 +67,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'proxy',
     'destination-tokens.ts',
     'destinations/token-words.ts',
+    'destinations/one-mlflow.ts',
     'otlp/traces-json.ts',
     'queue/forget.ts',
     'queue/stored-letters.ts',

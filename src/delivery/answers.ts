@@ -4,17 +4,19 @@ import type { Logger } from '../telemetry/logger.ts';
 import { sendersOf } from './batch.ts';
 import type { Batch } from './batch.ts';
 import type { BatchSizing } from './batch-sizing.ts';
-import { halveBySender, mend } from './divide.ts';
+import { halveBySender } from './divide.ts';
 import { failureOf } from './failure.ts';
 import type { Failure } from './failure.ts';
 import { Isolation } from './isolation.ts';
 import type { Delivered, Refusal, Seen, Verdict } from './isolation.ts';
+import { mend } from './mending.ts';
 import type { Outbox } from './outbox.ts';
 import type { Pacing, Ticket } from './pacing.ts';
-import type { RepairSpans } from './part.ts';
 import type { Consignment } from './retry-line.ts';
 import { ServedSenders } from './served-senders.ts';
 import type { Settlement } from './settlement.ts';
+import { isTraceRefusal, TraceRefusals } from './trace-refusals.ts';
+import type { TraceRefusal } from './trace-refusals.ts';
 import type { Upstream } from './upstream.ts';
 
 /**
@@ -48,10 +50,12 @@ export class Answers {
   #doubts = 0;
   #isDoubted = false;
   readonly #served = new ServedSenders();
+  readonly #traceRefusals: TraceRefusals;
   #failedTarget: ResolvedTarget | undefined;
 
   constructor(deps: AnswersDeps) {
     this.#deps = deps;
+    this.#traceRefusals = new TraceRefusals(deps);
   }
 
   get seen(): Seen {
@@ -85,7 +89,9 @@ export class Answers {
     // What began later was taken: it is this batch that is too much, and not the upstream that is away.
     const isAlive = this.#seen.accepted > about.number;
     this.#resize(consignment, outcome, about.ms, isAlive);
+    this.#traceRefusals.answered(consignment, outcome);
     if (outcome.kind === 'delivered') this.#delivered(consignment, ticket, outcome, about.number);
+    else if (isTraceRefusal(outcome)) this.#refusedTraces(consignment, ticket, outcome);
     else if (outcome.kind === 'refused') this.#refused(consignment, ticket, outcome);
     else this.#failed(consignment, ticket, outcome, isAlive);
     this.#endSearches();
@@ -150,6 +156,14 @@ export class Answers {
     else this.#apply(isolation.delivered(piece, outcome));
   }
 
+  #refusedTraces(consignment: Consignment, ticket: Ticket, refusal: TraceRefusal): void {
+    const { batch, isolation } = consignment;
+    this.#answered(ticket, 0);
+    const known = isolation?.leave(batch);
+    if (known !== undefined) this.#apply([known]);
+    else this.#traceRefusals.refused(consignment, refusal);
+  }
+
   /** A refusal of these bytes. What several have sent goes again by sender, so that no other waits for the search. */
   #refused(consignment: Consignment, ticket: Ticket, refusal: Refusal): void {
     const { batch, isolation } = consignment;
@@ -169,7 +183,7 @@ export class Answers {
     const batch = isolation === undefined ? outbox.release(consignment.batch) : consignment.batch;
     const begun = isolation ?? new Isolation<Lease>(refusal, this.#seen, destination.probe !== undefined);
     const isAnew = isolation === undefined || refusal.unstorable !== undefined;
-    const mended = isAnew ? this.#mend(batch, refusal) : undefined;
+    const mended = isAnew ? mend(batch, refusal, this.#deps) : undefined;
     const about = { now: performance.now(), seen: this.#seen, mended };
     const verdicts = begun.refused({ batch, attempts }, refusal, about);
     const [sender = ''] = sendersOf(batch);
@@ -194,21 +208,6 @@ export class Answers {
       this.#fell(batch.target, ticket, { kind, reason });
     } else {
       this.#answered(ticket, 0);
-    }
-  }
-
-  /** A bug in it must cost no span, and not the process. */
-  #mend(batch: Batch<Lease>, refusal: Refusal): Batch<Lease> | undefined {
-    const { destination, log } = this.#deps;
-    const repair: RepairSpans = (...about) => destination.repair?.(...about);
-    try {
-      return destination.repair && mend(batch, repair, refusal);
-    } catch (error) {
-      log.error(
-        { err: error },
-        'spans could not be mended because of a bug of this relay; they go as they came',
-      );
-      return undefined;
     }
   }
 

@@ -162,9 +162,12 @@ export function originalsOf(
   });
 }
 
-function whyOf({ reason, status }: Refusal): Pick<DeadLetter, 'reason' | 'status'> {
-  return { reason: reason.slice(0, LONGEST_WORDS), status };
+function whyOf({ reason, status, traces }: Refusal): Why {
+  const isOfTrace = traces === undefined ? {} : { isOfTrace: true as const };
+  return { reason: reason.slice(0, LONGEST_WORDS), status, ...isOfTrace };
 }
+
+type Why = Pick<DeadLetter, 'reason' | 'status' | 'isOfTrace'>;
 
 type Kept = {
   readonly held: HeldRecord<Lease>;
@@ -174,7 +177,7 @@ type Kept = {
 
 function letterOf(
   { held, spanIndexes, target }: Kept,
-  why: About & Pick<DeadLetter, 'reason' | 'status' | 'attempts'> & { readonly repaired?: string },
+  why: About & Why & Pick<DeadLetter, 'attempts'> & { readonly repaired?: string },
 ): DeadLetter {
   const { sender, route, receivedAt } = held.handle.record;
   const payload = cutOf(held, spanIndexes);

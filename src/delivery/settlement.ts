@@ -5,8 +5,8 @@ import { Notice } from '../telemetry/notice.ts';
 import type { Batch } from './batch.ts';
 import { lettersOf, originalsOf } from './burial.ts';
 import type { Burial } from './burial.ts';
-import { mendedSpans } from './divide.ts';
 import type { Delivered, Guilty, Piece } from './isolation.ts';
+import { mendedSpans } from './mending.ts';
 import type { SharedFaults } from './shared-faults.ts';
 import type { End, TraceWindow } from './trace-window.ts';
 

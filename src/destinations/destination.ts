@@ -1,4 +1,4 @@
-import type { RouteTarget } from '../otlp/record.ts';
+import type { RouteTarget, TraceId } from '../otlp/record.ts';
 
 /** What became of one request to an upstream. Never thrown: every answer, and no answer, is one of these. */
 export type SendOutcome =
@@ -14,7 +14,9 @@ export type SendOutcome =
   | { readonly kind: 'blocked'; readonly reason: string }
   /**
    * These bytes are not acceptable and never will be. `doubtful`: the upstream, or what is before it, says the same of
-   * faults that pass. `status` is that of HTTP. `unstorable`: what it says that it cannot store.
+   * faults that pass. `status` is that of HTTP. `unstorable`: what it says that it cannot store. `traces`: it is about
+   * whole traces, whatever is in their spans: about these, or, where it is empty, about some that it does not name. It
+   * says nothing of the others, nor of the target.
    */
   | {
       readonly kind: 'refused';
@@ -22,6 +24,7 @@ export type SendOutcome =
       readonly status: number;
       readonly doubtful?: true;
       readonly unstorable?: Unstorable;
+      readonly traces?: readonly TraceId[];
     };
 
 /**

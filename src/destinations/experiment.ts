@@ -1,6 +1,7 @@
-import { quote } from '../network-words.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { SendOutcome } from './destination.ts';
+import { experimentWords } from './experiment-words.ts';
+import type { ExperimentChoice } from './experiment-words.ts';
 import type { HttpResult } from './http-client.ts';
 import { readSharedAnswer, sentence, withoutAnswer } from './mlflow-answers.ts';
 import type { Asked } from './mlflow-answers.ts';
@@ -8,8 +9,6 @@ import { isPassing, readJsonObject, readMlflowError } from './mlflow-error.ts';
 
 /** An experiment may be deleted at any time, and MLflow goes on to answer 200 to traces for it. */
 const RECHECK_MS = 10_000;
-
-export type ExperimentChoice = { readonly id: string } | { readonly name: string };
 
 export type Resolved =
   { readonly ok: true; readonly id: string } | { readonly ok: false; readonly outcome: SendOutcome };
@@ -26,11 +25,6 @@ export type ExperimentResolver = {
   /** The next `resolve` looks again. */
   forget(): void;
 };
-
-/** As people know it. */
-export function experimentWords(choice: ExperimentChoice): string {
-  return 'id' in choice ? `experiment ${quote(choice.id)}` : `experiment "${quote(choice.name)}"`;
-}
 
 /**
  * Finds the experiment by MLflow's REST API (`/api/2.0/mlflow/experiments`, MLflow 3.18), creates it if it is

@@ -13,6 +13,7 @@ import {
   readMlflowError,
 } from './mlflow-error.ts';
 import type { MlflowError } from './mlflow-error.ts';
+import { readTraceRefusal } from './mlflow-traces.ts';
 
 /* The table of answers to POST /v1/traces, as MLflow 3.18 and what stands before it give them. Pure. */
 
@@ -38,6 +39,11 @@ export function readTracesAnswer(result: HttpResult, asked: Asked): SendOutcome 
   // What is before MLflow has waited in the relay's place.
   if (shared !== undefined) return tooSlow(shared, status === 408 || status === 504);
 
+  const aboutTraces = readTraceRefusal(result);
+  if (aboutTraces !== undefined) {
+    const { traces, advice } = aboutTraces;
+    return { kind: 'refused', reason: `${sentence(result, asked)}: ${advice}`, status, traces };
+  }
   const error = readMlflowError(result);
   switch (status) {
     case 403:

@@ -4,8 +4,10 @@ import type { TokenClaims, TokenResult, TokenSource } from '../auth/token-source
 import type { Logger } from '../telemetry/logger.ts';
 import { compress } from './compress.ts';
 import type { Destination, ResolvedTarget, SendOutcome } from './destination.ts';
-import { createExperimentResolver, experimentWords } from './experiment.ts';
-import type { ExperimentChoice, RestCall } from './experiment.ts';
+import { createExperimentResolver } from './experiment.ts';
+import { experimentWords } from './experiment-words.ts';
+import type { RestCall } from './experiment.ts';
+import type { ExperimentChoice } from './experiment-words.ts';
 import { createHttpClient } from './http-client.ts';
 import type { HttpRequest, HttpResult, TlsFiles } from './http-client.ts';
 import { readTracesAnswer } from './mlflow-answers.ts';
@@ -137,11 +139,12 @@ export function createMlflowDestination(
       },
       signal,
     );
-    if (result.kind === 'answer' && (result.status === 403 || result.status === 404)) experiment.forget();
-    return withTokenWords(
-      readTracesAnswer(result, { url: tracesUrl, experiment: experimentName, account, now: Date.now() }),
-      token?.claims,
-    );
+    const asked = { url: tracesUrl, experiment: experimentName, account, now: Date.now() };
+    const outcome = readTracesAnswer(result, asked);
+    const isLost = result.kind === 'answer' && (result.status === 403 || result.status === 404);
+    // A 404 may be about a trace.
+    if (isLost && outcome.kind === 'blocked') experiment.forget();
+    return withTokenWords(outcome, token?.claims);
   }
 
   /** A 401 is healed by a fresh token, unless there are none, or they are refused as well. */

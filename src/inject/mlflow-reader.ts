@@ -1,6 +1,6 @@
 import type { TokenSource } from '../auth/token-source.ts';
-import type { ExperimentChoice } from '../destinations/experiment.ts';
-import { experimentWords } from '../destinations/experiment.ts';
+import type { ExperimentChoice } from '../destinations/experiment-words.ts';
+import { experimentWords } from '../destinations/experiment-words.ts';
 import type { HttpAnswer, HttpClient, HttpResult } from '../destinations/http-client.ts';
 import { readMlflowError, readJsonObject } from '../destinations/mlflow-error.ts';
 import { sentence } from '../destinations/mlflow-answers.ts';

@@ -4,16 +4,19 @@ import type { Amount, Tally } from './tally.ts';
 /** Of letters whose spans were delivered all the same, repaired. */
 const ORIGINAL = 'original';
 
-/** What a footer tells of dead letters: how much there is by destination and sender, and of what was delivered repaired. */
+/**
+ * What a footer tells of dead letters: how much there is by destination and, where it is its fault, by sender, and of what
+ * was delivered repaired.
+ */
 export function countLetter(
-  { destination, sender, spanCount: spans, receivedAt, repaired }: LetterMeta,
+  { destination, sender, spanCount: spans, receivedAt, repaired, isOfTrace }: LetterMeta,
   bytes: number,
   tally: Tally,
 ): void {
   const kind = repaired === undefined ? [] : [ORIGINAL];
   const key = JSON.stringify([destination, sender, ...kind]);
   const anySender = JSON.stringify([destination, null, ...kind]);
-  tally.add(key, anySender, { records: 1, spans, bytes }, receivedAt);
+  tally.add(isOfTrace === true ? anySender : key, anySender, { records: 1, spans, bytes }, receivedAt);
 }
 
 type Key = readonly [destination: string, sender: string | null, kind?: typeof ORIGINAL];

@@ -138,6 +138,8 @@ export type DeadLetter = {
   readonly reason: string;
   /** What was cut or left out of the span that was delivered in place of this one; undefined if none was. */
   readonly repaired: string | undefined;
+  /** The upstream took their whole trace no more, whatever was in them: it counts for no quota of the sender. */
+  readonly isOfTrace?: true;
 };
 
 type RouteOf = TraceRecord['route'];

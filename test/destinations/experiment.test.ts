@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createExperimentResolver } from '../../src/destinations/experiment.ts';
-import type { ExperimentChoice, RestCall } from '../../src/destinations/experiment.ts';
+import type { RestCall } from '../../src/destinations/experiment.ts';
+import type { ExperimentChoice } from '../../src/destinations/experiment-words.ts';
 import { createHttpClient } from '../../src/destinations/http-client.ts';
 import { memoryLog, sendHtml, sendJson } from '../auth/support.ts';
 import { startUpstream } from './support.ts';

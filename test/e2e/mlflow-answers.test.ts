@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { TokenSource } from '../../src/auth/token-source.ts';
 import type { SendOutcome } from '../../src/destinations/destination.ts';
-import type { ExperimentChoice } from '../../src/destinations/experiment.ts';
+import type { ExperimentChoice } from '../../src/destinations/experiment-words.ts';
 import type { StoredSpan } from '../stack/mlflow-client.ts';
 import { directDestination } from './support/destination.ts';
 import type { DirectOptions } from './support/destination.ts';

@@ -18,6 +18,8 @@ beforeAll(async () => {
 });
 afterAll(() => stack?.stop());
 
+const newExperiment = () => stack.mlflow.ensureExperiment(stack.experimentName());
+
 test('stores what the relay sends, without the kinds of spans', async () => {
   const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
   const relay = await startTestRelay(stack, { experiment: { id: experiment } });
@@ -56,4 +58,20 @@ test('stores all good spans beside bad ones, and these as far as they can be men
 test('takes what it refuses once it is mended, and gives it back so', async () => {
   const { got, wanted } = await tryMended(stack, { ...EVERYWHERE, ...ON_SQLITE }, withoutKinds);
   expect(got).toEqual(wanted);
+});
+
+test('keeps a trace in the experiment of its first spans, and answers 200 to more of it for another', async () => {
+  const [first, second] = [await newExperiment(), await newExperiment()];
+  const { traceId, spans } = makeTrace(2);
+  for (const [experiment, span] of [
+    [first, spans[0]!],
+    [second, spans[1]!],
+  ] as const) {
+    const relay = await startTestRelay(stack, { experiment: { id: experiment } });
+    await relay.sender.send(requestOf([span]));
+    await waitUntilDelivered(relay);
+    expect(await accountOf(relay)).toMatchObject({ delivered: 1, deadLetters: 0 });
+  }
+  expect(await stack.mlflow.searchTraces(second)).toEqual([]);
+  expect((await stack.mlflow.getTrace(traceId))?.spans).toHaveLength(2);
 });

@@ -41,6 +41,22 @@ describe('the quota of a sender', () => {
     expect(await again.queue.append([from('a')])).toBe('stored');
   });
 
+  test('is not used up by letters of whole traces, which are no fault of a sender', async () => {
+    const directory = await temporaryDirectory();
+    const { queue, close } = await open(directory, { maxBytes: MAX });
+    const letter = letterOf('x', { sender: 'a', bytes: QUOTA, spanCount: 3, isOfTrace: true });
+    await queue.deadLetters.append([letter]);
+    expect(queue.status().heldSenders).toEqual([]);
+    await close();
+
+    const again = await open(directory, { maxBytes: MAX });
+    expect(again.queue.status().heldSenders).toEqual([]);
+    expect(await again.queue.append([from('a')])).toBe('stored');
+    expect(again.queue.deadLetters.status().spans).toEqual({ mlflow: 3 });
+    await carryOut(again.queue, 'discard', await lettersIn(directory));
+    expect(again.queue.deadLetters.status().spans).toEqual({});
+  });
+
   test('a destination may hold a sender for reasons of its own', async () => {
     const { queue } = await open(await temporaryDirectory(), { destinations: ['mlflow', 'other'] });
     queue.reader('other').heldSenders = new Set(['a']);

@@ -21,6 +21,8 @@ export type MlflowOptions = {
   port?: number;
   /** URLs for SQLAlchemy, of two databases that are there; two files of SQLite unless given. */
   database?: { tracking: string; auth: string };
+  /** Without mlflow-oidc-auth: everybody may do everything. */
+  isOpen?: boolean;
   /** Processes that answer requests; 1 unless given. */
   workers?: number;
   /** Laid over the environment that is made here; undefined takes a name away. */
@@ -31,7 +33,8 @@ export type MlflowOptions = {
 /** Started again, it has the same port and data. */
 export type Mlflow = Service & { readonly url: string; readonly port: number; readonly logFile: string };
 
-const SERVER = ['-m', 'mlflow', 'server', '--app-name', 'oidc-auth', '--host', '127.0.0.1'];
+const SERVER = ['-m', 'mlflow', 'server', '--host', '127.0.0.1'];
+const WITH_ACCOUNTS = ['--app-name', 'oidc-auth'];
 
 /** Where people come back to after the login: by number and by name, as cookies are not shared between them. */
 export function redirectUrisOf(port: number): string[] {
@@ -48,7 +51,8 @@ export async function startMlflow(options: MlflowOptions): Promise<Mlflow> {
   const port = options.port ?? (await freePort());
   const url = `http://127.0.0.1:${port}`;
   const logFile = join(directory, 'mlflow.log');
-  const args = [...SERVER, '--port', String(port), '--workers', String(options.workers ?? 1)];
+  const app = options.isOpen === true ? [] : WITH_ACCOUNTS;
+  const args = [...SERVER, ...app, '--port', String(port), '--workers', String(options.workers ?? 1)];
   await mkdir(directory, { recursive: true, mode: 0o700 });
   await chmod(directory, 0o700);
 

@@ -8,10 +8,13 @@ export type SendOutcome =
    * `tooSlow`: nothing had come when the time was up; less at once may get an answer.
    */
   | { readonly kind: 'retry'; readonly reason: string; readonly after?: number; readonly tooSlow?: true }
-  /** This token is not good (any more); it was dropped. The same bytes go again with a fresh one. */
+  /** This token is not good (any more), or may not be. The same bytes go again, with a fresh one. */
   | { readonly kind: 'unauthorized'; readonly reason: string }
-  /** The upstream, or what leads to it, is set up wrong: 403, 404, redirect, HTML. Keep all, say so, probe. */
-  | { readonly kind: 'blocked'; readonly reason: string }
+  /**
+   * The upstream, or what leads to it, is set up wrong: 403, 404, redirect, HTML. Keep all, say so, probe.
+   * `doubtsToken`: so may the answer be to a token that is not taken (any more).
+   */
+  | { readonly kind: 'blocked'; readonly reason: string; readonly doubtsToken?: true }
   /**
    * These bytes are not acceptable and never will be. `doubtful`: the upstream, or what is before it, says the same of
    * faults that pass. `status` is that of HTTP.

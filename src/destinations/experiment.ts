@@ -2,7 +2,7 @@ import { quote } from '../network-words.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { SendOutcome } from './destination.ts';
 import type { HttpResult } from './http-client.ts';
-import { readSharedAnswer, sentence, withoutAnswer } from './mlflow-answers.ts';
+import { readSharedAnswer, sentence, withDoubt, withoutAnswer } from './mlflow-answers.ts';
 import type { Asked } from './mlflow-answers.ts';
 import { isPassing, readJsonObject, readMlflowError } from './mlflow-error.ts';
 
@@ -159,8 +159,13 @@ type Read =
   | { readonly kind: 'missing' | 'exists' | 'invalid'; readonly reason: string }
   | { readonly kind: 'failed'; readonly outcome: SendOutcome };
 
-/** The table of answers of the three endpoints. Pure. */
 function readExperiment(result: HttpResult, asked: Asked): Read {
+  const read = readAnswer(result, asked);
+  return read.kind === 'failed' ? { ...read, outcome: withDoubt(read.outcome, result) } : read;
+}
+
+/** The table of answers of the three endpoints. Pure. */
+function readAnswer(result: HttpResult, asked: Asked): Read {
   if (result.kind !== 'answer') return { kind: 'failed', outcome: withoutAnswer(result) };
   const error = readMlflowError(result);
   const reason = sentence(result, asked);

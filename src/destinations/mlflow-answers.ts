@@ -28,8 +28,32 @@ export type Asked = {
   readonly now: number;
 };
 
+/** Redirects to a login. The others tell of another address for good (RFC 9110 section 15.4). */
+const TO_ELSEWHERE: ReadonlySet<number> = new Set([302, 303, 307]);
+
 /** What became of a request with traces. */
 export function readTracesAnswer(result: HttpResult, asked: Asked): SendOutcome {
+  return withDoubt(readTraces(result, asked), result);
+}
+
+/**
+ * 401 is not the only answer to a token that is not taken: what stands before MLflow sends such a request to its login,
+ * shows that in MLflow's place, or forbids it, as oauth2-proxy and Envoy do. Nor do permissions that come of a token
+ * stay as they are.
+ */
+export function withDoubt(outcome: SendOutcome, result: HttpResult): SendOutcome {
+  return outcome.kind === 'blocked' && mayMeanToken(result) ? { ...outcome, doubtsToken: true } : outcome;
+}
+
+function mayMeanToken(result: HttpResult): boolean {
+  if (result.kind === 'no answer') return false;
+  const { status } = result;
+  if (status >= 200 && status < 300)
+    return result.kind === 'too large' || isHtml(result.contentType, result.body);
+  return status === 403 || TO_ELSEWHERE.has(status);
+}
+
+function readTraces(result: HttpResult, asked: Asked): SendOutcome {
   if (result.kind !== 'answer') return tooSlow(withoutAnswer(result), 'tooSlow' in result);
   const { status } = result;
   if (status >= 200 && status < 300) return readSuccess(result, asked);

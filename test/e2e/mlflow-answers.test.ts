@@ -26,6 +26,7 @@ function fixedToken(value: string): TokenSource & { drops: number } {
     drop() {
       this.drops += 1;
     },
+    doubt: () => {},
     postpone: () => {},
     expiresAt: () => undefined,
     close: () => Promise.resolve(),

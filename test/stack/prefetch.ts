@@ -2,7 +2,7 @@ import { ensureCollector } from './collector.ts';
 import { CACHE } from './install.ts';
 import { ensureKeycloak } from './keycloak.ts';
 import { ensureNode } from './nodes.ts';
-import { ensureOldestPython, ensurePatchedPlugin } from './mlflow-oldest.ts';
+import { ensureOldestPython, ensurePatchedPlugin, ensureUnsignedPlugin } from './mlflow-oldest.ts';
 import { ensureOauth2Proxy } from './oauth2-proxy.ts';
 import { ensurePythonEnvironment } from './python.ts';
 import { ensureAgent, ensureSdk } from './sdks.ts';
@@ -26,6 +26,7 @@ await runUntilStopped('prefetch', async (signal) => {
     () => ensureToxiproxy({ signal }),
     () => ensureOauth2Proxy({ signal }),
     async () => ensurePatchedPlugin(await ensureOldestPython()),
+    async () => ensureUnsignedPlugin(await ensureOldestPython()),
     ...LANGUAGES.map((language) => () => ensureSdk(language, { signal })),
     () => ensureAgent('genai', { signal }),
   ];

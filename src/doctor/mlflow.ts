@@ -102,7 +102,7 @@ export async function checkOpenness(upstream: Upstream, isAuthSet: boolean): Pro
     if (outcome.kind === 'delivered') {
       return warning(
         `${bareUrl(url)} takes traces without a token: whoever reaches it can write them`,
-        'take /v1/traces out of the paths that MLflow, or a proxy before it, leaves open; mlflow-oidc-auth 7 and newer needs no such exception',
+        'take /v1/traces out of the paths that MLflow, or a proxy before it, leaves open; mlflow-oidc-auth 7.12.2 and newer needs no such exception',
       );
     }
     return asksWho || result.status === 403

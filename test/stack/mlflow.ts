@@ -54,7 +54,10 @@ export async function startMlflow(options: MlflowOptions): Promise<Mlflow> {
   const logFile = join(directory, 'mlflow.log');
   const args = [
     ...SERVER,
-    ...['--port', String(port), '--workers', String(options.workers ?? 1)],
+    '--port',
+    String(port),
+    '--workers',
+    String(options.workers ?? 1),
     ...(options.isOpen === true ? [] : ['--app-name', 'oidc-auth']),
     ...(options.basePath === undefined ? [] : ['--static-prefix', options.basePath]),
   ];

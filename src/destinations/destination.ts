@@ -8,8 +8,11 @@ export type SendOutcome =
    * `tooSlow`: nothing had come when the time was up; less at once may get an answer.
    */
   | { readonly kind: 'retry'; readonly reason: string; readonly after?: number; readonly tooSlow?: true }
-  /** This token is not good (any more), or may not be. The same bytes go again, with a fresh one. */
-  | { readonly kind: 'unauthorized'; readonly reason: string }
+  /**
+   * This token is not good (any more), or may not be. The same bytes go again, with a fresh one. `remedy`: what to do, where
+   * the answer tells more of it than the token.
+   */
+  | { readonly kind: 'unauthorized'; readonly reason: string; readonly remedy?: string }
   /**
    * The upstream, or what leads to it, is set up wrong: 403, 404, redirect, HTML. Keep all, say so, probe.
    * `doubtsToken`: so may the answer be to a token that is not taken (any more).

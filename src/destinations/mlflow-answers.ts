@@ -12,6 +12,7 @@ import {
   readMlflowError,
 } from './mlflow-error.ts';
 import type { MlflowError } from './mlflow-error.ts';
+import { oauth2ProxyRemedy } from './oauth2-proxy.ts';
 
 /* The table of answers to POST /v1/traces, as MLflow 3.17 and what stands before it give them. Pure. */
 
@@ -93,19 +94,24 @@ function readTraces(result: HttpResult, asked: Asked): SendOutcome {
 /** Rows that are the same for each of MLflow's endpoints; undefined: the endpoint has its own. */
 export function readSharedAnswer(answer: HttpAnswer, asked: Asked): SendOutcome | undefined {
   const { status, location } = answer;
+  const remedy = oauth2ProxyRemedy(answer);
   if (status >= 300 && status < 400) {
     const to =
       location !== undefined && URL.canParse(location, asked.url.href)
         ? new URL(location, asked.url)
         : undefined;
     return blocked(
-      `${bareUrl(asked.url)} redirects${to === undefined ? '' : ` to ${bareUrl(to)}`} (${status}): is it a login page? Configure an address that takes bearer tokens, or the final one`,
+      `${bareUrl(asked.url)} redirects${to === undefined ? '' : ` to ${bareUrl(to)}`} (${status}): ${remedy ?? 'is it a login page? Configure an address that takes bearer tokens, or the final one'}`,
     );
   }
   // 409 and 499 are MLflow's ABORTED, RESOURCE_CONFLICT and CANCELLED.
   switch (status) {
     case 401:
-      return { kind: 'unauthorized', reason: `${sentence(answer, asked)}: the access token is not taken` };
+      return {
+        kind: 'unauthorized',
+        reason: `${sentence(answer, asked)}: the access token is not taken`,
+        ...(remedy === undefined ? {} : { remedy }),
+      };
     case 408:
     case 409:
     case 425:
@@ -190,8 +196,10 @@ function byProxy(answer: HttpAnswer, asked: Asked): SendOutcome {
 }
 
 /** mlflow-oidc-auth says the same where its header is missing, and gives nothing by which to tell. */
-function permissionWords({ contentType, body }: HttpAnswer, { account, experiment }: Asked): string {
-  return isHtml(contentType, body)
+function permissionWords(answer: HttpAnswer, { account, experiment }: Asked): string {
+  const remedy = oauth2ProxyRemedy(answer);
+  if (remedy !== undefined) return remedy;
+  return isHtml(answer.contentType, answer.body)
     ? 'a proxy or firewall before MLflow does not let the request through'
     : `${account} needs EDIT on ${experiment}, which must exist; if it has that, something on the way takes the header x-mlflow-experiment-id away`;
 }

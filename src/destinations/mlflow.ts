@@ -182,7 +182,7 @@ export function createMlflowDestination(
         reason: `${outcome.reason}; none is configured: set auth of ${options.name}`,
       };
     }
-    const words = refusalWords(claims);
+    const words = outcome.remedy ?? refusalWords(claims);
     return refusals < REFUSALS_TO_BLOCK.certain
       ? { kind: 'unauthorized', reason: `${outcome.reason}: ${words}` }
       : { kind: 'blocked', reason: `${outcome.reason}, nor were the ${refusals - 1} before it: ${words}` };

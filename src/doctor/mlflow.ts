@@ -2,6 +2,7 @@ import { setTimeout } from 'node:timers/promises';
 import type { HttpAnswer } from '../destinations/http-client.ts';
 import { readTracesAnswer, sentence } from '../destinations/mlflow-answers.ts';
 import { readJsonObject, readMlflowError } from '../destinations/mlflow-error.ts';
+import { oauth2ProxyRemedy } from '../destinations/oauth2-proxy.ts';
 import { refusalWords } from '../destinations/token-words.ts';
 import { bareUrl, quote } from '../network-words.ts';
 import { failed, ok, skipped, warning } from './checkup.ts';
@@ -181,7 +182,7 @@ export async function checkToken(
         `${words}: this MLflow has its own users (--app-name basic-auth), and takes no access tokens`,
         'start it with --app-name oidc-auth (mlflow-oidc-auth)',
       )
-    : failed(`${words}: MLflow does not take the token`, refusalWords(claims));
+    : failed(`${words}: MLflow does not take the token`, oauth2ProxyRemedy(result) ?? refusalWords(claims));
 }
 
 function isRefused({ result }: Answered): boolean {

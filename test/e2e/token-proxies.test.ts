@@ -136,4 +136,13 @@ describe.skipIf(skipWithout('go')).each([
       expect(cost).toEqual(ONE_FRESH_TOKEN);
     },
   );
+
+  test('does not take bearer tokens: that is named as what to change', async () => {
+    const { url } = await startProxy('--skip-jwt-bearer-tokens=false');
+    const relay = await startTestRelay({ ...stack, mlflowUrl: url });
+    await relay.sender.send(requestOf(makeTrace().spans));
+    const { reason } = await waitForDestination(relay, 'blocked', ({ state }) => state === 'blocked');
+    expect(reason).toContain('oauth2-proxy, which stands before MLflow, takes bearer tokens with --skip-jwt');
+    expect(reason).not.toContain('mlflow-oidc-auth');
+  });
 });

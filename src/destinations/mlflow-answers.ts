@@ -94,24 +94,25 @@ function readTraces(result: HttpResult, asked: Asked): SendOutcome {
 /** Rows that are the same for each of MLflow's endpoints; undefined: the endpoint has its own. */
 export function readSharedAnswer(answer: HttpAnswer, asked: Asked): SendOutcome | undefined {
   const { status, location } = answer;
-  const remedy = oauth2ProxyRemedy(answer);
   if (status >= 300 && status < 400) {
     const to =
       location !== undefined && URL.canParse(location, asked.url.href)
         ? new URL(location, asked.url)
         : undefined;
     return blocked(
-      `${bareUrl(asked.url)} redirects${to === undefined ? '' : ` to ${bareUrl(to)}`} (${status}): ${remedy ?? 'is it a login page? Configure an address that takes bearer tokens, or the final one'}`,
+      `${bareUrl(asked.url)} redirects${to === undefined ? '' : ` to ${bareUrl(to)}`} (${status}): ${oauth2ProxyRemedy(answer) ?? 'is it a login page? Configure an address that takes bearer tokens, or the final one'}`,
     );
   }
   // 409 and 499 are MLflow's ABORTED, RESOURCE_CONFLICT and CANCELLED.
   switch (status) {
-    case 401:
+    case 401: {
+      const remedy = oauth2ProxyRemedy(answer);
       return {
         kind: 'unauthorized',
         reason: `${sentence(answer, asked)}: the access token is not taken`,
         ...(remedy === undefined ? {} : { remedy }),
       };
+    }
     case 408:
     case 409:
     case 425:

@@ -10,9 +10,9 @@ import type { Upstream } from './upstream.ts';
 const ANY_ACCOUNT_MAY = 'api/2.0/mlflow/experiments/search?max_results=1';
 
 /**
- * Whether a token is taken that anybody can write: mlflow-oidc-auth 3.0.0 to 7.12.1 takes those without a signature
- * (GHSA-g765-w658-6cr2), and tells its version nowhere. It is tried with the relay's own claims, so that nobody is let in
- * who would not be otherwise. That the signed one is taken, and none is not, shows what the answer means.
+ * Whether a token is taken that anybody can write, as mlflow-oidc-auth 3.0.0 to 7.12.1 does with Authlib 1.6.0 to 1.6.6
+ * (GHSA-g765-w658-6cr2). It tells neither version, so it is tried, with the relay's own claims: nobody is let in who would
+ * not be otherwise. That the signed token is taken, and none is not, shows what the answer means.
  */
 export async function checkUnsigned(upstream: Upstream, token: string): Promise<Verdict<undefined>> {
   const forged = withoutSignature(token);

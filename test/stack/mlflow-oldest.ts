@@ -9,7 +9,7 @@ import type { PythonEnvironment } from './python.ts';
 
 /** The last that needs a patch. */
 const LAST_TO_PATCH = 'mlflow-oidc-auth==6.7.1';
-/** The last that takes tokens without a signature (GHSA-g765-w658-6cr2). */
+/** The last that takes tokens without a signature (GHSA-g765-w658-6cr2), with an Authlib that does. */
 const LAST_WITHOUT_SIGNATURE = 'mlflow-oidc-auth==7.12.1';
 
 const ROUTER = `

@@ -15,7 +15,7 @@ export type SendOutcome =
   | { readonly kind: 'unauthorized'; readonly reason: string; readonly remedy?: string }
   /**
    * The upstream, or what leads to it, is set up wrong: 403, 404, redirect, HTML. Keep all, say so, probe.
-   * `doubtsToken`: so may the answer be to a token that is not taken (any more).
+   * `doubtsToken`: a token that is not taken (any more) may be answered so too.
    */
   | { readonly kind: 'blocked'; readonly reason: string; readonly doubtsToken?: true }
   /**

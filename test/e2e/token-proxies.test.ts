@@ -2,10 +2,12 @@ import type { ServerResponse } from 'node:http';
 import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from 'vitest';
 import { ensureOauth2Proxy, startOauth2Proxy } from '../stack/oauth2-proxy.ts';
 import type { Oauth2Proxy } from '../stack/oauth2-proxy.ts';
+import { startCommand } from './support/command.ts';
 import { expectStored } from './support/compare.ts';
 import { startFront } from './support/front.ts';
 import {
   accountOf,
+  clientFiles,
   expectBalanced,
   metric,
   startTestRelay,
@@ -136,6 +138,23 @@ describe.skipIf(skipWithout('go')).each([
       expect(cost).toEqual(ONE_FRESH_TOKEN);
     },
   );
+
+  test('inject reads back through it what the relay has stored', async () => {
+    const { url } = await startProxy();
+    const relay = await startTestRelay({ ...stack, mlflowUrl: url });
+    const { caFile, certFile, keyFile } = clientFiles(stack);
+    const variables = {
+      OTEL_EXPORTER_OTLP_ENDPOINT: relay.url,
+      OTEL_EXPORTER_OTLP_CERTIFICATE: caFile,
+      OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE: certFile,
+      OTEL_EXPORTER_OTLP_CLIENT_KEY: keyFile,
+    };
+    const command = startCommand(variables, 'inject', '--config', relay.configFile, '--wait', '30s');
+    expect(await command.ended).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('stored and equal') as string,
+    });
+  });
 
   test('does not take bearer tokens: that is named as what to change', async () => {
     const { url } = await startProxy('--skip-jwt-bearer-tokens=false');

@@ -8,10 +8,16 @@ export type SendOutcome =
    * `tooSlow`: nothing had come when the time was up; less at once may get an answer.
    */
   | { readonly kind: 'retry'; readonly reason: string; readonly after?: number; readonly tooSlow?: true }
-  /** This token is not good (any more); it was dropped. The same bytes go again with a fresh one. */
-  | { readonly kind: 'unauthorized'; readonly reason: string }
-  /** The upstream, or what leads to it, is set up wrong: 403, 404, redirect, HTML. Keep all, say so, probe. */
-  | { readonly kind: 'blocked'; readonly reason: string }
+  /**
+   * This token is not good (any more), or may not be. The same bytes go again, with a fresh one. `remedy`: what to do, where
+   * the answer tells more of it than the token.
+   */
+  | { readonly kind: 'unauthorized'; readonly reason: string; readonly remedy?: string }
+  /**
+   * The upstream, or what leads to it, is set up wrong: 403, 404, redirect, HTML. Keep all, say so, probe.
+   * `doubtsToken`: a token that is not taken (any more) may be answered so too.
+   */
+  | { readonly kind: 'blocked'; readonly reason: string; readonly doubtsToken?: true }
   /**
    * These bytes are not acceptable and never will be. `doubtful`: the upstream, or what is before it, says the same of
    * faults that pass. `status` is that of HTTP. `unstorable`: what it says that it cannot store. `traces`: it is about

@@ -3,9 +3,10 @@ import type { SendOutcome } from './destination.ts';
 import { experimentWords } from './experiment-words.ts';
 import type { ExperimentChoice } from './experiment-words.ts';
 import type { HttpResult } from './http-client.ts';
-import { readSharedAnswer, sentence, withoutAnswer } from './mlflow-answers.ts';
+import { readSharedAnswer, sentence, withDoubt, withoutAnswer } from './mlflow-answers.ts';
 import type { Asked } from './mlflow-answers.ts';
 import { isPassing, readJsonObject, readMlflowError } from './mlflow-error.ts';
+import { oauth2ProxyRemedy } from './oauth2-proxy.ts';
 
 /** An experiment may be deleted at any time, and MLflow goes on to answer 200 to traces for it. */
 const RECHECK_MS = 10_000;
@@ -153,8 +154,13 @@ type Read =
   | { readonly kind: 'missing' | 'exists' | 'invalid'; readonly reason: string }
   | { readonly kind: 'failed'; readonly outcome: SendOutcome };
 
-/** The table of answers of the three endpoints. Pure. */
 function readExperiment(result: HttpResult, asked: Asked): Read {
+  const read = readAnswer(result, asked);
+  return read.kind === 'failed' ? { ...read, outcome: withDoubt(read.outcome, result) } : read;
+}
+
+/** The table of answers of the three endpoints. Pure. */
+function readAnswer(result: HttpResult, asked: Asked): Read {
   if (result.kind !== 'answer') return { kind: 'failed', outcome: withoutAnswer(result) };
   const error = readMlflowError(result);
   const reason = sentence(result, asked);
@@ -164,6 +170,8 @@ function readExperiment(result: HttpResult, asked: Asked): Read {
   const shared = readSharedAnswer(result, asked);
   if (shared !== undefined) return { kind: 'failed', outcome: shared };
   if (result.status === 403) {
+    const remedy = oauth2ProxyRemedy(result);
+    if (remedy !== undefined) return failed(`${reason}: ${remedy}`);
     return failed(`${reason}: ${asked.account} needs EDIT on ${asked.experiment}, or the right to create it`);
   }
   if (result.status === 200) {

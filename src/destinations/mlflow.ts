@@ -14,8 +14,11 @@ import { readTracesAnswer } from './mlflow-answers.ts';
 import { repairForMlflow } from './mlflow-repair.ts';
 import { accountWords, refusalWords } from './token-words.ts';
 
-/** After this many refusals in a row, each of a token fetched after the one before, another token is no remedy. */
-const REFUSALS_TO_BLOCK = 3;
+/**
+ * After this many refusals in a row, each of a token fetched after the one before, another token is no remedy. Fewer
+ * where the answer may be about something else.
+ */
+const REFUSALS_TO_BLOCK = { certain: 3, doubtful: 2 };
 
 /** An ExportTraceServiceRequest with one empty ResourceSpans: MLflow answers 200, where it would store, and stores nothing. */
 export const NOTHING = [Uint8Array.of(0x0a, 0x00)];
@@ -81,15 +84,14 @@ export function createMlflowDestination(
       { ...request, headers: { ...headers, ...authorization, ...request.headers } },
       signal,
     );
-    if (result.kind !== 'answer') return result;
-    if (result.status !== 401) {
-      refusals = 0;
-    } else if (token !== undefined) {
-      if (giveUp(tokens, token, result.date) === 'postponed') return result;
-      // Requests that were under way together meet the same refusal: it counts once.
-      if (refusals === refusalsBefore) refusals += 1;
-    }
+    if (result.kind !== 'answer' || result.status !== 401 || token === undefined) return result;
+    if (giveUp(tokens, token, result.date) === 'dropped') countRefusal(refusalsBefore);
     return result;
+  }
+
+  /** Requests that were under way together meet the same refusal: it counts once. */
+  function countRefusal(refusalsBefore: number): void {
+    if (refusals === refusalsBefore) refusals += 1;
   }
 
   async function send(
@@ -101,7 +103,22 @@ export function createMlflowDestination(
     const token = await tokens?.token();
     if (token?.kind === 'unavailable') return { kind: 'retry', reason: token.reason };
     if (token?.kind === 'rejected') return { kind: 'blocked', reason: token.reason };
+    const refusalsBefore = refusals;
+    const outcome = await sendWith(token, parts, signal, timeoutMs);
+    if (outcome.kind === 'unauthorized') return withTokenWords(outcome, token?.claims);
+    if (outcome.kind === 'blocked' && outcome.doubtsToken === true)
+      return doubted(outcome.reason, token, refusalsBefore);
+    // What is away for now has said nothing of the token.
+    if (outcome.kind !== 'retry') refusals = 0;
+    return outcome;
+  }
 
+  async function sendWith(
+    token: Token | undefined,
+    parts: readonly Uint8Array[],
+    signal: AbortSignal,
+    timeoutMs: number,
+  ): Promise<SendOutcome> {
     const call: RestCall = (method, url, body) =>
       ask(
         token,
@@ -119,7 +136,7 @@ export function createMlflowDestination(
       );
     const account = accountWords(token?.claims);
     const resolved = await experiment.resolve(call, account);
-    if (!resolved.ok) return withTokenWords(resolved.outcome, token?.claims);
+    if (!resolved.ok) return resolved.outcome;
 
     const { body, encoding } = await compress(parts);
     const result = await ask(
@@ -144,20 +161,30 @@ export function createMlflowDestination(
     const isLost = result.kind === 'answer' && (result.status === 403 || result.status === 404);
     // A 404 may be about a trace.
     if (isLost && outcome.kind === 'blocked') experiment.forget();
-    return withTokenWords(outcome, token?.claims);
+    return outcome;
+  }
+
+  /** A fresh token is tried; if the answer is the same to that one, it is what it looks like. */
+  function doubted(reason: string, token: Token | undefined, refusalsBefore: number): SendOutcome {
+    if (tokens === undefined || token === undefined) return { kind: 'blocked', reason };
+    tokens.doubt(token.value);
+    countRefusal(refusalsBefore);
+    return { kind: refusals < REFUSALS_TO_BLOCK.doubtful ? 'unauthorized' : 'blocked', reason };
   }
 
   /** A 401 is healed by a fresh token, unless there are none, or they are refused as well. */
-  function withTokenWords(outcome: SendOutcome, claims: TokenClaims | undefined): SendOutcome {
-    if (outcome.kind !== 'unauthorized') return outcome;
+  function withTokenWords(
+    outcome: Extract<SendOutcome, { kind: 'unauthorized' }>,
+    claims: TokenClaims | undefined,
+  ): SendOutcome {
     if (tokens === undefined) {
       return {
         kind: 'blocked',
         reason: `${outcome.reason}; none is configured: set auth of ${options.name}`,
       };
     }
-    const words = refusalWords(claims);
-    return refusals < REFUSALS_TO_BLOCK
+    const words = outcome.remedy ?? refusalWords(claims);
+    return refusals < REFUSALS_TO_BLOCK.certain
       ? { kind: 'unauthorized', reason: `${outcome.reason}: ${words}` }
       : { kind: 'blocked', reason: `${outcome.reason}, nor were the ${refusals - 1} before it: ${words}` };
   }

@@ -32,6 +32,7 @@ import {
 } from './mlflow.ts';
 import { watchPeers } from './peers.ts';
 import type { Peers } from './peers.ts';
+import { checkUnsigned } from './unsigned-token.ts';
 import type { Answered, Upstream } from './upstream.ts';
 import { checkAddress } from './way.ts';
 
@@ -182,6 +183,9 @@ async function examineToken(
   ] as const) {
     await checkup.check(name, [granted], ({ claims }) => checkClaim(claim, claims, isTaken));
   }
+  await checkup.check('unsigned token', [upstream, taken, granted], (to, _, { value }) =>
+    checkUnsigned(to, value),
+  );
   return taken;
 }
 

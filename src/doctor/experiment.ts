@@ -99,6 +99,7 @@ function tokensOf({ value, claims }: Granted): TokenSource {
   return {
     token: () => Promise.resolve({ kind: 'token', value, ...(claims && { claims }) }),
     drop: () => {},
+    doubt: () => {},
     postpone: () => {},
     expiresAt: () => undefined,
     close: () => Promise.resolve(),

@@ -2,6 +2,7 @@ import { setTimeout } from 'node:timers/promises';
 import type { HttpAnswer } from '../destinations/http-client.ts';
 import { readTracesAnswer, sentence } from '../destinations/mlflow-answers.ts';
 import { readJsonObject, readMlflowError } from '../destinations/mlflow-error.ts';
+import { oauth2ProxyRemedy } from '../destinations/oauth2-proxy.ts';
 import type { MlflowVersion, Pair } from '../destinations/one-mlflow.ts';
 import { refusalWords } from '../destinations/token-words.ts';
 import { bareUrl, quote } from '../network-words.ts';
@@ -109,7 +110,7 @@ export async function checkOpenness(upstream: Upstream, isAuthSet: boolean): Pro
     if (outcome.kind === 'delivered') {
       return warning(
         `${bareUrl(url)} takes traces without a token: whoever reaches it can write them`,
-        'take /v1/traces out of the paths that MLflow, or a proxy before it, leaves open; mlflow-oidc-auth 7 and newer needs no such exception',
+        'take /v1/traces out of the paths that MLflow, or a proxy before it, leaves open; mlflow-oidc-auth 7.12.2 and newer needs no such exception',
       );
     }
     return asksWho || result.status === 403
@@ -188,7 +189,7 @@ export async function checkToken(
         `${words}: this MLflow has its own users (--app-name basic-auth), and takes no access tokens`,
         'start it with --app-name oidc-auth (mlflow-oidc-auth)',
       )
-    : failed(`${words}: MLflow does not take the token`, refusalWords(claims));
+    : failed(`${words}: MLflow does not take the token`, oauth2ProxyRemedy(result) ?? refusalWords(claims));
 }
 
 function isRefused({ result }: Answered): boolean {

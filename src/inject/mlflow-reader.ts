@@ -5,6 +5,7 @@ import type { HttpAnswer, HttpClient, HttpResult } from '../destinations/http-cl
 import { readMlflowError, readJsonObject } from '../destinations/mlflow-error.ts';
 import { sentence } from '../destinations/mlflow-answers.ts';
 import { giveUp, withTrailingSlash } from '../destinations/mlflow.ts';
+import { oauth2ProxyRemedy } from '../destinations/oauth2-proxy.ts';
 import { accountWords, refusalWords } from '../destinations/token-words.ts';
 import { isNestedDeeper } from '../bounded-json.ts';
 import { messageOf } from '../errors.ts';
@@ -88,7 +89,10 @@ export function createMlflowReader(
       if (token !== undefined && giveUp(tokens, token, result.date) === 'postponed') {
         return { kind: 'away', reason: "MLflow's clock is behind that of the issuer: set the clocks" };
       }
-      const words = token === undefined ? 'set auth of the destination' : refusalWords(token.claims);
+      const words =
+        token === undefined
+          ? 'set auth of the destination'
+          : (oauth2ProxyRemedy(result) ?? refusalWords(token.claims));
       return { kind: 'denied', reason: `${wordsOf(result, url)}: the access token is not taken: ${words}` };
     }
     if (result.status >= 300 && result.status < 400) {

@@ -135,7 +135,10 @@ describe('by name', () => {
       sendJson(response, status, body);
       return true;
     });
-    expect(await resolve()).toEqual({ ok: false, outcome: { kind, reason: expect.stringContaining(words) } });
+    expect(await resolve()).toMatchObject({
+      ok: false,
+      outcome: { kind, reason: expect.stringContaining(words) },
+    });
   });
 
   it('may not be created: blocked', async () => {
@@ -143,7 +146,7 @@ describe('by name', () => {
       if (what === 'POST create') sendJson(response, 403, { message: 'Permission denied' });
       return what === 'POST create';
     });
-    expect(await resolve()).toEqual(blocked('or the right to create it'));
+    expect(await resolve()).toMatchObject(blocked('or the right to create it'));
   });
 });
 

@@ -140,6 +140,8 @@ async function serveTraces(
       return { sender, maySend: refusal === undefined };
     },
     onGaveWay: (gaveWay) => responder.gaveWay(gaveWay),
+    onLateHandshake: (socket) =>
+      responder.connectionRefused('ERR_TLS_HANDSHAKE_TIMEOUT', remoteAddressOf(socket)),
   });
   const responder = createResponder({
     ...deps,

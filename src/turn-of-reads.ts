@@ -1,0 +1,76 @@
+import type { Socket } from 'node:net';
+import { RoundRobin } from './round-robin.ts';
+import { goOnReading, stopReading } from './socket-reading.ts';
+
+/**
+ * How long one turn of the event loop reads from connections, in milliseconds. The read that goes beyond it is the last
+ * one of the turn; the most that clients can make of one is about as much again.
+ */
+const MOST_MS = 10;
+
+/** As Node's HTTP server has it: told of the end of each read, under a number that its class names. */
+type Parser = Record<number, unknown> & { readonly constructor: { readonly kOnExecute?: number } };
+
+type Reader = { readonly socket: Socket; readonly holder: string };
+
+/** The one that was read longest ago comes first, among those of which a turn was too short. */
+const readers = new Set<Reader>();
+let readInTurn: Reader[] = [];
+let turnBeganAt: number | undefined;
+let isHeld = false;
+
+/**
+ * Bounds how long one turn of the event loop reads from the connections that are followed, of all servers together.
+ * The system tells of up to a thousand connections at once that have something to read, and Node reads them all before
+ * it does anything else. Once the time is over, reading is stopped on all of them, and goes on in the next turn: the
+ * holders take turns, and of each the connection that was read longest ago is the first. What waits stays in the
+ * buffers of the system. A turn with little to do has nothing of it but a look at the clock for each read.
+ *
+ * To be called once Node has set up an HTTP connection. The parser is no public property of a socket. Where a
+ * later Node has it elsewhere, a turn is as long as clients make it, and a test fails.
+ * @param holder by whom it is held against others
+ */
+export function followReads(socket: Socket, holder: string): void {
+  const { parser } = socket as { parser?: Parser };
+  const key = parser?.constructor.kOnExecute;
+  if (parser === undefined || key === undefined) return;
+  const onExecute = parser[key];
+  if (typeof onExecute !== 'function') return;
+  const reader: Reader = { socket, holder };
+  const hasRead = () => wasRead(reader);
+  readers.add(reader);
+  parser[key] = (result: unknown): void => {
+    onExecute(result);
+    hasRead();
+  };
+  // Neither an end nor a reset comes to the parser.
+  socket.once('end', hasRead).once('error', hasRead);
+  socket.once('close', () => readers.delete(reader));
+}
+
+function wasRead(reader: Reader): void {
+  const now = performance.now();
+  if (turnBeganAt === undefined) {
+    turnBeganAt = now;
+    setImmediate(endTurn);
+  }
+  readInTurn.push(reader);
+  if (isHeld || now - turnBeganAt < MOST_MS) return;
+  isHeld = true;
+  for (const { socket } of readers) stopReading(socket);
+}
+
+function endTurn(): void {
+  turnBeganAt = undefined;
+  const wereRead = readInTurn;
+  readInTurn = [];
+  if (!isHeld) return;
+  isHeld = false;
+  for (const reader of wereRead) if (readers.delete(reader)) readers.add(reader);
+  // The system tells of them in the order in which reading begins.
+  const inTurn = new RoundRobin<Reader>();
+  for (const reader of readers) inTurn.add(reader.holder, reader);
+  for (let reader = inTurn.next(); reader !== undefined; reader = inTurn.next()) {
+    goOnReading(reader.socket);
+  }
+}

@@ -48,14 +48,19 @@ export function followReads(socket: Socket, holder: string): void {
   socket.once('close', () => readers.delete(reader));
 }
 
-function wasRead(reader: Reader): void {
-  const now = performance.now();
+/** When the turn began, as far as that is known. To be called also where one read may take long, before it has ended. */
+export function beginTurn(): number {
   if (turnBeganAt === undefined) {
-    turnBeganAt = now;
+    turnBeganAt = performance.now();
     setImmediate(endTurn);
   }
+  return turnBeganAt;
+}
+
+function wasRead(reader: Reader): void {
+  const began = beginTurn();
   readInTurn.push(reader);
-  if (isHeld || now - turnBeganAt < MOST_MS) return;
+  if (isHeld || performance.now() - began < MOST_MS) return;
   isHeld = true;
   for (const { socket } of readers) stopReading(socket);
 }
@@ -73,4 +78,6 @@ function endTurn(): void {
   for (let reader = inTurn.next(); reader !== undefined; reader = inTurn.next()) {
     goOnReading(reader.socket);
   }
+  // There is more to read, at once; what the first read of a turn took is else not known.
+  beginTurn();
 }

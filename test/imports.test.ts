@@ -33,6 +33,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'bounded-json.ts': [],
   'fair-pool.ts': [],
   'pipelining.ts': [],
+  'round-robin.ts': [],
+  'socket-reading.ts': [],
+  'turn-of-reads.ts': ['round-robin.ts', 'socket-reading.ts'],
   'address-block.ts': [],
   // The one file that imports every room.
   'relay.ts': [
@@ -105,6 +108,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'certificates.ts',
     'fair-pool.ts',
     'pipelining.ts',
+    'round-robin.ts',
+    'socket-reading.ts',
+    'turn-of-reads.ts',
     'address-block.ts',
     'zstd-frame.ts',
     'otlp',

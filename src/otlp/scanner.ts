@@ -38,6 +38,8 @@ export class Scanner {
   oversize: Oversize | undefined;
   /** Bytes of the ResourceSpans and ScopeSpans without a span. */
   emptyBytes = 0;
+  /** Messages that it may still step into; below 0 it has given up. */
+  messagesLeft: number;
 
   readonly #maxOwnBytes: number;
   readonly #ids = new SpanIds();
@@ -46,12 +48,13 @@ export class Scanner {
   /** Bytes, in the message at hand, of its fields that lead to spans. */
   #inner = 0;
 
-  constructor(payload: Uint8Array, maxOwnBytes: number) {
+  constructor(payload: Uint8Array, maxOwnBytes: number, mostMessages = Infinity) {
     this.reader = new WireReader(payload);
     this.#maxOwnBytes = maxOwnBytes;
+    this.messagesLeft = mostMessages;
   }
 
-  /** False: bad bytes, see `refusal`. */
+  /** False: bad bytes, see `refusal`, or more messages than it may step into. */
   request(): boolean {
     const { length } = this.reader.bytes;
     if (!this.#message(0, length, 0)) return false;
@@ -69,6 +72,7 @@ export class Scanner {
   /** Walks one message up to `end`. Calls itself at most MAX_DEPTH deep. */
   #message(type: number, end: number, depth: number): boolean {
     const { reader } = this;
+    if (--this.messagesLeft < 0) return false;
     const row = type * TABLE_WIDTH;
     while (reader.pos < end) {
       const from = reader.pos;

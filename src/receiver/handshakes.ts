@@ -36,17 +36,22 @@ type Handshake = {
 export class Handshakes {
   readonly #begin: (socket: Socket) => void;
   readonly #onLate: (socket: Socket) => void;
+  readonly #timeoutMs: number;
   readonly #bySocket = new Map<Socket, Handshake>();
   readonly #placed = new Set<Handshake>();
   readonly #waiting = new RoundRobin<Handshake>();
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param onLate is told of a handshake that has not ended in time, before its connection is closed */
-  constructor(server: Server, onLate: (socket: Socket) => void) {
+  /**
+   * @param onLate is told of a handshake that has not ended in time, before its connection is closed
+   * @param timeoutMs from the accept on
+   */
+  constructor(server: Server, onLate: (socket: Socket) => void, timeoutMs: number = HANDSHAKE_TIMEOUT_MS) {
     const [begin] = server.listeners('connection');
     server.removeAllListeners('connection');
     this.#begin = (socket) => void begin!.call(server, socket);
     this.#onLate = onLate;
+    this.#timeoutMs = timeoutMs;
   }
 
   /** To be called for each connection, at its accept. */
@@ -63,7 +68,7 @@ export class Handshakes {
     handshake.late = setTimeout(() => {
       this.#onLate(socket);
       socket.destroy();
-    }, HANDSHAKE_TIMEOUT_MS);
+    }, this.#timeoutMs);
     this.#wait(handshake);
   }
 

@@ -25,6 +25,7 @@ import { forgetSessions, keepTlsFresh } from './tls.ts';
 import type { TlsFiles } from './tls.ts';
 import { createTracesRoute } from './traces-route.ts';
 import type { TracesRequest } from './traces-route.ts';
+import { waitForTurn } from './turn.ts';
 
 export type ReceiverOptions = {
   host: string;
@@ -161,8 +162,13 @@ async function serveTraces(
       responder.begin(request);
       return true;
     },
-    clientError: (error, socket) =>
-      responder.refuseConnection(socket, refusalOfClientError(error.code ?? error.message, error.reason)),
+    clientError(error, socket) {
+      const refuse = () =>
+        responder.refuseConnection(socket, refusalOfClientError(error.code ?? error.message, error.reason));
+      // Node looks every few seconds for all that came too slowly.
+      if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') waitForTurn(`address ${remoteAddressOf(socket)}`, refuse);
+      else refuse();
+    },
     badUrl(request, reply) {
       // It comes past the hooks, and so past what they look for in its head.
       const sender = admit(request, reply);

@@ -103,7 +103,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // Takes out of what comes back what was sent as a secret.
   masking: ['concat-in-turns.ts'],
   otlp: ['bounded-json.ts'],
-  telemetry: ['fair-pool.ts', 'pipelining.ts', 'address-block.ts'],
+  telemetry: ['fair-pool.ts', 'pipelining.ts', 'turn-of-reads.ts', 'address-block.ts'],
   receiver: [
     'certificates.ts',
     'fair-pool.ts',

@@ -8,7 +8,7 @@ import { createMetrics } from '../src/telemetry/metrics.ts';
 import { beginTurn, followReads } from '../src/turn-of-reads.ts';
 import { memoryLog, ROUTE, startTestReceiver } from './receiver/harness.ts';
 import { tracesProtobuf } from './receiver/payloads.ts';
-import { countByTurn, takeLong } from './turns.ts';
+import { countByTurn, manyTurns, takeLong } from './turns.ts';
 
 const GET = 'GET /status HTTP/1.1\r\nhost: x\r\n\r\n';
 const CONNECTIONS = 12;
@@ -54,7 +54,9 @@ async function startSlow(before: () => void = () => {}) {
 
 test('of many connections that have something to read at once, a turn reads what it has time for, and later ones the rest', async () => {
   const { port, turns, served } = await startSlow();
-  await sendAll(await dialMany(port));
+  const sockets = await dialMany(port);
+  await manyTurns();
+  await sendAll(sockets);
   expect(served).toHaveLength(CONNECTIONS);
   // The first read of the first turn is known at its end only.
   expect(turns.most()).toBeLessThanOrEqual(2);
@@ -62,7 +64,9 @@ test('of many connections that have something to read at once, a turn reads what
 
 test('what tells of its begin is alone in its turn, where it takes long', async () => {
   const { port, turns } = await startSlow(beginTurn);
-  await sendAll(await dialMany(port));
+  const sockets = await dialMany(port);
+  await manyTurns();
+  await sendAll(sockets);
   expect(turns.most()).toBe(1);
 });
 
@@ -70,6 +74,7 @@ test('who has many connections holds up nobody else, and each of its own has its
   const { port, served } = await startSlow();
   const other = await dial(port, '127.0.0.2');
   const many = [...(await dialMany(port)), ...(await dialMany(port))];
+  await manyTurns();
   for (const socket of many) socket.on('data', () => void socket.write(GET));
   for (const socket of many) socket.write(GET);
   await sendAll([other]);
@@ -97,6 +102,7 @@ test.each([
   const dialOne = () => (plaintext ? dial(relay.receiver.port) : relay.dial());
   const sockets = await Promise.all(Array.from({ length: CONNECTIONS }, dialOne));
   onTestFinished(() => sockets.forEach((socket) => socket.destroy()));
+  await manyTurns();
   await sendAll(sockets, Buffer.concat([Buffer.from(head), body]));
   expect(relay.queue.records).toHaveLength(CONNECTIONS);
   expect(turns.most()).toBeLessThanOrEqual(CONNECTIONS / 2);
@@ -118,6 +124,8 @@ test('the admin port reads from its connections so', async () => {
     },
   );
   onTestFinished(() => admin.stop());
-  await sendAll(await dialMany(admin.port));
+  const sockets = await dialMany(admin.port);
+  await manyTurns();
+  await sendAll(sockets);
   expect(turns.most()).toBeLessThanOrEqual(2);
 });

@@ -38,10 +38,10 @@ export class Scanner {
   oversize: Oversize | undefined;
   /** Bytes of the ResourceSpans and ScopeSpans without a span. */
   emptyBytes = 0;
-  /** Messages that it may still step into; below 0 it has given up. */
-  messagesLeft: number;
 
   readonly #maxOwnBytes: number;
+  readonly #mostMessages: number;
+  #messages = 0;
   readonly #ids = new SpanIds();
   #resources = 0;
   #scopes = 0;
@@ -51,7 +51,7 @@ export class Scanner {
   constructor(payload: Uint8Array, maxOwnBytes: number, mostMessages = Infinity) {
     this.reader = new WireReader(payload);
     this.#maxOwnBytes = maxOwnBytes;
-    this.messagesLeft = mostMessages;
+    this.#mostMessages = mostMessages;
   }
 
   /** False: bad bytes, see `refusal`, or more messages than it may step into. */
@@ -60,6 +60,10 @@ export class Scanner {
     if (!this.#message(0, length, 0)) return false;
     this.#measure('the request, outside of its ResourceSpans,', length - this.#inner);
     return true;
+  }
+
+  get hasTooMany(): boolean {
+    return this.#messages > this.#mostMessages;
   }
 
   /** What is wrong with bad bytes, and where. */
@@ -72,7 +76,7 @@ export class Scanner {
   /** Walks one message up to `end`. Calls itself at most MAX_DEPTH deep. */
   #message(type: number, end: number, depth: number): boolean {
     const { reader } = this;
-    if (--this.messagesLeft < 0) return false;
+    if (++this.#messages > this.#mostMessages) return false;
     const row = type * TABLE_WIDTH;
     while (reader.pos < end) {
       const from = reader.pos;

@@ -56,7 +56,7 @@ export function siftTraces(
 ): SiftResult | TooManyMessages {
   const scanner = new Scanner(bytes, maxOwnBytes, mostMessages);
   if (!scanner.request()) {
-    return scanner.messagesLeft < 0 ? { ok: false, tooManyMessages: true } : scanner.refusal();
+    return scanner.hasTooMany ? { ok: false, tooManyMessages: true } : scanner.refusal();
   }
   const { spanCount, invalidSpanCount, problem, oversize, emptyBytes } = scanner;
   let payload = bytes;

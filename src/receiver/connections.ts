@@ -75,7 +75,9 @@ export function trackConnections(
   const all = new Set<Connection>();
   /** Where TLS is not agreed yet, by `peerOf`. */
   const unfinished = new Map<string, Connection>();
-  const handshakes = isSecure ? new Handshakes(server as unknown as SecureServer, onLateHandshake) : undefined;
+  const handshakes = isSecure
+    ? new Handshakes(server as unknown as SecureServer, onLateHandshake)
+    : undefined;
   const established = new Map<Socket, Connection>();
   let inHand = 0;
   let stopping = false;

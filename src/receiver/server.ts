@@ -166,7 +166,8 @@ async function serveTraces(
       const refuse = () =>
         responder.refuseConnection(socket, refusalOfClientError(error.code ?? error.message, error.reason));
       // Node looks every few seconds for all that came too slowly.
-      if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') waitForTurn(`address ${remoteAddressOf(socket)}`, refuse);
+      if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT')
+        waitForTurn(`address ${remoteAddressOf(socket)}`, refuse);
       else refuse();
     },
     badUrl(request, reply) {

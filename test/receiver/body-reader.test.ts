@@ -48,13 +48,15 @@ function reading(limits = LIMITS) {
 test('a body of up to a MiB is read at once, unless it has far more messages than spans have', async () => {
   const { read } = reading();
   const where = async (body: Buffer) => {
+    // Else what the last one took would count.
+    await setImmediate();
     const result = read(body, PROTOBUF_PLAIN);
     const first = await Promise.race([result.then(() => 'at once'), setImmediate('beside the loop')]);
     return [first, (await result).ok];
   };
+  expect(await where(EMPTY)).toEqual(['beside the loop', true]);
   expect(await where(tracesProtobuf(names(MIB - 100_000)))).toEqual(['at once', true]);
   expect(await where(EMPTY.subarray(0, 200_000))).toEqual(['at once', true]);
-  expect(await where(EMPTY)).toEqual(['beside the loop', true]);
 });
 
 describe('large bodies', () => {

@@ -72,8 +72,9 @@ test('what tells of its begin is alone in its turn, where it takes long', async 
 
 test('who has many connections holds up nobody else, and each of its own has its turn', async () => {
   const { port, served } = await startSlow();
-  const other = await dial(port, '127.0.0.2');
   const many = [...(await dialMany(port)), ...(await dialMany(port))];
+  await manyTurns();
+  const other = await dial(port, '127.0.0.2');
   await manyTurns();
   for (const socket of many) socket.on('data', () => void socket.write(GET));
   for (const socket of many) socket.write(GET);

@@ -79,7 +79,8 @@ function wasRead(reader: Reader): void {
   readInTurn.push(reader);
   if (isOver || performance.now() - began < MOST_MS) return;
   isOver = true;
-  for (const other of readers) if (!other.isStopped) stop(other);
+  // Also those that wait: what listens on a socket may have resumed it.
+  for (const other of readers) stop(other);
 }
 
 function endTurn(): void {

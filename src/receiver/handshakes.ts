@@ -31,7 +31,7 @@ type Handshake = {
  * what else there is to do. One that makes no progress keeps no others out: it goes behind them. The server has to be
  * made with `pauseOnConnect`, so that nothing is read from a connection that waits.
  *
- * Takes the place of the listener with which TLS begins.
+ * Takes the place of what listens for connections by then: so TLS begins.
  */
 export class Handshakes {
   readonly #begin: (socket: Socket) => void;
@@ -47,9 +47,11 @@ export class Handshakes {
    * @param timeoutMs from the accept on
    */
   constructor(server: Server, onLate: (socket: Socket) => void, timeoutMs: number = HANDSHAKE_TIMEOUT_MS) {
-    const [begin] = server.listeners('connection');
+    const listeners = server.listeners('connection');
     server.removeAllListeners('connection');
-    this.#begin = (socket) => void begin!.call(server, socket);
+    this.#begin = (socket) => {
+      for (const begin of listeners) begin.call(server, socket);
+    };
     this.#onLate = onLate;
     this.#timeoutMs = timeoutMs;
   }
@@ -124,6 +126,6 @@ export class Handshakes {
   }
 
   #schedule(): void {
-    this.#timer ??= setTimeout(() => this.#rotate(), PLACE_MS);
+    if (this.#timer === undefined) this.#timer = setTimeout(() => this.#rotate(), PLACE_MS);
   }
 }

@@ -130,3 +130,21 @@ test('the admin port reads from its connections so', async () => {
   await sendAll(sockets);
   expect(turns.most()).toBeLessThanOrEqual(2);
 });
+
+test('of many heads that do not come in time, a few are answered in each turn', async () => {
+  const relay = await startTestReceiver({
+    plaintext: true,
+    httpTimes: { headersTimeout: 300, connectionsCheckingInterval: 100 },
+  });
+  const sockets = (await Promise.all([1, 2, 3, 4, 5].map(() => dialMany(relay.receiver.port)))).flat();
+  const turns = countByTurn();
+  const answers = sockets.map(async (socket) => {
+    socket.write('POST /v1/traces HTTP/1.1\r\n');
+    const [answer] = (await once(socket, 'data')) as [Buffer];
+    turns.add();
+    return answer.toString('latin1', 9, 12);
+  });
+  expect(new Set(await Promise.all(answers))).toEqual(new Set(['408']));
+  // What is written in the turns before is read in one.
+  expect(turns.most()).toBeLessThanOrEqual(12);
+});

@@ -162,14 +162,7 @@ async function serveTraces(
       responder.begin(request);
       return true;
     },
-    clientError(error, socket) {
-      const refuse = () =>
-        responder.refuseConnection(socket, refusalOfClientError(error.code ?? error.message, error.reason));
-      // Node looks every few seconds for all that came too slowly.
-      if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT')
-        waitForTurn(`address ${remoteAddressOf(socket)}`, refuse);
-      else refuse();
-    },
+    clientError: (error, socket) => refuseClientError(responder, error, socket),
     badUrl(request, reply) {
       // It comes past the hooks, and so past what they look for in its head.
       const sender = admit(request, reply);
@@ -203,6 +196,14 @@ async function serveTraces(
 
   followOddConnections(server, responder, maxRequestBodySize);
   return connections;
+}
+
+function refuseClientError(responder: Responder, error: ClientError, socket: Socket): void {
+  const code = error.code ?? error.message;
+  const refuse = () => responder.refuseConnection(socket, refusalOfClientError(code, error.reason));
+  // Node looks every few seconds for all that came too slowly, and finds many at once.
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') waitForTurn(`address ${remoteAddressOf(socket)}`, refuse);
+  else refuse();
 }
 
 /** Answers and tells of connections that never come to a request of Fastify's. */

@@ -33,6 +33,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'bounded-json.ts': [],
   'fair-pool.ts': [],
   'pipelining.ts': [],
+  'round-robin.ts': [],
+  'socket-reading.ts': [],
+  'turn-of-reads.ts': ['round-robin.ts', 'socket-reading.ts'],
   'address-block.ts': [],
   // The one file that imports every room.
   'relay.ts': [
@@ -101,11 +104,14 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // Takes out of what comes back what was sent as a secret.
   masking: ['concat-in-turns.ts'],
   otlp: ['bounded-json.ts'],
-  telemetry: ['fair-pool.ts', 'pipelining.ts', 'address-block.ts'],
+  telemetry: ['fair-pool.ts', 'pipelining.ts', 'turn-of-reads.ts', 'address-block.ts'],
   receiver: [
     'certificates.ts',
     'fair-pool.ts',
     'pipelining.ts',
+    'round-robin.ts',
+    'socket-reading.ts',
+    'turn-of-reads.ts',
     'address-block.ts',
     'zstd-frame.ts',
     'otlp',

@@ -40,23 +40,30 @@ export class Scanner {
   emptyBytes = 0;
 
   readonly #maxOwnBytes: number;
+  readonly #mostMessages: number;
+  #messages = 0;
   readonly #ids = new SpanIds();
   #resources = 0;
   #scopes = 0;
   /** Bytes, in the message at hand, of its fields that lead to spans. */
   #inner = 0;
 
-  constructor(payload: Uint8Array, maxOwnBytes: number) {
+  constructor(payload: Uint8Array, maxOwnBytes: number, mostMessages = Infinity) {
     this.reader = new WireReader(payload);
     this.#maxOwnBytes = maxOwnBytes;
+    this.#mostMessages = mostMessages;
   }
 
-  /** False: bad bytes, see `refusal`. */
+  /** False: bad bytes, see `refusal`, or more messages than it may step into. */
   request(): boolean {
     const { length } = this.reader.bytes;
     if (!this.#message(0, length, 0)) return false;
     this.#measure('the request, outside of its ResourceSpans,', length - this.#inner);
     return true;
+  }
+
+  get hasTooMany(): boolean {
+    return this.#messages > this.#mostMessages;
   }
 
   /** What is wrong with bad bytes, and where. */
@@ -69,6 +76,7 @@ export class Scanner {
   /** Walks one message up to `end`. Calls itself at most MAX_DEPTH deep. */
   #message(type: number, end: number, depth: number): boolean {
     const { reader } = this;
+    if (++this.#messages > this.#mostMessages) return false;
     const row = type * TABLE_WIDTH;
     while (reader.pos < end) {
       const from = reader.pos;

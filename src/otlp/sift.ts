@@ -28,6 +28,9 @@ export type SiftResult =
   /** Not decodable, as `scanTraces` says. */
   | { ok: false; message: string };
 
+/** More messages than were allowed; nothing was done with the bytes. */
+export type TooManyMessages = { ok: false; tooManyMessages: true };
+
 /**
  * Scans a request, as `scanTraces` does, and leaves out of it what cannot be taken: spans whose ids are bad, and the
  * spans around which there is too much. In that case, and where more than `maxOwnBytes` are empty ResourceSpans and
@@ -39,9 +42,22 @@ export type SiftResult =
  * @param maxOwnBytes the most that one ResourceSpans, or one ScopeSpans, may have beside the fields that lead to its
  * spans, and the request beside its ResourceSpans: all of that goes along wherever one of the spans goes
  */
-export function siftTraces(bytes: Uint8Array, maxOwnBytes: number): SiftResult {
-  const scanner = new Scanner(bytes, maxOwnBytes);
-  if (!scanner.request()) return scanner.refusal();
+export function siftTraces(bytes: Uint8Array, maxOwnBytes: number): SiftResult;
+/** @param mostMessages the time it takes follows from these: the smallest has two bytes */
+export function siftTraces(
+  bytes: Uint8Array,
+  maxOwnBytes: number,
+  mostMessages: number | undefined,
+): SiftResult | TooManyMessages;
+export function siftTraces(
+  bytes: Uint8Array,
+  maxOwnBytes: number,
+  mostMessages?: number,
+): SiftResult | TooManyMessages {
+  const scanner = new Scanner(bytes, maxOwnBytes, mostMessages);
+  if (!scanner.request()) {
+    return scanner.hasTooMany ? { ok: false, tooManyMessages: true } : scanner.refusal();
+  }
   const { spanCount, invalidSpanCount, problem, oversize, emptyBytes } = scanner;
   let payload = bytes;
   let kept = spanCount;

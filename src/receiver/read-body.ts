@@ -12,8 +12,11 @@ export type BodyLimits = {
   readonly maxSize: number;
   /** See `siftTraces`. */
   readonly maxOwnBytes: number;
+  /** Most messages in it as protobuf; any number unless given. */
+  readonly mostMessages?: number;
 };
 
+/** `tooLarge`: more bytes, or more messages, than the limits allow. */
 export type ReadResult = SiftResult | { ok: false; tooLarge: true };
 
 /** A payload may stand in a buffer of twice its bytes and so many more; what would keep a larger one is copied. */
@@ -28,7 +31,7 @@ const MOST_SLACK = 1024;
 export function readBodyNow(
   body: Uint8Array,
   { encoding, compression }: BodyFormat,
-  { maxSize, maxOwnBytes }: BodyLimits,
+  { maxSize, maxOwnBytes, mostMessages }: BodyLimits,
   free: (bytes: Uint8Array) => void = () => {},
 ): ReadResult {
   let bytes = body;
@@ -48,7 +51,8 @@ export function readBodyNow(
     free(bytes);
     bytes = encoded.payload;
   }
-  const sifted = siftTraces(bytes, maxOwnBytes);
+  const sifted = siftTraces(bytes, maxOwnBytes, mostMessages);
+  if ('tooManyMessages' in sifted) return { ok: false, tooLarge: true };
   if (!sifted.ok) return sifted;
   const { payload } = sifted;
   if (payload.buffer.byteLength <= 2 * payload.byteLength + MOST_SLACK) return sifted;

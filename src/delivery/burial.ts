@@ -182,5 +182,6 @@ function letterOf(
     receivedAt,
     payload,
     spanCount,
+    ...held.handle.leave(spanIndexes),
   };
 }

@@ -95,7 +95,7 @@ export class Settlement {
 
   #settle(batch: Batch<Lease>): void {
     const { window, onSettled } = this.#deps;
-    for (const { held, spanIndexes } of batch.parts) held.handle.done(spanIndexes.length);
+    for (const { held, spanIndexes } of batch.parts) held.handle.done(spanIndexes);
     for (const lease of window.settle(batch)) lease.settle();
     onSettled();
   }

@@ -1,4 +1,5 @@
 import type { TraceRecord } from '../otlp/record.ts';
+import type { SpanSet } from './span-set.ts';
 
 /**
  * The hinge between receiver and delivery: what `append` has answered with `stored` is on stable storage
@@ -49,11 +50,15 @@ export interface QueueReader {
   waitForMore(signal?: AbortSignal): Promise<void>;
 }
 
-/** A record on loan. What is not settled comes again after a restart. */
+/** A record on loan. What is not done comes again after a restart; what is done may, if that was not written down yet. */
 export type Lease = {
   readonly record: TraceRecord;
-  /** So many of its spans wait no more. Told as it happens, for the account; a restart forgets it. */
-  done(spans: number): void;
+  /** Those of its spans that had left it before the relay was started: they are not to be sent again. */
+  readonly left: SpanSet | undefined;
+  /** These of its spans, by their position in wire order, wait no more. Told as it happens. */
+  done(spanIndexes: readonly number[]): void;
+  /** What a dead letter of these of its spans has, and by default of all that had not left. */
+  leave(spanIndexes?: readonly number[]): Pick<DeadLetter, 'origin' | 'onKept'>;
   /** To be called once, when every span of the record is delivered, dead-lettered or rejected upstream. */
   settle(): void;
   /**
@@ -135,6 +140,23 @@ export type DeadLetter = {
   readonly reason: string;
   /** What was cut or left out of the span that was delivered in place of this one; undefined if none was. */
   readonly repaired: string | undefined;
+  /** So that the letter itself tells the next start that its spans are not to be sent; a previous release wrote none. */
+  readonly origin?: SpanOrigin;
+  /** To be called as soon as it is on stable storage. */
+  readonly onKept?: () => void;
+};
+
+/** Where the spans of a dead letter stand in the queue. */
+export type SpanOrigin = {
+  /** Of the record: its segment, with what tells it from others of the same number, its frame, its index in the frame. */
+  readonly segment: number;
+  readonly salt: number;
+  readonly offset: number;
+  readonly index: number;
+  /** How many spans the record has. */
+  readonly of: number;
+  /** Which of them, as the runs of a `SpanSet`. */
+  readonly spans: readonly number[];
 };
 
 type RouteOf = TraceRecord['route'];

@@ -26,6 +26,8 @@ function outboxOf(good: number) {
     window.add({
       handle: {
         record,
+        left: undefined,
+        leave: () => ({}),
         done() {},
         settle() {},
         isSuspect: false,

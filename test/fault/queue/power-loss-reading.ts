@@ -54,7 +54,7 @@ export class Reading {
       const index = random.below(this.#open.length);
       const open = this.#open[index]!;
       if (random.chance(0.2)) {
-        open.lease.done(1);
+        open.lease.done([0]);
         open.waiting = Math.max(open.waiting - 1, 0);
       } else {
         this.#open.splice(index, 1);

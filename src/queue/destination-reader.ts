@@ -29,8 +29,9 @@ export class DestinationReader implements QueueReader {
   readonly #log: SegmentLog<RecordMeta>;
   /** Until the reader is past all of it. */
   #before: LeftBefore | undefined;
-  /** Its spans in all frames that were read. */
+  /** Its spans in all frames that were read, and the end of the last of these: a segment without frames may go. */
   #readSpans = 0;
+  #readFramesUpTo: Position;
   readonly #inHand: InHand;
   readonly #lender: Lender;
   #changes = 0;
@@ -70,6 +71,7 @@ export class DestinationReader implements QueueReader {
     this.destination = options.destination;
     const { from } = options.before;
     this.#readUpTo = from;
+    this.#readFramesUpTo = from;
     this.#cursor = options.log.cursor(from, { onPassedOver: () => (this.#hasPassedDamage = true) });
     this.#log = options.log;
     this.#inHand = options.inHand;
@@ -114,7 +116,7 @@ export class DestinationReader implements QueueReader {
 
   /** What a start has to know beside the position, so that nothing is sent again. */
   get left(): Left {
-    return leftBehind(this.#open, { upTo: this.#readUpTo, spans: this.#readSpans }, this.#before);
+    return leftBehind(this.#open, { upTo: this.#readFramesUpTo, spans: this.#readSpans }, this.#before);
   }
 
   get isHeldBack(): boolean {
@@ -219,6 +221,7 @@ export class DestinationReader implements QueueReader {
 
   #take(frame: ReadFrame<RecordMeta>): void {
     this.#readUpTo = frame.end;
+    this.#readFramesUpTo = frame.end;
     const mine = [...frame.entries.entries()].filter(([, { meta }]) => this.#isMine(meta));
     const first = mine[0];
     if (first === undefined) return;

@@ -3,7 +3,7 @@ import type { InHand } from './in-hand.ts';
 import type { RecordPlace } from './in-hand-format.ts';
 import type { LeftBefore } from './left-before.ts';
 import type { Left } from './ledger-format.ts';
-import { leftBehind, lend } from './loan.ts';
+import { leftBehind, Loan } from './loan.ts';
 import type { Lender, OpenFrame, RecordMeta } from './loan.ts';
 import { comparePositions } from './log-cursor.ts';
 import type { LogCursor, Position, ReadFrame } from './log-cursor.ts';
@@ -226,7 +226,8 @@ export class DestinationReader implements QueueReader {
     const first = mine[0];
     if (first === undefined) return;
     const { start, end } = frame;
-    const spans = mine.reduce((sum, [, { meta }]) => sum + meta.spans, 0);
+    let spans = 0;
+    for (const [, { meta }] of mine) spans += meta.spans;
     const spansBefore = this.#readSpans;
     this.#readSpans += spans;
     this.#repeatedBytes += end.offset - start.offset;
@@ -240,9 +241,9 @@ export class DestinationReader implements QueueReader {
     const { receivedAt } = first[1].meta;
     const open: OpenFrame = { start, end, receivedAt, spansBefore, spans, unsettled: waiting.length, left };
     this.#open.add(open);
-    for (const [index, entry] of waiting) {
-      this.#lentSpans += entry.meta.spans - (left?.get(index)?.size ?? 0);
-      this.#ready.push(lend(open, index, entry, this.#lender));
+    for (const [index, { meta, payload }] of waiting) {
+      this.#lentSpans += meta.spans - (left?.get(index)?.size ?? 0);
+      this.#ready.push(new Loan(open, index, meta, this.#lender).lease(payload));
     }
   }
 

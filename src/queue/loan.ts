@@ -42,74 +42,86 @@ export type Lender = {
   readonly readAgain: (place: RecordPlace) => Promise<Uint8Array | undefined>;
 };
 
-/** A record of an open frame on loan. */
-export function lend(
-  frame: OpenFrame,
-  index: number,
-  { meta, payload }: { readonly meta: RecordMeta; readonly payload: Uint8Array },
-  lender: Lender,
-): Lease {
-  const { inHand, onDone, onLeft } = lender;
-  const { spans, sender, route, receivedAt } = meta;
-  const place = { ...frame.start, index };
-  const left = frame.left?.get(index);
-  let waiting = spans - (left?.size ?? 0);
-  let settled = false;
-  const count = (done: number) => {
-    const counted = Math.min(done, waiting);
-    waiting -= counted;
-    onDone(counted);
-  };
-  const note = (spanIndexes: Iterable<number>) => {
-    frame.left ??= new Map();
-    let noted = frame.left.get(index);
-    if (noted === undefined) frame.left.set(index, (noted = new SpanSet(spans)));
-    noted.addAll(spanIndexes);
-    onLeft();
-  };
-  const settle = () => {
-    if (settled) return;
-    settled = true;
-    count(waiting);
-    inHand.release(place);
-    frame.unsettled--;
-    if (frame.unsettled === 0) lender.onFrameSettled(frame);
-    else note(new SpanSet(spans).rest());
-  };
-  const leave: Lease['leave'] = (spanIndexes) => {
-    const taken =
-      spanIndexes === undefined ? (left ?? new SpanSet(spans)).rest() : new SpanSet(spans, spanIndexes);
-    const { segment, offset } = place;
-    const origin = {
-      segment,
-      salt: lender.saltOf(segment),
-      offset,
-      index,
-      of: spans,
-      spans: taken.runs(),
+/** A record of an open frame, until it is settled. */
+export class Loan {
+  readonly #frame: OpenFrame;
+  readonly #place: RecordPlace;
+  readonly #meta: RecordMeta;
+  readonly #lender: Lender;
+  /** Spans that had left before the relay was started. */
+  readonly #before: SpanSet | undefined;
+  #waiting: number;
+  #isSettled = false;
+
+  constructor(frame: OpenFrame, index: number, meta: RecordMeta, lender: Lender) {
+    const { segment, offset } = frame.start;
+    this.#frame = frame;
+    this.#place = { segment, offset, index };
+    this.#meta = meta;
+    this.#lender = lender;
+    this.#before = frame.left?.get(index);
+    this.#waiting = meta.spans - (this.#before?.size ?? 0);
+  }
+
+  lease(payload: Uint8Array): Lease {
+    const { spans: spanCount, sender, route, receivedAt } = this.#meta;
+    const { inHand, readAgain } = this.#lender;
+    const place = this.#place;
+    return {
+      record: { payload, spanCount, sender, route, receivedAt },
+      left: this.#before,
+      done: (spanIndexes) => this.#done(spanIndexes),
+      leave: (spanIndexes) => this.#leave(spanIndexes),
+      settle: () => this.#settle(),
+      isSuspect: inHand.isSuspect(place),
+      inHand: () => inHand.take(place),
+      outOfHand: () => inHand.release(place),
+      again: async () => {
+        const found = await readAgain(place);
+        if (found !== undefined) return this.lease(found);
+        this.#settle();
+        return undefined;
+      },
     };
-    return { origin, onKept: () => note(taken) };
-  };
-  const lendBytes = (bytes: Uint8Array): Lease => ({
-    record: { payload: bytes, spanCount: spans, sender, route, receivedAt },
-    left,
-    done(spanIndexes) {
-      count(spanIndexes.length);
-      if (spanIndexes.length < spans) note(spanIndexes);
-    },
-    leave,
-    settle,
-    isSuspect: inHand.isSuspect(place),
-    inHand: () => inHand.take(place),
-    outOfHand: () => inHand.release(place),
-    again: async () => {
-      const found = await lender.readAgain(place);
-      if (found !== undefined) return lendBytes(found);
-      settle();
-      return undefined;
-    },
-  });
-  return lendBytes(payload);
+  }
+
+  #done(spanIndexes: readonly number[]): void {
+    this.#count(spanIndexes.length);
+    if (spanIndexes.length < this.#meta.spans) this.#note(spanIndexes);
+  }
+
+  #leave(spanIndexes: readonly number[] | undefined): ReturnType<Lease['leave']> {
+    const of = this.#meta.spans;
+    const taken = spanIndexes ? new SpanSet(of, spanIndexes) : (this.#before ?? new SpanSet(of)).rest();
+    const salt = this.#lender.saltOf(this.#place.segment);
+    const origin = { ...this.#place, salt, of, spans: taken.runs() };
+    return { origin, onKept: () => this.#note(taken) };
+  }
+
+  #settle(): void {
+    if (this.#isSettled) return;
+    this.#isSettled = true;
+    this.#count(this.#waiting);
+    this.#lender.inHand.release(this.#place);
+    this.#frame.unsettled--;
+    if (this.#frame.unsettled === 0) this.#lender.onFrameSettled(this.#frame);
+    else this.#note(new SpanSet(this.#meta.spans).rest());
+  }
+
+  #count(done: number): void {
+    const counted = Math.min(done, this.#waiting);
+    this.#waiting -= counted;
+    this.#lender.onDone(counted);
+  }
+
+  /** What the position does not tell, as the frame stays open. */
+  #note(spanIndexes: Iterable<number>): void {
+    const left = (this.#frame.left ??= new Map<number, SpanSet>());
+    let noted = left.get(this.#place.index);
+    if (noted === undefined) left.set(this.#place.index, (noted = new SpanSet(this.#meta.spans)));
+    noted.addAll(spanIndexes);
+    this.#lender.onLeft();
+  }
 }
 
 /** What has left of what was read, behind the first frame that is open, and of what is ahead of the reader. */

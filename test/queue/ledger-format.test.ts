@@ -59,7 +59,9 @@ const content: fc.Arbitrary<LedgerContent> = fc.record({
   ranges: fc.array(fc.record({ from: position, to: position, spans: number })),
   records: fc.array(
     fc.record({
-      place: fc.tuple(position, fc.nat(1000)).map(([at, index]) => ({ ...at, index })),
+      place: fc
+        .tuple(position, fc.nat(1000))
+        .map(([{ segment, offset }, index]) => ({ segment, offset, index })),
       spans,
     }),
   ),

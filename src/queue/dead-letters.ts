@@ -52,6 +52,7 @@ export class DeadLetterStore implements DeadLetters {
   #mark: number;
   /** Letters before the end of the log may not be known: they could not be read, or are there though an append failed. */
   #isMarkKept = false;
+  #isClosed = false;
 
   private constructor(options: DeadLettersOptions, log: SegmentLog<LetterMeta>) {
     this.#options = options;
@@ -83,7 +84,8 @@ export class DeadLetterStore implements DeadLetters {
   /** Letters in segments before this one were told: found at the start, or appended since. */
   get mark(): number {
     const isKept = this.#appends > 0 || this.#isMarkKept;
-    if (!isKept) this.#mark = Math.max(this.#mark, this.#log.segments.at(-1)?.id ?? 0);
+    const last = this.#log.segments.at(-1)?.id ?? 0;
+    if (!isKept) this.#mark = Math.max(this.#mark, this.#isClosed ? last + 1 : last);
     return this.#mark;
   }
 
@@ -164,8 +166,9 @@ export class DeadLetterStore implements DeadLetters {
     });
   }
 
-  close(): Promise<void> {
-    return this.#log.close();
+  async close(): Promise<void> {
+    await this.#log.close();
+    this.#isClosed = true;
   }
 
   /**

@@ -153,10 +153,9 @@ class SegmentQueue implements Queue {
     await Promise.all([this.#maintaining, this.letterDesk.close(), this.#inbox.close()]);
     try {
       await log.close();
+      await deadLetters.close();
       await this.#maintain();
-      const results = await Promise.allSettled([readers.close(), deadLetters.close()]);
-      const failed = results.find((result) => result.status === 'rejected');
-      if (failed) throw failed.reason;
+      await readers.close();
     } finally {
       unlock();
     }

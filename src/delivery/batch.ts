@@ -6,7 +6,7 @@ import type { HeldRecord } from './part.ts';
 
 /** What the bookkeeping weighs in memory, about, in bytes: small spans must not slip past the window's limit. */
 const RECORD_WEIGHT = 512;
-const SPAN_WEIGHT = 128;
+const SPAN_WEIGHT = 192;
 /** Of the spans of one trace in one record. */
 const PIECE_WEIGHT = 448;
 
@@ -34,7 +34,8 @@ export function holdRecord<H>(
 ): HeldRecord<H> {
   const spanBytes = spans.reduce((sum, span) => sum + span.bytes, 0);
   const envelope = payload.byteLength - spanBytes;
-  return { handle, sender, payload, spans, envelope, order, open: spans.length, pieces: 0 };
+  const none = { pieces: 0, weight: 0, others: undefined, ends: undefined };
+  return { handle, sender, payload, spans, envelope, order, open: spans.length, ...none };
 }
 
 /** What it weighs in memory, with the bookkeeping. */

@@ -35,7 +35,12 @@ export type DeliveryDeps = {
   readonly deadLetters: DeadLetters;
   readonly metrics: Pick<
     Metrics,
-    'upstreamSeconds' | 'upstreamState' | 'deliveredSpans' | 'rejectedSpans' | 'repairedSpans'
+    | 'upstreamSeconds'
+    | 'upstreamState'
+    | 'deliveredSpans'
+    | 'rejectedSpans'
+    | 'repairedSpans'
+    | 'supersededSpans'
   >;
   readonly log: Logger;
 };

@@ -1,11 +1,40 @@
 import type { ResolvedTarget } from '../destinations/destination.ts';
 import type { TraceId } from '../otlp/record.ts';
-import type { Piece } from './batch.ts';
-import type { Link, LinkedList } from './linked-list.ts';
+import type { SpanSlice } from '../otlp/wire.ts';
+import type { BatchDraft, Piece } from './batch.ts';
+import { LinkedList } from './linked-list.ts';
+import type { Link } from './linked-list.ts';
 import type { HeldRecord } from './part.ts';
+import { haveSameId, sliceOf, spanIdOf } from './span-copies.ts';
+import type { SpanId, SpanRef } from './span-copies.ts';
 
-/** The spans of one trace for one target that have not gone yet. */
-export type Gathering<H> = {
+/** Of so many spans each is looked at to find one by its id; for more there is a map. */
+const FEW = 16;
+
+/** What spans of a record have in common while they are gathered. */
+export type Arrival<H> = {
+  /** The key of the gatherings that they go into. */
+  readonly group: string;
+  /** Of those of their sender alone. */
+  readonly ownGroup: string;
+  readonly target: ResolvedTarget;
+  readonly held: HeldRecord<H>;
+  readonly receivedAt: number;
+  /** What is here of the trace of the span that was gathered last: its neighbours mostly are of the same. */
+  trace: TraceHere<H> | undefined;
+};
+
+/** What is here of a trace for a target. */
+export type TraceHere<H> = {
+  readonly traceId: TraceId;
+  readonly isOut: boolean;
+  /** Where spans of all senders are gathered, and of this sender alone. */
+  shared: Gathering<H> | undefined;
+  own: Gathering<H> | undefined;
+};
+
+/** The spans of one trace for one target that have not gone yet, each in one copy. */
+export class Gathering<H> {
   readonly traceId: TraceId;
   readonly target: ResolvedTarget;
   /** Whose span was the first of them; its turn it is when they go. */
@@ -13,19 +42,100 @@ export type Gathering<H> = {
   /** The key of the gatherings that it is one of. */
   readonly group: string;
   readonly firstReceivedAt: number;
-  readonly pieces: LinkedList<Piece<H>>;
-  spans: number;
-  bytes: number;
+  readonly pieces = new LinkedList<Piece<H>>();
+  spans = 0;
+  bytes = 0;
   /** waiting for its root; ready; or ready and held back, because the trace is in a batch. */
-  place: 'waiting' | 'ready' | 'parked';
+  place: 'waiting' | 'ready' | 'parked' = 'waiting';
   /** Its place among the waiting. */
   link: Link<Gathering<H>> | undefined;
-};
+  /** In which piece a span is; undefined while they are few. */
+  #byId: Map<SpanId, Link<Piece<H>>> | undefined;
 
-/** What spans of a record have in common. */
-export type Arrival<H> = {
-  readonly group: string;
-  readonly target: ResolvedTarget;
-  readonly held: HeldRecord<H>;
-  readonly receivedAt: number;
-};
+  constructor(traceId: TraceId, group: string, { target, held, receivedAt }: Arrival<H>) {
+    this.traceId = traceId;
+    this.target = target;
+    this.sender = held.sender;
+    this.group = group;
+    this.firstReceivedAt = receivedAt;
+  }
+
+  add(held: HeldRecord<H>, spanIndex: number, span: SpanSlice): void {
+    let link = this.pieces.last;
+    if (link?.value.held === held) {
+      link.value.spanIndexes.push(spanIndex);
+    } else {
+      link = this.pieces.push({ held, spanIndexes: [spanIndex], from: 0 });
+      held.pieces++;
+    }
+    this.spans++;
+    this.bytes += span.bytes;
+    if (this.#byId !== undefined) this.#byId.set(spanIdOf(span), link);
+    else if (this.spans > FEW) this.#byId = this.#index();
+  }
+
+  /** The span with the id of this one. */
+  find(span: SpanSlice): SpanRef<H> | undefined {
+    if (this.#byId !== undefined) {
+      const link = this.#byId.get(spanIdOf(span));
+      return link && findIn(link.value, span);
+    }
+    for (let link = this.pieces.first; link !== undefined; link = link.after) {
+      const found = findIn(link.value, span);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+
+  /** Takes the place of a span with the same id. */
+  replace(old: SpanRef<H>, { held, spanIndex }: SpanRef<H>): void {
+    const oldSpan = sliceOf(old);
+    const link = this.#byId?.get(spanIdOf(oldSpan)) ?? this.#linkOf(old);
+    this.add(held, spanIndex, held.spans[spanIndex] as SpanSlice);
+    const { spanIndexes, from } = link.value;
+    spanIndexes.splice(spanIndexes.indexOf(old.spanIndex, from), 1);
+    if (spanIndexes.length === from) this.pieces.remove(link);
+    this.spans--;
+    this.bytes -= oldSpan.bytes;
+  }
+
+  /** Moves so many spans into a batch, in their order. */
+  moveTo(draft: BatchDraft<H>, count: number): void {
+    if (this.#byId !== undefined && count < this.spans) this.#forget(this.#byId, count);
+    this.bytes -= draft.move(this.traceId, this.pieces, count);
+    this.spans -= count;
+  }
+
+  #linkOf({ held }: SpanRef<H>): Link<Piece<H>> {
+    let link = this.pieces.first;
+    while (link !== undefined && link.value.held !== held) link = link.after;
+    return link!;
+  }
+
+  #index(): Map<SpanId, Link<Piece<H>>> {
+    const byId = new Map<SpanId, Link<Piece<H>>>();
+    for (let link = this.pieces.first; link !== undefined; link = link.after) {
+      const { held, spanIndexes, from } = link.value;
+      for (let at = from; at < spanIndexes.length; at++)
+        byId.set(spanIdOf(held.spans[spanIndexes[at] as number] as SpanSlice), link);
+    }
+    return byId;
+  }
+
+  #forget(byId: Map<SpanId, Link<Piece<H>>>, count: number): void {
+    let left = count;
+    for (let link = this.pieces.first; link !== undefined && left > 0; link = link.after) {
+      const { held, spanIndexes, from } = link.value;
+      for (let at = from; at < spanIndexes.length && left > 0; at++, left--)
+        byId.delete(spanIdOf(held.spans[spanIndexes[at] as number] as SpanSlice));
+    }
+  }
+}
+
+function findIn<H>({ held, spanIndexes, from }: Piece<H>, span: SpanSlice): SpanRef<H> | undefined {
+  for (let at = from; at < spanIndexes.length; at++) {
+    const spanIndex = spanIndexes[at] as number;
+    if (haveSameId(held.spans[spanIndex] as SpanSlice, span)) return { held, spanIndex };
+  }
+  return undefined;
+}

@@ -219,7 +219,8 @@ export class Pacing {
     this.#ramp = 1;
     this.#condition = condition;
     this.#failedAt = now;
-    this.#resumesAt = now + backoff(this.#failures[condition], condition, this.#options.random);
+    const pause = backoff(this.#failures[condition], condition, this.#options.random);
+    this.#resumesAt = Math.max(this.#notBefore, now + pause);
     this.#probeAfter(now);
     this.#wait(now, after);
   }

@@ -2,6 +2,7 @@ import { MOST_REPAIR_WORK } from '../destinations/destination.ts';
 import type { Repair, RepairWork } from '../destinations/destination.ts';
 import { cutSpans } from '../otlp/wire.ts';
 import type { SpanSlice } from '../otlp/wire.ts';
+import type { SpanRef } from './span-copies.ts';
 
 /** A record in the window, until all of its spans are settled. */
 export type HeldRecord<H> = {
@@ -17,6 +18,12 @@ export type HeldRecord<H> = {
   open: number;
   /** Of how many traces it has spans. */
   pieces: number;
+  /** What it weighs in the window. */
+  weight: number;
+  /** Copies that wait for what becomes of a span of it, by the position of that. */
+  others: Map<number, SpanRef<H>[]> | undefined;
+  /** Where its spans end, once that was asked. */
+  ends: Uint32Array | undefined;
 };
 
 /** Spans of a record as they came; the record itself where that is all of them: no copy, not a byte changed. */

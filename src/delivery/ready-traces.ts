@@ -52,9 +52,9 @@ export class ReadyTraces<T extends ReadyTrace> {
     this.#count(sender, spans, bytes);
   }
 
-  /** A trace that is ready has got one span more. */
-  grew({ sender }: T, bytes: number): void {
-    this.#count(sender, 1, bytes);
+  /** A trace that is ready has got so many spans and bytes more. */
+  grew({ sender }: T, spans: number, bytes: number): void {
+    this.#count(sender, spans, bytes);
   }
 
   /** The targets that have something to send, by their turns. @param only this sender, which is apart */

@@ -7,14 +7,14 @@ import { lettersOf, originalsOf } from './burial.ts';
 import type { Burial } from './burial.ts';
 import { mendedSpans } from './divide.ts';
 import type { Delivered, Guilty, Piece, Refusal } from './isolation.ts';
-import type { TraceWindow } from './trace-window.ts';
+import type { End, TraceWindow } from './trace-window.ts';
 
 export type SettlementDeps = {
   /** Name of the destination. */
   readonly destination: string;
   readonly window: TraceWindow<Lease>;
   readonly burial: Burial;
-  readonly metrics: Pick<Metrics, 'deliveredSpans' | 'rejectedSpans' | 'repairedSpans'>;
+  readonly metrics: Pick<Metrics, 'deliveredSpans' | 'rejectedSpans' | 'repairedSpans' | 'supersededSpans'>;
   readonly log: Logger;
   /** Nothing more is settled: what is not comes again after a restart. */
   readonly cut: AbortSignal;
@@ -34,14 +34,15 @@ export class Settlement {
     this.#deps = deps;
     const { destination, metrics } = deps;
     // There from the start, so that a first increase is seen as one.
-    for (const counter of [metrics.deliveredSpans, metrics.rejectedSpans, metrics.repairedSpans]) {
+    const { deliveredSpans, rejectedSpans, repairedSpans, supersededSpans } = metrics;
+    for (const counter of [deliveredSpans, rejectedSpans, repairedSpans, supersededSpans]) {
       counter.inc({ destination }, 0);
     }
   }
 
   delivered({ batch }: Piece<Lease>, outcome: Delivered): void {
     this.#count(batch, outcome, 0);
-    this.#settle(batch);
+    this.#settle(batch, 'delivered');
   }
 
   /** @param refusal why some of the spans were mended, where they were */
@@ -55,7 +56,7 @@ export class Settlement {
       () => originalsOf(piece, refusal, this.#about()),
       () => {
         this.#count(piece.batch, outcome, mended);
-        this.#settle(piece.batch);
+        this.#settle(piece.batch, 'delivered');
       },
     );
   }
@@ -64,7 +65,7 @@ export class Settlement {
     void this.#bury(
       () => lettersOf(spans, this.#about()),
       () => {
-        for (const { piece } of spans) this.#settle(piece.batch);
+        for (const { piece } of spans) this.#settle(piece.batch, 'dead letter');
       },
     );
   }
@@ -93,10 +94,13 @@ export class Settlement {
     );
   }
 
-  #settle(batch: Batch<Lease>): void {
-    const { window, onSettled } = this.#deps;
+  #settle(batch: Batch<Lease>, end: End): void {
+    const { destination, window, metrics, onSettled } = this.#deps;
     for (const { held, spanIndexes } of batch.parts) held.handle.done(spanIndexes);
-    for (const lease of window.settle(batch)) lease.settle();
+    const { handles, superseded } = window.settle(batch, end);
+    for (const { held, spanIndex } of superseded) held.handle.done([spanIndex]);
+    if (superseded.length > 0) metrics.supersededSpans.inc({ destination }, superseded.length);
+    for (const lease of handles) lease.settle();
     onSettled();
   }
 }

@@ -1,14 +1,16 @@
 import type { ResolvedTarget } from '../destinations/destination.ts';
-import type { TraceId } from '../otlp/record.ts';
 import type { SpanSlice } from '../otlp/wire.ts';
 import { BatchDraft, holdRecord, weightOf } from './batch.ts';
 import type { Batch, BatchLimits } from './batch.ts';
-import { BusyTraces } from './busy-traces.ts';
-import type { Arrival, Gathering } from './gathering.ts';
+import type { Gathering } from './gathering.ts';
+import { Gatherings } from './gatherings.ts';
 import { LinkedList } from './linked-list.ts';
+import { OutTraces } from './out-traces.ts';
+import type { HeldRecord } from './part.ts';
 import { ReadyTraces } from './ready-traces.ts';
 import { RecentRoots } from './recent-roots.ts';
 import { SenderWeights } from './sender-weights.ts';
+import type { SpanRef } from './span-copies.ts';
 
 export type WindowLimits = BatchLimits & {
   /** How long a trace waits for its root span after its first span was received, in ms. */
@@ -31,6 +33,16 @@ export type WindowEntry<H> = {
   readonly isBehind?: boolean;
 };
 
+/** How a span has left the window. */
+export type End = 'delivered' | 'dead letter';
+
+export type Settled<H> = {
+  /** Of the records of which no span is left. */
+  readonly handles: readonly H[];
+  /** Copies that were settled with another one. */
+  readonly superseded: readonly SpanRef<H>[];
+};
+
 /**
  * The spans of the records that are not settled, gathered by trace, and the batches made of them.
  *
@@ -45,12 +57,11 @@ export type WindowEntry<H> = {
 export class TraceWindow<H> {
   readonly #limits: WindowLimits;
   #batchLimits: BatchLimits;
-  /** By target, and trace; what a sender sends while it is apart is gathered by itself. */
-  readonly #gatherings = new Map<string, Map<TraceId, Gathering<H>>>();
   readonly #waiting = new LinkedList<Gathering<H>>();
   readonly #ready = new ReadyTraces<Gathering<H>>();
   /** Traces in a batch, and the gatherings that wait for those. */
-  readonly #busy = new BusyTraces<Gathering<H>>();
+  readonly #out = new OutTraces<Gathering<H>, H>();
+  readonly #gatherings = new Gatherings<H>({ waiting: this.#waiting, ready: this.#ready, out: this.#out });
   readonly #roots: RecentRoots;
   readonly #weights = new SenderWeights();
   #records = 0;
@@ -107,10 +118,14 @@ export class TraceWindow<H> {
     // Far behind what was read before means that the clock was set back; requests that overtook each other are not.
     const clockWentBack = !isBehind && receivedAt < this.#eventTime - this.#limits.traceWaitMs;
     this.#eventTime = clockWentBack ? receivedAt : Math.max(this.#eventTime, receivedAt);
-    const group = this.#ready.apart.has(sender) ? `${target.key} ${sender}` : target.key;
-    for (const [spanIndex, span] of spans.entries())
-      this.#gather({ group, target, held, receivedAt }, spanIndex, span);
-    this.#weights.add(sender, weightOf(held));
+    const arrival = this.#gatherings.arrivalOf(target, held, receivedAt);
+    for (const [spanIndex, span] of spans.entries()) {
+      const gathering = this.#gatherings.add(arrival, spanIndex, span);
+      const isComplete = this.#isComplete(target, span, gathering);
+      if (isComplete && gathering?.place === 'waiting') this.#makeReady(gathering);
+    }
+    held.weight = weightOf(held);
+    this.#weights.add(sender, held.weight);
   }
 
   /**
@@ -137,26 +152,46 @@ export class TraceWindow<H> {
       for (const target of targets) {
         const draft = this.#fill(target, at.only);
         this.#ready.endTurn(target);
-        if (!draft.isEmpty) return draft.finish(target);
+        if (draft.isEmpty) continue;
+        const batch = draft.finish(target);
+        this.#out.went(batch);
+        return batch;
       }
       // All that was ready turned out to be busy, and is ready no more: others may be made ready in its place.
     }
   }
 
   /**
-   * Every span of a batch, or of a piece of one, is settled. Frees the traces of which no span is out any more, and
-   * returns the handles of the records of which no span is left, oldest first. Once for each span.
+   * Every span of a batch, or of a piece of one, is settled. Frees the traces of which no span is out any more. Copies of
+   * these spans are settled with them, or go next. Once for each span.
    */
-  settle({ traces, parts, isReleased }: Batch<H>): H[] {
-    if (isReleased !== true) this.vacate({ traces });
-    const settled: H[] = [];
-    for (const { held, spanIndexes } of parts) {
-      held.open -= spanIndexes.length;
-      if (held.open > 0) continue;
-      this.#weights.add(held.sender, -weightOf(held));
-      settled.push(held.handle);
+  settle(batch: Batch<H>, end: End): Settled<H> {
+    if (batch.isReleased !== true) this.vacate(batch);
+    this.#out.settle(batch);
+    const handles: H[] = [];
+    const superseded: SpanRef<H>[] = [];
+    for (const { held, spanIndexes } of batch.parts) {
+      this.#close(held, spanIndexes.length, handles);
+      if (held.others === undefined) continue;
+      for (const spanIndex of spanIndexes) {
+        const left = { held, spanIndex };
+        const after = this.#gatherings.succeed(left, batch.target, end === 'delivered', this.#eventTime);
+        // It has waited already.
+        if (after.next?.place === 'waiting') this.#makeReady(after.next);
+        for (const copy of after.superseded) {
+          superseded.push(copy);
+          this.#close(copy.held, 1, handles);
+        }
+      }
     }
-    return settled;
+    return { handles, superseded };
+  }
+
+  #close(held: HeldRecord<H>, spans: number, settled: H[]): void {
+    held.open -= spans;
+    if (held.open > 0) return;
+    this.#weights.add(held.sender, -held.weight);
+    settled.push(held.handle);
   }
 
   /**
@@ -170,16 +205,16 @@ export class TraceWindow<H> {
 
   /** Whether no trace of a released batch is busy. */
   isFree({ traces }: Batch<H>): boolean {
-    return !this.#busy.hasAny(traces);
+    return !this.#out.isAnyBusy(traces);
   }
 
   occupy({ traces }: Batch<H>): void {
-    for (const [traceId, spans] of traces) this.#busy.add(traceId, spans);
+    this.#out.occupy(traces);
   }
 
   vacate({ traces }: Pick<Batch<H>, 'traces'>): void {
     // At the back: one trace without end must not keep the others from their turn.
-    for (const gathering of this.#busy.free(traces)) this.#makeReady(gathering);
+    for (const gathering of this.#out.vacate(traces)) this.#makeReady(gathering);
   }
 
   /** When a trace becomes ready by waiting at the tail, in ms since the Unix epoch; undefined if none waits. */
@@ -188,41 +223,10 @@ export class TraceWindow<H> {
     return first && first.firstReceivedAt + this.#limits.traceWaitMs;
   }
 
-  #gather(of: Arrival<H>, spanIndex: number, { traceId, isRoot, bytes }: SpanSlice): void {
-    const { group, target, held, receivedAt } = of;
-    let gatherings = this.#gatherings.get(group);
-    if (gatherings === undefined) this.#gatherings.set(group, (gatherings = new Map()));
-    let gathering = gatherings.get(traceId);
-    let isComplete = isRoot;
-    if (gathering === undefined) {
-      isComplete ||= this.#roots.has(target.key, traceId, this.#eventTime);
-      gathering = {
-        traceId,
-        target,
-        sender: held.sender,
-        group,
-        firstReceivedAt: receivedAt,
-        pieces: new LinkedList(),
-        spans: 0,
-        bytes: 0,
-        place: 'waiting',
-        link: undefined,
-      };
-      gathering.link = this.#waiting.push(gathering);
-      gatherings.set(traceId, gathering);
-    }
-    const last = gathering.pieces.last?.value;
-    if (last?.held === held) {
-      last.spanIndexes.push(spanIndex);
-    } else {
-      gathering.pieces.push({ held, spanIndexes: [spanIndex], from: 0 });
-      held.pieces++;
-    }
-    gathering.spans++;
-    gathering.bytes += bytes;
-    if (isRoot) this.#roots.add(target.key, traceId, this.#eventTime);
-    if (gathering.place === 'ready') this.#ready.grew(gathering, bytes);
-    else if (gathering.place === 'waiting' && isComplete) this.#makeReady(gathering);
+  /** Whether the root of a trace was seen, now or a short time ago. */
+  #isComplete({ key }: ResolvedTarget, { traceId, isRoot }: SpanSlice, gathering?: Gathering<H>): boolean {
+    if (isRoot) this.#roots.add(key, traceId, this.#eventTime);
+    return isRoot || (gathering?.spans === 1 && this.#roots.has(key, traceId, this.#eventTime));
   }
 
   /** Makes ready what has waited long enough, and in a full window enough of the oldest for a whole batch. */
@@ -243,7 +247,7 @@ export class TraceWindow<H> {
   #makeReady(gathering: Gathering<H>): void {
     if (gathering.link !== undefined) this.#waiting.remove(gathering.link);
     gathering.link = undefined;
-    if (this.#busy.park(gathering.traceId, gathering)) {
+    if (this.#out.park(gathering.traceId, gathering)) {
       gathering.place = 'parked';
       return;
     }
@@ -257,7 +261,7 @@ export class TraceWindow<H> {
       const gathering = this.#ready.first(target, only);
       if (gathering === undefined) break;
       // Busy, though it was not when it became ready: the trace has gone to another target since.
-      const isBusy = this.#busy.has(gathering.traceId);
+      const isBusy = this.#out.isBusy(gathering.traceId);
       const count = isBusy ? 0 : draft.roomFor(gathering.pieces);
       const isWhole = count === gathering.spans;
       if (!isWhole && !isBusy && !draft.isEmpty) break;
@@ -267,13 +271,12 @@ export class TraceWindow<H> {
         this.#makeReady(gathering);
         continue;
       }
-      this.#busy.add(gathering.traceId, count);
+      this.#out.go(gathering.traceId, count);
       const before = draft.size;
-      gathering.bytes -= draft.move(gathering.traceId, gathering.pieces, count);
-      gathering.spans -= count;
+      gathering.moveTo(draft, count);
       this.#ready.sent(target, gathering.sender, draft.size - before);
       if (isWhole) {
-        this.#forget(gathering);
+        this.#gatherings.remove(gathering);
       } else {
         // Larger than a request: the rest waits until this part is settled.
         this.#makeReady(gathering);
@@ -281,11 +284,5 @@ export class TraceWindow<H> {
       }
     }
     return draft;
-  }
-
-  #forget({ group, traceId }: Gathering<H>): void {
-    const gatherings = this.#gatherings.get(group);
-    gatherings?.delete(traceId);
-    if (gatherings?.size === 0) this.#gatherings.delete(group);
   }
 }

@@ -1,4 +1,4 @@
-import { LEN, WireReader } from './wire-reader.ts';
+import { FIXED64, LEN, WireReader } from './wire-reader.ts';
 
 /** Tags of what leads to a span: request → ResourceSpans (field 1) → ScopeSpans (2) → Span (2). */
 export const WAY_TO_SPANS = [(1 << 3) | LEN, (2 << 3) | LEN, (2 << 3) | LEN] as const;
@@ -8,6 +8,7 @@ export const SPANS = WAY_TO_SPANS.length - 1;
 export const TRACE_ID_TAG = (1 << 3) | LEN;
 export const SPAN_ID_TAG = (2 << 3) | LEN;
 export const PARENT_SPAN_ID_TAG = (4 << 3) | LEN;
+export const END_TIME_TAG = (8 << 3) | FIXED64;
 
 /** Steps through bytes that `scanTraces` has passed; a surprise is a bug and throws. */
 export class Walker {

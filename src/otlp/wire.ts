@@ -1,7 +1,7 @@
 import { Scanner } from './scanner.ts';
 
 export { cutSpans } from './cut.ts';
-export { indexSpans, type SpanSlice } from './span-index.ts';
+export { indexSpans, spanEnds, type SpanSlice } from './span-index.ts';
 export { splitSpans, type PayloadPart } from './split.ts';
 
 export type ScanResult =

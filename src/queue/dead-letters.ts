@@ -182,7 +182,7 @@ export class DeadLetterStore implements DeadLetters {
     for (const segment of this.#log.segments.filter(({ id }) => id >= mark)) {
       try {
         for await (const letters of readLetters(fs, segment, { headersOnly: true, limit: segment.end })) {
-          for (const { meta } of letters.filter(({ meta: { origin } }) => origin !== undefined)) {
+          for (const { meta } of letters.filter(({ meta: { origins } }) => origins !== undefined)) {
             const first = places.get(meta.id);
             if (first === undefined) onFound(meta);
             else if (first !== segment.id) twice.set(first, (twice.get(first) ?? new Set()).add(meta.id));

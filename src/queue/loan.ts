@@ -4,7 +4,7 @@ import type { RecordPlace } from './in-hand-format.ts';
 import type { LeftBefore } from './left-before.ts';
 import type { Left, LeftRecord, SettledRange } from './ledger-format.ts';
 import type { Position } from './log-cursor.ts';
-import type { Lease } from './queue.ts';
+import type { Lease, Leaving } from './queue.ts';
 import { SpanSet } from './span-set.ts';
 
 /** What is written of a record beside its payload. */
@@ -90,12 +90,12 @@ export class Loan {
     if (spanIndexes.length < this.#meta.spans) this.#note(spanIndexes);
   }
 
-  #leave(spanIndexes: readonly number[] | undefined): ReturnType<Lease['leave']> {
+  #leave(spanIndexes: readonly number[] | undefined): Leaving {
     const of = this.#meta.spans;
     const taken = spanIndexes ? new SpanSet(of, spanIndexes) : (this.#before ?? new SpanSet(of)).rest();
     const salt = this.#lender.saltOf(this.#place.segment);
     const origin = { ...this.#place, salt, of, spans: taken.runs() };
-    return { origin, onKept: () => this.#note(taken) };
+    return { origins: [origin], onKept: () => this.#note(taken) };
   }
 
   #settle(): void {

@@ -81,8 +81,8 @@ export async function openParts(
         observer: observeLog(deps, 'dead letters'),
         mark: lowestMark(positions),
         idsAbove: highestMark(positions),
-        onFound: ({ destination, origin }) => {
-          if (origin !== undefined) before.get(destination)?.add(origin);
+        onFound: ({ destination, origins = [] }) => {
+          for (const origin of origins) before.get(destination)?.add(origin);
         },
         beforeRemoval: async () => readers?.catchUp(),
       }),

@@ -58,7 +58,7 @@ export type Lease = {
   /** These of its spans, by their position in wire order, wait no more. Told as it happens. */
   done(spanIndexes: readonly number[]): void;
   /** What a dead letter of these of its spans has, and by default of all that had not left. */
-  leave(spanIndexes?: readonly number[]): Pick<DeadLetter, 'origin' | 'onKept'>;
+  leave(spanIndexes?: readonly number[]): Leaving;
   /** To be called once, when every span of the record is delivered, dead-lettered or rejected upstream. */
   settle(): void;
   /**
@@ -140,13 +140,16 @@ export type DeadLetter = {
   readonly reason: string;
   /** What was cut or left out of the span that was delivered in place of this one; undefined if none was. */
   readonly repaired: string | undefined;
-  /** So that the letter itself tells the next start that its spans are not to be sent; a previous release wrote none. */
-  readonly origin?: SpanOrigin;
+  /** So that the letter itself tells the next start what has left with it; a previous release wrote none. */
+  readonly origins?: readonly SpanOrigin[];
   /** To be called as soon as it is on stable storage. */
   readonly onKept?: () => void;
 };
 
-/** Where the spans of a dead letter stand in the queue. */
+/** What leaves with a dead letter. */
+export type Leaving = Required<Pick<DeadLetter, 'origins' | 'onKept'>>;
+
+/** Where spans of one record stand in the queue. */
 export type SpanOrigin = {
   /** Of the record: its segment, with what tells it from others of the same number, its frame, its index in the frame. */
   readonly segment: number;

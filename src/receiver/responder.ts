@@ -47,7 +47,8 @@ export function createResponder(deps: {
 
     reply.code(status).header('content-type', CONTENT_TYPE[encodingFor(raw)]);
     if (connections.isLastAnswer(raw.socket)) reply.header('connection', 'close');
-    if (!hasLongUnreadBody(raw)) return reply.send(body);
+    // A text goes into one write with the headers, also an empty one.
+    if (!hasLongUnreadBody(raw)) return reply.send(body.length === 0 ? '' : body);
     return reply
       .header('connection', 'close')
       .header('content-length', body.length)

@@ -61,6 +61,11 @@ export function createMetrics() {
       'Spans that were delivered with something cut or left out; as they came they are dead letters, and count there.',
       ['destination'],
     ),
+    supersededSpans: counter(
+      'superseded_spans_total',
+      'Spans that were not sent, because another copy of them (same sender, trace id and span id) was.',
+      ['destination'],
+    ),
     discardedSpans: counter('discarded_spans_total', 'Spans discarded by a command of an operator.', [
       'destination',
     ]),

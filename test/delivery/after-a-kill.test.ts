@@ -7,7 +7,7 @@ import { MemoryDisk } from '../fault/support/memory-disk.ts';
 import { DIRECTORY, openOn } from '../fault/support/queue-in-memory.ts';
 import { lettersIn } from '../queue/letters.ts';
 import { answerAll, DELIVERED, useTimeOfTest } from './dispatcher-support.ts';
-import { decode, memoryLog, recordOf, ScriptedDestination } from './support.ts';
+import { decode, encode, memoryLog, recordOf, ScriptedDestination } from './support.ts';
 import type { Call } from './support.ts';
 
 /* A delivery from a real queue: what it sends after a relay that was killed. Trace 0 is never answered, and is the oldest. */
@@ -92,11 +92,8 @@ test('where a span of what was left is refused later, its letter has that span, 
   const once = killed(disk);
   const second = await start(once);
   await second.deliverUntil(1, refusing(2, 3));
-  const origins = (await lettersIn(DIRECTORY, once)).map(({ meta }) => meta.origin);
-  expect(origins).toMatchObject([
-    { of: 4, spans: [1, 1] },
-    { of: 4, spans: [2, 1] },
-  ]);
+  const origins = (await lettersIn(DIRECTORY, once)).map(({ meta }) => meta.origins);
+  expect(origins).toMatchObject([[{ of: 4, spans: [1, 1] }], [{ of: 4, spans: [2, 1] }]]);
 });
 
 test('of a large record, which enters in parts, no part sends again what left as a letter', async () => {
@@ -142,4 +139,25 @@ test('a record that became a letter untried, as a whole or what was left of it, 
   await again.queue.deadLetters.append(letters);
   const last = await openOn(killed(once), { maxBytes: 64 * 1024 * 1024 });
   expect(last.queue.status().destinations['mlflow']).toMatchObject({ waitingSpans: 1, recoveredSpans: 1 });
+});
+
+test('copies of a bad span in other records leave with its letter, and are not lettered after a kill', async () => {
+  const span = { trace: 2, isRoot: true, id: 77 };
+  const scopes = (name: string) => [
+    { name, spans: [span, { trace: 3, isRoot: true, id: 78 + name.length }] },
+  ];
+  const record = recordOf([{ trace: 2 }, { trace: 3 }]);
+  const [one, other] = ['lib', 'other lib'].map((name) => encode([{ name: 'agent', scopes: scopes(name) }]));
+  const disk = await diskOf(UNANSWERED, { ...record, payload: one! }, { ...record, payload: other! });
+  const first = await start(disk);
+  await first.deliverUntil(1, refusing(2));
+  const letters = await lettersIn(DIRECTORY, disk);
+  expect(letters.map(({ meta }) => meta.origins?.length)).toEqual([2]);
+
+  const after = killed(disk);
+  const second = await start(after);
+  expect(second.waiting()).toBe(3);
+  await second.deliverUntil(1, refusing(2));
+  expect(second.destination.calls.flatMap(spanTraces)).not.toContain(2);
+  expect(await lettersIn(DIRECTORY, after)).toHaveLength(1);
 });

@@ -27,7 +27,7 @@ function outboxOf(good: number) {
       handle: {
         record,
         left: undefined,
-        leave: () => ({}),
+        leave: () => ({ origins: [], onKept: () => {} }),
         done() {},
         settle() {},
         isSuspect: false,

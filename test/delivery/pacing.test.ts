@@ -57,6 +57,16 @@ describe('how many at once', () => {
 });
 
 describe('after a failure', () => {
+  test('with a Retry-After, another failure without one does not end the wait', () => {
+    const pacing = pacingOf(2, true);
+    const [first, second] = beginAll(pacing, 0);
+    pacing.failed(first!, 'retrying', 0, 0);
+    const trial = pacing.begin(1000);
+    pacing.failed(second!, 'retrying', 1000, 100_000);
+    pacing.failed(trial, 'blocked', 1000, 0);
+    expect(pacing.probesAt()).toBeGreaterThanOrEqual(101_000);
+  });
+
   test('nothing goes for a pause, then one trial, then one more with each answer, up to half as many as before', () => {
     const { pacing, now } = risenTo(8);
     const [failing, ...others] = beginAll(pacing, now) as [Ticket, ...Ticket[]];

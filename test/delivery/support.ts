@@ -18,6 +18,7 @@ export type SpanSpec = {
   readonly trace: number;
   readonly isRoot?: boolean;
   readonly name?: string;
+  readonly hasEnd?: boolean;
 };
 export type ScopeSpec = { readonly name: string; readonly spans: readonly SpanSpec[] };
 export type ResourceSpec = { readonly name: string; readonly scopes: readonly ScopeSpec[] };
@@ -41,6 +42,7 @@ export function encode(resources: readonly ResourceSpec[]): Uint8Array {
         spanId: Buffer.from(span.id.toString(16).padStart(16, '0'), 'hex'),
         parentSpanId: span.isRoot ? Buffer.alloc(0) : Buffer.from('00000000000000ff', 'hex'),
         name: span.name ?? `span ${span.id}`,
+        ...(span.hasEnd === true && { endTimeUnixNano: 2 }),
         attributes: [{ key: 'n', value: { intValue: span.id } }],
         future: `span ${span.id}`,
       })),
@@ -127,7 +129,7 @@ export class MemoryQueue implements QueueReader {
     const lease: Lease = {
       record,
       left: undefined,
-      leave: () => ({}),
+      leave: () => ({ origins: [], onKept: () => {} }),
       done,
       settle: () => this.settled.push(record),
       isSuspect: false,

@@ -66,11 +66,11 @@ describe('when a trace is ready', () => {
     add('late', 5000, [{ trace: 1 }]);
     // Only the part that is out keeps it back.
     expect(take(5000, true)).toBeUndefined();
-    window.settle(first!);
+    window.settle(first!, 'delivered');
     expect(tracesOf(take(5000, true))).toEqual([1]);
 
     add('b', 6000, [{ trace: 2, isRoot: true }]);
-    window.settle(take(6000, true)!);
+    window.settle(take(6000, true)!, 'delivered');
     add('too late', 11_001, [{ trace: 2 }]);
     expect(take(11_001, true)).toBeUndefined();
     expect(tracesOf(take(16_001, true))).toEqual([2]);
@@ -105,7 +105,7 @@ describe('when a trace is ready', () => {
       [0, 1, 2],
       [3, 4, 5],
     ]);
-    for (const batch of batches) window.settle(batch);
+    for (const batch of batches) window.settle(batch, 'delivered');
     expect(take()).toBeUndefined();
   });
 
@@ -128,7 +128,7 @@ describe('what a batch is made of', () => {
     expect(batch?.parts).toHaveLength(1);
     expect(batch?.parts[0]?.payload).toBe(payload);
     expect(batch?.parts).toMatchObject([{ held: { handle: 'a' }, spanIndexes: [0, 1, 2] }]);
-    expect(window.settle(batch as Batch<string>)).toEqual(['a']);
+    expect(window.settle(batch as Batch<string>, 'delivered').handles).toEqual(['a']);
     expect(window.bytes).toBe(0);
   });
 
@@ -184,7 +184,7 @@ describe('what a batch is made of', () => {
       const batch = take() as Batch<string>;
       expect(take()).toBeUndefined();
       ids.push(...decode(joined(batch)).map(({ id }) => id));
-      expect(window.settle(batch)).toEqual(settled);
+      expect(window.settle(batch, 'delivered').handles).toEqual(settled);
     }
     expect(ids).toEqual(ids.toSorted((a, b) => a - b));
     expect(ids).toHaveLength(5);
@@ -197,7 +197,7 @@ describe('what a batch is made of', () => {
     const sizes: number[] = [];
     for (let batch = take(); batch !== undefined; batch = take()) {
       sizes.push(batch.spanCount, joined(batch).length);
-      window.settle(batch);
+      window.settle(batch, 'delivered');
     }
     expect(sizes).toEqual([1, expect.any(Number), 1, expect.any(Number), 1, expect.any(Number)]);
     expect(sizes[3]).toBeGreaterThan(5000);
@@ -287,7 +287,7 @@ describe('a trace of which a batch is out', () => {
     ]);
     expect(tracesOf(take())).toEqual([2]);
     expect(take(60_000, true)).toBeUndefined();
-    window.settle(first);
+    window.settle(first, 'delivered');
     expect(tracesOf(take())).toEqual([1]);
   });
 
@@ -297,7 +297,7 @@ describe('a trace of which a batch is out', () => {
     add('b', 0, [{ trace: 1, isRoot: true }], 'b');
     const first = take() as Batch<string>;
     expect(take()).toBeUndefined();
-    expect(window.settle(first)).toEqual(['a']);
+    expect(window.settle(first, 'delivered').handles).toEqual(['a']);
     expect(take()?.target.key).toBe('b');
   });
 
@@ -308,7 +308,7 @@ describe('a trace of which a batch is out', () => {
     const order: (number[] | undefined)[] = [];
     for (let batch = take(); batch !== undefined; batch = take()) {
       order.push(tracesOf(batch));
-      window.settle(batch);
+      window.settle(batch, 'delivered');
     }
     expect(order).toEqual([[1], [2], [1], [1]]);
   });
@@ -323,9 +323,9 @@ describe('limits', () => {
     ]);
     const full = window.bytes;
     expect(full).toBeGreaterThan(payload.length);
-    window.settle(take() as Batch<string>);
+    window.settle(take() as Batch<string>, 'delivered');
     expect(window.bytes).toBe(full);
-    expect(window.settle(take(5000, true) as Batch<string>)).toEqual(['a']);
+    expect(window.settle(take(5000, true) as Batch<string>, 'delivered').handles).toEqual(['a']);
     expect(window.bytes).toBe(0);
   });
 
@@ -334,8 +334,8 @@ describe('limits', () => {
     expect(() => add('a', 0, [])).toThrow('without spans');
     add('b', 0, [{ trace: 1, isRoot: true }]);
     const batch = take() as Batch<string>;
-    window.settle(batch);
-    expect(() => window.settle(batch)).toThrow('not out');
+    window.settle(batch, 'delivered');
+    expect(() => window.settle(batch, 'delivered')).toThrow('not out');
   });
 });
 
@@ -351,7 +351,8 @@ describe.each([
     const target = { key: 'a', description: 'a' };
     const payload = new Uint8Array(0);
     for (let record = 0; record < count; record++) {
-      const spans = [{ traceId: traceIdOf(traceOf(record)), isRoot, bytes: 0 }];
+      const id = { traceId: traceIdOf(traceOf(record)), idHigh: 1, idLow: record };
+      const spans = [{ ...id, isRoot, hasEnd: true, bytes: 0 }];
       // As fast as 20,000 a second: what is remembered of each is forgotten on the way.
       const receivedAt = START + record / 20;
       window.add({ handle: record, sender: 'agent', target, payload, spans, receivedAt });
@@ -360,7 +361,7 @@ describe.each([
     let settled = 0;
     for (let batch; (batch = window.take({ now: START + 60_000, atTail: true })) !== undefined;) {
       spans += batch.spanCount;
-      settled += window.settle(batch).length;
+      settled += window.settle(batch, 'delivered').handles.length;
     }
     expect([spans, settled, window.bytes]).toEqual([count, count, 0]);
   });

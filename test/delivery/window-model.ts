@@ -250,7 +250,7 @@ export class WindowModel {
       this.#open.delete(record);
       done.push(record);
     }
-    assert.deepEqual(this.#window.settle(batch).toSorted(), done.toSorted());
+    assert.deepEqual(this.#window.settle(batch, 'delivered').handles.toSorted(), done.toSorted());
     return true;
   }
 }

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { expectStored } from './support/compare.ts';
-import { accountOf, expectBalanced, senderNamed, startTestRelay, withoutRepair } from './support/relay.ts';
+import { accountOf, expectBalanced, senderNamed, startTestRelay, withRepair } from './support/relay.ts';
 import { useSharedStack } from './support/stack.ts';
 import type { Stack } from './support/stack.ts';
 import { makeTrace, requestOf, toProtobuf } from './support/traces.ts';
@@ -19,7 +19,7 @@ const badTrace = () => makeTrace(1, { attributes: { 'session.id': JSON.stringify
 test('traces of a good sender are stored while a flood of bad ones of another is looked through', async () => {
   const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
   const relay = await startTestRelay(stack, { experiment: { id: experiment } });
-  await withoutRepair(relay);
+  await withRepair(relay, false);
   const good = await senderNamed(stack, relay.url, 'good');
   const bad = await senderNamed(stack, relay.url, 'bad');
 

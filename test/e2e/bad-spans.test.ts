@@ -16,7 +16,7 @@ import {
   startTestRelay,
   temporaryFolder,
   waitUntilDelivered,
-  withoutRepair,
+  withRepair,
 } from './support/relay.ts';
 import type { TestRelay } from './support/relay.ts';
 import { createSender } from './support/sender.ts';
@@ -114,7 +114,7 @@ test('512 good spans are stored, the bad ones too where they can be mended; all 
 test('where nothing may be mended, 512 good spans are stored, and the bad ones are dead letters', async () => {
   const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
   const relay = await startTestRelay(stack, { experiment: { id: experiment } });
-  await withoutRepair(relay);
+  await withRepair(relay, false);
   const plans = makePlans();
   await sendAll(relay, plans);
   await waitUntilDelivered(relay);

@@ -1,6 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { parse, stringify } from 'yaml';
 import { waitFor } from '../stack/processes.ts';
 import { runCommand } from './support/command.ts';
 import {
@@ -9,6 +7,7 @@ import {
   expectBalanced,
   startTestRelay,
   waitUntilDelivered,
+  withRepair,
 } from './support/relay.ts';
 import type { TestRelay } from './support/relay.ts';
 import { useSharedStack } from './support/stack.ts';
@@ -20,16 +19,6 @@ beforeAll(async () => {
   stack = await useSharedStack();
 });
 afterAll(() => stack.stop());
-
-async function setRepair(relay: TestRelay, repair: boolean): Promise<void> {
-  await relay.stop();
-  const config = parse(await readFile(relay.configFile, 'utf8')) as {
-    destinations: { mlflow: { repair?: boolean } };
-  };
-  config.destinations.mlflow.repair = repair;
-  await writeFile(relay.configFile, stringify(config));
-  await relay.start();
-}
 
 /** Runs the built command beside the relay, and gives what it prints. */
 async function deadLetters(relay: TestRelay, command: string, ...args: string[]): Promise<string> {
@@ -54,7 +43,7 @@ async function listed(relay: TestRelay, ...filter: string[]): Promise<{ id: stri
 test('what MLflow has refused is listed and shown, discarded, and replayed once its reason is gone', async () => {
   const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
   const relay = await startTestRelay(stack, { experiment: { id: experiment } });
-  await setRepair(relay, false);
+  await withRepair(relay, false);
 
   // Each by itself: whatever else is refused with a bad span, these are.
   const session = makeTrace(1, { attributes: { 'session.id': 'x'.repeat(300) } });
@@ -90,7 +79,7 @@ test('what MLflow has refused is listed and shown, discarded, and replayed once 
   expectBalanced(account);
   expect(await stack.mlflow.getTrace(session.traceId)).toBeUndefined();
 
-  await setRepair(relay, true);
+  await withRepair(relay, true);
   expectBalanced(await accountOf(relay));
   await deadLetters(relay, 'replay', '--reason', 'SESSION');
   const { spans } = await stack.mlflow.waitForTrace(session.traceId);

@@ -4,6 +4,7 @@ import { waitFor } from '../stack/processes.ts';
 import { startPostgres } from '../stack/postgres.ts';
 import type { Postgres } from '../stack/postgres.ts';
 import { expectStored } from './support/compare.ts';
+import { tryDifferentCopies, tryEqualCopies } from './support/copies.ts';
 import { EVERYWHERE, ON_POSTGRESQL, tryMended } from './support/mended.ts';
 import {
   DEADLINE_MS,
@@ -60,6 +61,18 @@ describe.skipIf(skipWithout('postgres'))('MLflow with two workers on PostgreSQL'
   test('what it refuses it takes once it is mended, and gives it back so', async () => {
     const { got, wanted } = await tryMended(stack, { ...EVERYWHERE, ...ON_POSTGRESQL });
     expect(got).toEqual(wanted);
+  });
+
+  test('gets a span that came many times once, so that it refuses nothing', async () => {
+    const right = { state: 'OK', spans: 22, tokens: 10 };
+    expect(await tryEqualCopies(stack, 22, 10)).toEqual({ statuses: [200], first: right, last: right });
+  });
+
+  test.each([true, false])('shows the ended one of two copies (the first is out: %s)', async (isFirstOut) => {
+    for (const isTakenApart of [true, false]) {
+      const shown = await tryDifferentCopies(stack, ['ended', 'open'], { isFirstOut, isTakenApart });
+      expect(shown).toMatchObject({ state: 'OK', spans: 2, name: 'ended' });
+    }
   });
 
   test('takes traces whose spans come mixed from several senders, without a deadlock', async () => {

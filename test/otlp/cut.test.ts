@@ -4,21 +4,27 @@ import { cutSpans, indexSpans, scanTraces } from '../../src/otlp/wire.ts';
 import { GOOD_IDS, group, hex, join, len, requestOf, SPAN_ID, tag, TRACE_ID, varint } from './bytes.ts';
 import { bytesOf, filterTree, requestTree, spansOf } from './request-tree.ts';
 
+const OTHER_ID = 'f1f2f3f4f5f6f7f8';
+
 describe('indexSpans', () => {
   test('wire order, ids in lower-case hex, roots, sizes with tag and length', () => {
     const other = 'ABCDEF'.padEnd(32, '0');
-    const root = join(len(1, hex(other)), len(2, hex(SPAN_ID)), len(4, new Uint8Array(8)));
+    const id = { idHigh: 0x11121314, idLow: 0x15161718 };
+    const end = join(tag(8, 1), hex('0000000000000001'));
+    const root = join(len(1, hex(other)), len(2, hex(SPAN_ID)), len(4, new Uint8Array(8)), end);
     const child = join(GOOD_IDS, len(4, hex(SPAN_ID)), len(5, 'n'.repeat(200)));
     expect(indexSpans(join(requestOf(GOOD_IDS, child), requestOf(root)))).toEqual([
-      { traceId: TRACE_ID, isRoot: true, bytes: 30 },
-      { traceId: TRACE_ID, isRoot: false, bytes: 3 + child.length },
-      { traceId: other.toLowerCase(), isRoot: true, bytes: 2 + root.length },
+      { traceId: TRACE_ID, ...id, isRoot: true, hasEnd: false, bytes: 30 },
+      { traceId: TRACE_ID, ...id, isRoot: false, hasEnd: false, bytes: 3 + child.length },
+      { traceId: other.toLowerCase(), ...id, isRoot: true, hasEnd: true, bytes: 2 + root.length },
     ]);
   });
 
   test('of repeated ids the last counts', () => {
-    const span = join(len(1, 'x'), len(4, hex(SPAN_ID)), GOOD_IDS, len(4));
-    expect(indexSpans(requestOf(span))).toMatchObject([{ traceId: TRACE_ID, isRoot: true }]);
+    const span = join(len(1, 'x'), len(2, hex(OTHER_ID)), len(4, hex(SPAN_ID)), GOOD_IDS, len(4));
+    expect(indexSpans(requestOf(span))).toMatchObject([
+      { traceId: TRACE_ID, idHigh: 0x11121314, idLow: 0x15161718, isRoot: true },
+    ]);
   });
 
   test('bytes that were not scanned are a bug', () => {
@@ -32,7 +38,7 @@ describe('indexSpans', () => {
     fc.assert(
       fc.property(requestTree, (tree) => {
         expect(indexSpans(bytesOf(tree))).toEqual(
-          spansOf(tree).map(({ span, traceId, isRoot }) => ({ traceId, isRoot, bytes: len(2, span).length })),
+          spansOf(tree).map(({ span, ...facts }) => Object.assign(facts, { bytes: len(2, span).length })),
         );
       }),
     );

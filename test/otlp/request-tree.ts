@@ -1,10 +1,11 @@
 import fc from 'fast-check';
+import type { SpanSlice } from '../../src/otlp/wire.ts';
 import { group, join, len, tag, varint } from './bytes.ts';
 
 /** A request as a tree: what is cut at, and bytes that are carried along. */
 export type Tree = readonly (
   | { readonly raw: Uint8Array }
-  | { readonly span: Uint8Array; readonly traceId: string; readonly isRoot: boolean }
+  | ({ readonly span: Uint8Array } & Omit<SpanSlice, 'bytes'>)
   | { readonly fieldNumber: number; readonly fields: Tree }
 )[];
 
@@ -81,12 +82,23 @@ const traceId = fc.constantFrom('0a', '0b', 'c0').map((byte) => byte.repeat(16))
 
 const parentId = fc.oneof(fc.constant(new Uint8Array()), fc.constant(new Uint8Array(8)), bytes(8, 8));
 
+const endTime = fc.oneof(fc.constant(new Uint8Array()), fc.constant(new Uint8Array(8)), bytes(8, 8));
+
 const span: fc.Arbitrary<SpanNode> = fc
-  .tuple(traceId, bytes(7, 7), parentId, text, fc.array(attribute, { maxLength: 3 }), unknowns([1, 4, 9]))
-  .chain(([trace, rest, parent, name, attributes, others]) =>
+  .tuple(
+    traceId,
+    bytes(7, 7).map((rest) => Buffer.of(0xf1, ...rest)),
+    parentId,
+    endTime,
+    text,
+    fc.array(attribute, { maxLength: 3 }),
+    unknowns([1, 2, 4, 9]),
+  )
+  .chain(([trace, id, parent, end, name, attributes, others]) =>
     shuffled([
       { raw: len(1, Buffer.from(trace, 'hex')) },
-      { raw: len(2, Uint8Array.of(1), rest) },
+      { raw: len(2, id) },
+      ...(end.length > 0 ? [{ raw: join(tag(8, 1), end) }] : []),
       ...(parent.length > 0 ? [{ raw: len(4, parent) }] : []),
       { raw: len(5, name) },
       ...attributes.map((content) => ({ raw: len(9, content) })),
@@ -94,7 +106,10 @@ const span: fc.Arbitrary<SpanNode> = fc
     ]).map((fields) => ({
       span: bytesOf(fields),
       traceId: trace,
+      idHigh: id.readInt32BE(0),
+      idLow: id.readInt32BE(4),
       isRoot: parent.every((byte) => byte === 0),
+      hasEnd: end.some((byte) => byte !== 0),
     })),
   );
 

@@ -83,13 +83,13 @@ export function clientFiles({ certificates }: Stack): Required<ClientFiles> {
   return { caFile, certFile: clientCertFile, keyFile: clientKeyFile };
 }
 
-/** Starts the relay anew, with `repair: false`. */
-export async function withoutRepair(relay: TestRelay): Promise<void> {
+/** Starts the relay anew, with this value of `repair`. */
+export async function withRepair(relay: TestRelay, repair: boolean): Promise<void> {
   await relay.stop();
   const config = parse(await readFile(relay.configFile, 'utf8')) as {
     destinations: { mlflow: { repair?: boolean } };
   };
-  config.destinations.mlflow.repair = false;
+  config.destinations.mlflow.repair = repair;
   await writeFile(relay.configFile, stringify(config));
   await relay.start();
 }
@@ -160,6 +160,7 @@ export type Account = {
   recovered: number;
   delivered: number;
   rejected: number;
+  superseded: number;
   discarded: number;
   waiting: number;
   deadLetters: number;
@@ -182,6 +183,7 @@ export function accountIn(metrics: ReadonlyMap<string, number>, destination: str
     recovered: ofDestination('recovered_spans_total'),
     delivered: ofDestination('delivered_spans_total'),
     rejected: ofDestination('rejected_spans_total'),
+    superseded: ofDestination('superseded_spans_total'),
     discarded: ofDestination('discarded_spans_total'),
     waiting: ofDestination('waiting_spans'),
     deadLetters: ofDestination('dead_letter_spans'),
@@ -195,8 +197,9 @@ export function expectBalanced(account: Account): void {
 }
 
 /** What became of the spans that a run has accepted and recovered. */
-export function sumOf({ delivered, rejected, discarded, waiting, deadLetters }: Account): number {
-  return delivered + rejected + discarded + waiting + deadLetters;
+export function sumOf(account: Account): number {
+  const { delivered, rejected, superseded, discarded, waiting, deadLetters } = account;
+  return delivered + rejected + superseded + discarded + waiting + deadLetters;
 }
 
 /** A counter or gauge of the relay; 0 for labels that were not seen yet. */

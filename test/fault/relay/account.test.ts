@@ -169,6 +169,7 @@ async function unconfiguredAccount(relay: TestRelay): Promise<Account> {
     recovered: sample('recovered_spans_total'),
     delivered: 0,
     rejected: 0,
+    superseded: 0,
     discarded: sample('discarded_spans_total'),
     waiting: sample('unconfigured_destination_spans'),
     deadLetters: sample('dead_letter_spans'),

@@ -10,7 +10,7 @@ import {
   expectBalanced,
   startTestRelay,
   waitUntilDelivered,
-  withoutRepair,
+  withRepair,
 } from '../../e2e/support/relay.ts';
 import { useSharedStack } from '../../e2e/support/stack.ts';
 import type { Stack } from '../../e2e/support/stack.ts';
@@ -44,7 +44,7 @@ test('kill -9 beside a trace that is open: the bad span is refused and lettered 
     { ...stack, mlflowUrl: tap.url },
     { experiment: { id: experiment }, more: { delivery: { trace_wait: '10m' } } },
   );
-  await withoutRepair(relay);
+  await withRepair(relay, false);
 
   const [open, good] = [makeTrace(3), makeTrace(2)];
   const bad = makeTrace(1, { attributes: { 'session.id': 'x'.repeat(300) } });

@@ -1,5 +1,4 @@
 import type { TraceRecord } from '../otlp/record.ts';
-import type { SpanSet } from './span-set.ts';
 
 /**
  * The hinge between receiver and delivery: what `append` has answered with `stored` is on stable storage
@@ -50,11 +49,11 @@ export interface QueueReader {
   waitForMore(signal?: AbortSignal): Promise<void>;
 }
 
-/** A record on loan. What is not done comes again after a restart; what is done may, if that was not written down yet. */
+/** A record on loan. What is not done comes again after a restart; what is done may, after a crash. */
 export type Lease = {
   readonly record: TraceRecord;
   /** Those of its spans that had left it before the relay was started: they are not to be sent again. */
-  readonly left: SpanSet | undefined;
+  readonly left: SomeSpans | undefined;
   /** These of its spans, by their position in wire order, wait no more. Told as it happens. */
   done(spanIndexes: readonly number[]): void;
   /** What a dead letter of these of its spans has, and by default of all that had not left. */
@@ -145,6 +144,9 @@ export type DeadLetter = {
   /** To be called as soon as it is on stable storage. */
   readonly onKept?: () => void;
 };
+
+/** Some spans of a record, by their position in wire order. */
+export type SomeSpans = Iterable<number> & { readonly size: number; has(spanIndex: number): boolean };
 
 /** What leaves with a dead letter. */
 export type Leaving = Required<Pick<DeadLetter, 'origins' | 'onKept'>>;

@@ -62,12 +62,13 @@ test.each([
 
     for (let end = 1; end <= 2 * deadly; end += 1)
       expect({ end, ...run(directory) }).toEqual({ end, signal: 'SIGKILL', said: undefined });
-    // The others were found out at the starts before, by which their letters are known.
+    // The others were found out at the starts before, if their letters were stored before the next one ended the relay.
     for (let start = 0; start < (isBehindUnanswered ? 2 : 1); start += 1) {
       const { signal, said } = run(directory);
       expect(signal).toBe(isBehindUnanswered ? 'SIGTERM' : null);
       const delivered: unknown = expect.arrayContaining(['behind']);
-      expect(said).toEqual({ delivered, letters: start === 0 ? [letter(names.at(-1))] : [] });
+      const last: unknown = expect.arrayContaining([letter(names.at(-1))]);
+      expect(said).toEqual({ delivered, letters: start === 0 ? last : [] });
     }
     const letters = await lettersIn(directory);
     expect(letters.map(({ meta: { route, reason } }) => `${route.name}: ${reason}`)).toEqual(

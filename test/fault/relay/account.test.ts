@@ -1,8 +1,10 @@
 import { randomInt } from 'node:crypto';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { storedLetters, storedSegments } from '../../../src/queue/stored-letters.ts';
 import { runCommand } from '../../e2e/support/command.ts';
 import { accountIn, expectBalanced, startTestRelay, temporaryFolder } from '../../e2e/support/relay.ts';
 import type { Account, TestRelay } from '../../e2e/support/relay.ts';
+import { spansOf } from '../../e2e/support/spans-of.ts';
 import { useSharedStack } from '../../e2e/support/stack.ts';
 import type { Stack } from '../../e2e/support/stack.ts';
 import { makeTrace, requestOf } from '../../e2e/support/traces.ts';
@@ -115,6 +117,11 @@ test(
       );
     await drained();
 
+    // Through all kills, none of the bad spans has become a letter twice.
+    const buried = await buriedSpans(queue.directory, upstream.bad);
+    expect(buried.filter((span, index) => buried.indexOf(span) !== index)).toEqual([]);
+    expect(buried.length).toBeGreaterThan(0);
+
     // What operators do beside the running relay is in the account too.
     const [{ deadLetters }] = await accountsOf(relay);
     const command = (...words: string[]) =>
@@ -174,6 +181,18 @@ async function unconfiguredAccount(relay: TestRelay): Promise<Account> {
     waiting: sample('unconfigured_destination_spans'),
     deadLetters: sample('dead_letter_spans'),
   };
+}
+
+/** Each of these spans that a dead letter has, with the destination of the letter. */
+async function buriedSpans(directory: string, ids: ReadonlySet<string>): Promise<string[]> {
+  const buried: string[] = [];
+  for (const segment of await storedSegments(directory)) {
+    for await (const { meta, payload } of storedLetters(segment, { withPayloads: true })) {
+      for (const { spanId } of spansOf({}, Buffer.from(payload)))
+        if (ids.has(spanId)) buried.push(`${meta.destination} ${spanId}`);
+    }
+  }
+  return buried;
 }
 
 /** A good trace, and two with a span each that an upstream refuses: this MLflow, and the planned one. */

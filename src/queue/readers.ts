@@ -98,6 +98,24 @@ type ReadersOptions = {
   readonly logger: Logger;
 };
 
+/** Who knows what has left. */
+type Told = Pick<LedgerSource, 'changes' | 'left'>;
+
+function sourceFrom(told: Told, segments: LedgerSource['segments'], mark: () => number): LedgerSource {
+  return {
+    get changes() {
+      return told.changes;
+    },
+    get left() {
+      return told.left;
+    },
+    get mark() {
+      return mark();
+    },
+    segments,
+  };
+}
+
 type Place = {
   readonly reader: DestinationReader;
   readonly file: PositionFile;
@@ -141,18 +159,7 @@ export class Readers {
           tellUnreadable(name, error);
           return before.spans;
         });
-      const sourceOf = (of: Pick<LedgerSource, 'changes' | 'left'>): LedgerSource => ({
-        get changes() {
-          return of.changes;
-        },
-        get left() {
-          return of.left;
-        },
-        get mark() {
-          return mark();
-        },
-        segments: log.segments,
-      });
+      const sourceOf = (told: Told): LedgerSource => sourceFrom(told, log.segments, mark);
 
       const places = new Map<string, Place>();
       for (const destination of destinations) {

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import PQueue from 'p-queue';
 import type { ResolvedTarget } from '../destinations/destination.ts';
 import { messageOf } from '../errors.ts';
-import type { DeadLetter, DeadLetters, Lease } from '../queue/queue.ts';
+import type { DeadLetter, DeadLetters, Lease, Leaving } from '../queue/queue.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { cutOf } from './part.ts';
 import type { HeldRecord, Part } from './part.ts';
@@ -10,6 +10,7 @@ import { Notice } from '../telemetry/notice.ts';
 import type { Guilty, Piece, Refusal } from './isolation.ts';
 import { backoff } from './pacing.ts';
 import { pause } from './pause.ts';
+import { equalCopies } from './span-copies.ts';
 import type { UpstreamState } from './upstream.ts';
 
 /** When, and for whom. */
@@ -20,6 +21,9 @@ const LONGEST_WORDS = 1000;
 
 /** What goes into one frame of the log, whose header has a limit. */
 const MOST_AT_ONCE = 256;
+
+/** Records whose copies a letter names: more of them might come again after a crash. */
+const MOST_COPIES = 64;
 
 const NOT_DELIVERED =
   'the upstream refused spans for good: NOT delivered, kept as dead letters; see the command dead-letters (spans counts since this was last said, the rest is of one of them)';
@@ -193,5 +197,19 @@ function letterOf(
     receivedAt,
     payload,
     spanCount,
+    ...leavingOf(held, spanIndexes),
+  };
+}
+
+/** The same spans in other records, which are settled with these, leave as well: they would become the same letter. */
+function leavingOf(held: HeldRecord<Lease>, spanIndexes: readonly number[]): Leaving {
+  const copies =
+    held.others === undefined ? [] : spanIndexes.flatMap((at) => equalCopies({ held, spanIndex: at }));
+  const byRecord = [...Map.groupBy(copies, (copy) => copy.held)].slice(0, MOST_COPIES);
+  const all = [held.handle.leave(spanIndexes)];
+  for (const [other, refs] of byRecord) all.push(other.handle.leave(refs.map(({ spanIndex }) => spanIndex)));
+  return {
+    origins: all.flatMap(({ origins }) => origins),
+    onKept: () => all.forEach(({ onKept }) => onKept()),
   };
 }

@@ -100,9 +100,9 @@ export class Settlement {
 
   #settle(batch: Batch<Lease>, end: End): void {
     const { destination, window, metrics, onSettled } = this.#deps;
-    for (const { held, spanIndexes } of batch.parts) held.handle.done(spanIndexes.length);
+    for (const { held, spanIndexes } of batch.parts) held.handle.done(spanIndexes);
     const { handles, superseded } = window.settle(batch, end);
-    for (const { held } of superseded) held.handle.done(1);
+    for (const { held, spanIndex } of superseded) held.handle.done([spanIndex]);
     if (superseded.length > 0) metrics.supersededSpans.inc({ destination }, superseded.length);
     for (const lease of handles) lease.settle();
     onSettled();

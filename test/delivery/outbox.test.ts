@@ -27,6 +27,8 @@ function outboxOf(good: number) {
     window.add({
       handle: {
         record,
+        left: undefined,
+        leave: () => ({ origins: [], onKept: () => {} }),
         done() {},
         settle() {},
         isSuspect: false,

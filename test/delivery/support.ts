@@ -123,11 +123,13 @@ export class MemoryQueue implements QueueReader {
   async next(): Promise<Lease | undefined> {
     const record = this.#records.shift();
     if (record === undefined) return undefined;
-    const done = (spans: number) => {
-      this.doneSpans += spans;
+    const done = ({ length }: readonly number[]) => {
+      this.doneSpans += length;
     };
     const lease: Lease = {
       record,
+      left: undefined,
+      leave: () => ({ origins: [], onKept: () => {} }),
       done,
       settle: () => this.settled.push(record),
       isSuspect: false,

@@ -30,7 +30,13 @@ export function statusOf(
       max_bytes: rest.maxBytes,
       segments: rest.segments,
     },
-    dead_letters: { bytes: letters.bytes, max_bytes: letters.maxBytes, held_senders: rest.heldSenders },
+    dead_letters: {
+      bytes: letters.bytes,
+      max_bytes: letters.maxBytes,
+      repaired_bytes: letters.originalBytes,
+      max_repaired_bytes: letters.maxOriginalBytes,
+      held_senders: rest.heldSenders,
+    },
     destinations: Object.fromEntries(
       upstreams.map(({ name, delivery, tokens }) => {
         const { state, reason, since } = delivery.state();
@@ -71,6 +77,7 @@ export function countFromStart(
   metrics.deadLetterMaxBytes.set(queue.deadLetters.status().maxBytes);
   for (const [destination, { recoveredSpans }] of Object.entries(destinations)) {
     metrics.discardedSpans.inc({ destination }, 0);
+    metrics.droppedOriginalSpans.inc({ destination }, 0);
     metrics.recoveredSpans.inc({ destination }, recoveredSpans);
     if (recoveredSpans > 0) log.info({ destination, spans: recoveredSpans }, 'found spans waiting');
   }

@@ -161,10 +161,11 @@ test('what says of everything, also of nothing, that it is bad has a fault: no s
 test('a full queue answers 503 with Retry-After and stays ready; when the upstream is back, it takes again', async () => {
   const upstream = await startUpstream();
   const relay = await startTestRelay(upstream.url, '1MiB');
-  const large = tracesProtobuf(['n'.repeat(200 * 1024)]);
+  let firstId = 0;
+  const postLarge = () => relay.post(tracesProtobuf(['n'.repeat(200 * 1024)], { firstId: firstId++ }));
   let taken = 0;
-  let answer = await relay.post(large);
-  for (; answer.status === 200 && taken < 10; answer = await relay.post(large)) taken++;
+  let answer = await postLarge();
+  for (; answer.status === 200 && taken < 10; answer = await postLarge()) taken++;
   expect(taken).toBe(5);
   expect(answer.status).toBe(503);
   expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
@@ -183,7 +184,7 @@ test('a full queue answers 503 with Retry-After and stays ready; when the upstre
 
   upstream.become('takes');
   await waitFor('the queue took nothing again', DEADLINE_MS, async () =>
-    (await relay.post(large)).status === 200 ? true : undefined,
+    (await postLarge()).status === 200 ? true : undefined,
   );
   const drained = await metricsWhen(
     relay,

@@ -68,10 +68,14 @@ export function createClientCredentials(
   let failures = 0;
   let nextFetchAt = 0;
   let fetchAllowedByDropAt: number | undefined;
+  /** The value of a token that the upstream may not take. */
+  let doubted: string | undefined;
   let logged: { reason: string; at: number } | undefined;
   let everHadToken = false;
 
   async function token(): Promise<TokenResult> {
+    const isDoubted = doubted !== undefined && current?.token.value === doubted;
+    if (isDoubted && (fetching !== undefined || clock() >= nextFetchAt)) await fetchOnce();
     const now = clock();
     if (current !== undefined && now < current.times.usableUntil) {
       if (now >= current.times.refreshAt && now >= nextFetchAt) void fetchOnce();
@@ -92,6 +96,8 @@ export function createClientCredentials(
   function fetchOnce(): Promise<TokenResult> {
     fetching ??= fetchAndRemember().finally(() => {
       fetching = undefined;
+      // Another token is there, or this one, which may be good, is all there is.
+      doubted = undefined;
     });
     return fetching;
   }
@@ -212,6 +218,14 @@ export function createClientCredentials(
     fetchAllowedByDropAt = nextFetchAt;
   }
 
+  function doubt(value: string): void {
+    if (current?.token.value !== value || doubted === value) return;
+    doubted = value;
+    fetchAllowedByDropAt = nextFetchAfterDrop(clock(), fetchAllowedByDropAt);
+    // An issuer that fails is left alone as long as without it.
+    nextFetchAt = Math.max(nextFetchAt, fetchAllowedByDropAt);
+  }
+
   function postpone(value: string, ms: number): void {
     const now = clock();
     // Of requests that were under way together the first has said it.
@@ -233,6 +247,7 @@ export function createClientCredentials(
   return {
     token,
     drop,
+    doubt,
     postpone,
     expiresAt,
     async close() {

@@ -30,6 +30,19 @@ export function readClaims(token: string): TokenClaims | undefined {
   };
 }
 
+/**
+ * The same claims by an unsecured JWT (RFC 7519 section 6), which nobody should take; undefined for a token that is no
+ * signed one.
+ */
+export function withoutSignature(token: string): string | undefined {
+  const [header = '', payload] = token.split('.', 2);
+  const json = readClaims(token) === undefined ? undefined : jsonIn(header);
+  if (json === undefined) return undefined;
+  // It may name the key, without which some take nothing.
+  const unsecured = Buffer.from(JSON.stringify({ ...json, alg: 'none' })).toString('base64url');
+  return `${unsecured}.${payload}.`;
+}
+
 function jsonIn(base64url: string): Record<string, unknown> | undefined {
   const json = readBoundedJson(Buffer.from(base64url, 'base64url'));
   return json.kind === 'value' &&

@@ -34,6 +34,11 @@ export interface TokenSource {
   /** The upstream did not take this token: the next `token()` is a fresh one. Ignored if it is no longer the current one. */
   drop(value: string): void;
   /**
+   * The upstream may not take this token: the next `token()` is a fresh one, or still this one where the issuer has no
+   * other. Ignored if it is no longer the current one.
+   */
+  doubt(value: string): void;
+  /**
    * The upstream, whose clock is behind the issuer's, takes this token only after so many ms. Until then `token()` is
    * the one before, while that one is good, or there is none; later ones are held back as long. Ignored if it is no
    * longer the current one.

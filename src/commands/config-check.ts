@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
+import { pairsAtOneMlflow } from '../destinations/one-mlflow.ts';
 import { withConfigFile } from './config-option.ts';
 
 /** Reads a configuration as `run` would, and says whether it can be used. */
@@ -13,7 +14,10 @@ Examples:
   mlflow-trace-relay config check --config relay.yaml`,
     );
   return withConfigFile(command, (file) => {
-    loadConfig(file, process.env);
+    const { destinations } = loadConfig(file, process.env);
+    for (const { words, fix } of pairsAtOneMlflow(destinations)) {
+      process.stderr.write(`warning: ${words()}: ${fix}\n`);
+    }
     process.stdout.write(`${file}: the configuration is valid\n`);
   });
 }

@@ -150,7 +150,7 @@ export const destinationSchema = httpsUnlessAllowed(
       repair: flag()
         .prefault(true)
         .describe(
-          'Whether a span that MLflow refuses for one attribute or time (a session id over 250 characters, a cost that is no object, a time beyond 2^63) is sent with it cut, replaced or left out, marked by the attribute relay.repaired; as it came it is kept as a dead letter.',
+          'Whether a span that MLflow refuses for one attribute, text or time (a session id over 250 characters, a cost that is no object, NUL on PostgreSQL, a time beyond 2^63) is sent with it cut, replaced or left out, marked by the attribute relay.repaired; as it came it is kept as a dead letter.',
         ),
       allow_http: flag()
         .prefault(false)

@@ -4,16 +4,19 @@ import type { Logger } from '../telemetry/logger.ts';
 import { sendersOf } from './batch.ts';
 import type { Batch } from './batch.ts';
 import type { BatchSizing } from './batch-sizing.ts';
-import { halveBySender, mend } from './divide.ts';
+import { halveBySender } from './divide.ts';
 import { failureOf } from './failure.ts';
 import type { Failure } from './failure.ts';
 import { Isolation } from './isolation.ts';
 import type { Delivered, Refusal, Seen, Verdict } from './isolation.ts';
+import { mend } from './mending.ts';
 import type { Outbox } from './outbox.ts';
 import type { Pacing, Ticket } from './pacing.ts';
 import type { Consignment } from './retry-line.ts';
 import { ServedSenders } from './served-senders.ts';
 import type { Settlement } from './settlement.ts';
+import { isTraceRefusal, TraceRefusals } from './trace-refusals.ts';
+import type { TraceRefusal } from './trace-refusals.ts';
 import type { Upstream } from './upstream.ts';
 
 /**
@@ -47,10 +50,12 @@ export class Answers {
   #doubts = 0;
   #isDoubted = false;
   readonly #served = new ServedSenders();
+  readonly #traceRefusals: TraceRefusals;
   #failedTarget: ResolvedTarget | undefined;
 
   constructor(deps: AnswersDeps) {
     this.#deps = deps;
+    this.#traceRefusals = new TraceRefusals(deps);
   }
 
   get seen(): Seen {
@@ -84,7 +89,9 @@ export class Answers {
     // What began later was taken: it is this batch that is too much, and not the upstream that is away.
     const isAlive = this.#seen.accepted > about.number;
     this.#resize(consignment, outcome, about.ms, isAlive);
+    this.#traceRefusals.answered(consignment, outcome);
     if (outcome.kind === 'delivered') this.#delivered(consignment, ticket, outcome, about.number);
+    else if (isTraceRefusal(outcome)) this.#refusedTraces(consignment, ticket, outcome);
     else if (outcome.kind === 'refused') this.#refused(consignment, ticket, outcome);
     else this.#failed(consignment, ticket, outcome, isAlive);
     this.#endSearches();
@@ -97,7 +104,7 @@ export class Answers {
   giveUpSearches(): void {
     const { outbox } = this.#deps;
     for (const sender of outbox.proven) {
-      for (const isolation of outbox.searchesOf(sender)) this.#apply(isolation, isolation.giveUp());
+      for (const isolation of outbox.searchesOf(sender)) this.#apply(isolation.giveUp());
     }
     this.#endSearches();
   }
@@ -146,7 +153,15 @@ export class Answers {
     this.#answered(ticket, batch.spanCount);
     const piece = { batch, attempts };
     if (isolation === undefined) this.#deps.settlement.delivered(piece, outcome);
-    else this.#apply(isolation, isolation.delivered(piece, outcome));
+    else this.#apply(isolation.delivered(piece, outcome));
+  }
+
+  #refusedTraces(consignment: Consignment, ticket: Ticket, refusal: TraceRefusal): void {
+    const { batch, isolation } = consignment;
+    this.#answered(ticket, 0);
+    const known = isolation?.leave(batch);
+    if (known !== undefined) this.#apply([known]);
+    else this.#traceRefusals.refused(consignment, refusal);
   }
 
   /** A refusal of these bytes. What several have sent goes again by sender, so that no other waits for the search. */
@@ -166,18 +181,17 @@ export class Answers {
     const { outbox, destination } = this.#deps;
     // What others have sent of its traces must not wait for the search.
     const batch = isolation === undefined ? outbox.release(consignment.batch) : consignment.batch;
-    const about = { now: performance.now(), seen: this.#seen };
-    const piece = { batch, attempts };
     const begun = isolation ?? new Isolation<Lease>(refusal, this.#seen, destination.probe !== undefined);
-    const mended = isolation === undefined ? this.#mend(batch) : undefined;
-    const verdicts = mended === undefined ? begun.refused(piece, refusal, about) : [];
-    if (mended !== undefined) begun.add({ batch: mended, attempts });
+    const isAnew = isolation === undefined || refusal.unstorable !== undefined;
+    const mended = isAnew ? mend(batch, refusal, this.#deps) : undefined;
+    const about = { now: performance.now(), seen: this.#seen, mended };
+    const verdicts = begun.refused({ batch, attempts }, refusal, about);
     const [sender = ''] = sendersOf(batch);
     if (isolation === undefined) outbox.isolate(sender, begun);
     if (mended === undefined) outbox.refused(sender, about.now);
     const isKnown = verdicts.some(({ kind }) => kind === 'guilty');
     this.#answeredRefusal(batch, ticket, refusal, isKnown);
-    this.#apply(begun, verdicts);
+    this.#apply(verdicts);
   }
 
   /**
@@ -194,20 +208,6 @@ export class Answers {
       this.#fell(batch.target, ticket, { kind, reason });
     } else {
       this.#answered(ticket, 0);
-    }
-  }
-
-  /** A bug in it must cost no span, and not the process. */
-  #mend(batch: Batch<Lease>): Batch<Lease> | undefined {
-    const { destination, log } = this.#deps;
-    try {
-      return destination.repair && mend(batch, (payload, work) => destination.repair?.(payload, work));
-    } catch (error) {
-      log.error(
-        { err: error },
-        'spans could not be mended because of a bug of this relay; they go as they came',
-      );
-      return undefined;
     }
   }
 
@@ -276,17 +276,17 @@ export class Answers {
   }
 
   #endSearches(): void {
-    for (const [isolation, verdicts] of this.#deps.outbox.takeIsolated()) this.#apply(isolation, verdicts);
+    for (const verdicts of this.#deps.outbox.takeIsolated()) this.#apply(verdicts);
   }
 
-  #apply(isolation: Isolation<Lease>, verdicts: readonly Verdict<Lease>[]): void {
+  #apply(verdicts: readonly Verdict<Lease>[]): void {
     const { settlement, outbox } = this.#deps;
     for (const verdict of verdicts) {
       if (verdict.kind === 'guilty') {
         for (const { piece } of verdict.spans)
           for (const sender of sendersOf(piece.batch)) outbox.isGuilty(sender);
         settlement.guilty(verdict.spans);
-      } else settlement.isolated(verdict.piece, verdict.outcome, isolation.refusal);
+      } else settlement.delivered(verdict.piece, verdict.outcome);
     }
   }
 

@@ -2,14 +2,15 @@ import { randomUUID } from 'node:crypto';
 import PQueue from 'p-queue';
 import type { ResolvedTarget } from '../destinations/destination.ts';
 import { messageOf } from '../errors.ts';
-import type { DeadLetter, DeadLetters, Lease } from '../queue/queue.ts';
+import type { DeadLetter, DeadLetters, Lease, Leaving } from '../queue/queue.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { cutOf } from './part.ts';
-import type { HeldRecord } from './part.ts';
+import type { HeldRecord, Part } from './part.ts';
 import { Notice } from '../telemetry/notice.ts';
 import type { Guilty, Piece, Refusal } from './isolation.ts';
 import { backoff } from './pacing.ts';
 import { pause } from './pause.ts';
+import { equalCopies } from './span-copies.ts';
 import type { UpstreamState } from './upstream.ts';
 
 /** When, and for whom. */
@@ -20,6 +21,9 @@ const LONGEST_WORDS = 1000;
 
 /** What goes into one frame of the log, whose header has a limit. */
 const MOST_AT_ONCE = 256;
+
+/** Records whose copies a letter names: more of them might come again after a crash. */
+const MOST_COPIES = 64;
 
 const NOT_DELIVERED =
   'the upstream refused spans for good: NOT delivered, kept as dead letters; see the command dead-letters (spans counts since this was last said, the rest is of one of them)';
@@ -143,20 +147,31 @@ export function lettersOf(spans: readonly Guilty<Lease>[], about: About): DeadLe
   });
 }
 
-/** Letters of the spans that were delivered otherwise than they came: one for those of a record. */
-export function originalsOf({ batch, attempts }: Piece<Lease>, refusal: Refusal, about: About): DeadLetter[] {
-  return batch.parts.flatMap(({ held, spanIndexes, mended }) => {
-    if (mended === undefined) return [];
-    const mine = [...mended.keys()].map((position) => spanIndexes[position] as number);
-    const repaired = [...new Set(mended.values())].join('; ').slice(0, LONGEST_WORDS);
-    const why = { ...about, ...whyOf(refusal), attempts, repaired };
+/** Spans of a part that were delivered otherwise than they came, by position in it. */
+export type Originals = { readonly part: Part<Lease>; readonly positions: readonly number[] };
+
+/** Letters of such spans as they came: one for those of a record. */
+export function originalsOf(
+  { batch, attempts }: Piece<Lease>,
+  originals: readonly Originals[],
+  about: About,
+): DeadLetter[] {
+  return originals.flatMap(({ part: { held, spanIndexes, mended, mender }, positions }) => {
+    if (mender === undefined) return [];
+    const mine = positions.map((position) => spanIndexes[position] as number);
+    const words = new Set(positions.map((position) => mended?.get(position) ?? ''));
+    const repaired = [...words].join('; ').slice(0, LONGEST_WORDS);
+    const why = { ...about, ...whyOf(mender.refusal), attempts, repaired };
     return [letterOf({ held, spanIndexes: mine, target: batch.target }, why)];
   });
 }
 
-function whyOf({ reason, status }: Refusal): Pick<DeadLetter, 'reason' | 'status'> {
-  return { reason: reason.slice(0, LONGEST_WORDS), status };
+function whyOf({ reason, status, traces }: Refusal): Why {
+  const isOfTrace = traces === undefined ? {} : { isOfTrace: true as const };
+  return { reason: reason.slice(0, LONGEST_WORDS), status, ...isOfTrace };
 }
+
+type Why = Pick<DeadLetter, 'reason' | 'status' | 'isOfTrace'>;
 
 type Kept = {
   readonly held: HeldRecord<Lease>;
@@ -166,7 +181,7 @@ type Kept = {
 
 function letterOf(
   { held, spanIndexes, target }: Kept,
-  why: About & Pick<DeadLetter, 'reason' | 'status' | 'attempts'> & { readonly repaired?: string },
+  why: About & Why & Pick<DeadLetter, 'attempts'> & { readonly repaired?: string },
 ): DeadLetter {
   const { sender, route, receivedAt } = held.handle.record;
   const payload = cutOf(held, spanIndexes);
@@ -182,5 +197,19 @@ function letterOf(
     receivedAt,
     payload,
     spanCount,
+    ...leavingOf(held, spanIndexes),
+  };
+}
+
+/** The same spans in other records, which are settled with these, leave as well: they would become the same letter. */
+function leavingOf(held: HeldRecord<Lease>, spanIndexes: readonly number[]): Leaving {
+  const copies =
+    held.others === undefined ? [] : spanIndexes.flatMap((at) => equalCopies({ held, spanIndex: at }));
+  const byRecord = [...Map.groupBy(copies, (copy) => copy.held)].slice(0, MOST_COPIES);
+  const all = [held.handle.leave(spanIndexes)];
+  for (const [other, refs] of byRecord) all.push(other.handle.leave(refs.map(({ spanIndex }) => spanIndex)));
+  return {
+    origins: all.flatMap(({ origins }) => origins),
+    onKept: () => all.forEach(({ onKept }) => onKept()),
   };
 }

@@ -14,6 +14,7 @@ import type { Ticket } from './pacing.ts';
 import { within } from './pause.ts';
 import { Requests } from './requests.ts';
 import { Settlement } from './settlement.ts';
+import { SharedFaults } from './shared-faults.ts';
 import { SuspectShares } from './suspect-shares.ts';
 import { TraceWindow } from './trace-window.ts';
 import type { WindowLimits } from './trace-window.ts';
@@ -144,15 +145,26 @@ class Dispatcher {
     };
     this.#burial = burial;
     this.#intake = intake;
+    const sharedFaults = new SharedFaults(destination.repair?.bind(destination));
     const outbox = new Outbox({
       window,
       reader,
       mostAtOnce: () => pacing.limit,
       intake,
       sizing,
+      sharedFaults,
       random,
     });
-    const settlement = new Settlement({ destination: name, window, burial, metrics, log, cut, onSettled });
+    const settlement = new Settlement({
+      destination: name,
+      window,
+      burial,
+      sharedFaults,
+      metrics,
+      log,
+      cut,
+      onSettled,
+    });
     this.#pacing = pacing;
     this.#sizing = sizing;
     this.#upstream = upstream;

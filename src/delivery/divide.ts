@@ -1,12 +1,10 @@
-import { MOST_REPAIR_WORK } from '../destinations/destination.ts';
-import type { Repair, RepairWork } from '../destinations/destination.ts';
 import type { TraceId } from '../otlp/record.ts';
 import type { SpanSlice } from '../otlp/wire.ts';
 import { sendersOf } from './batch.ts';
 import type { Batch } from './batch.ts';
 import type { Part } from './part.ts';
 
-/* Batches of a batch: halves of it, and the same with spans mended. Pure. */
+/* Parts of a batch. Pure. */
 
 /**
  * Halves by trace; of a single trace, by span, in order: they must not be on their way at the same time.
@@ -14,13 +12,18 @@ import type { Part } from './part.ts';
  */
 export function halve<H>(batch: Batch<H>): readonly [Batch<H>, Batch<H>] | undefined {
   if (batch.spanCount < 2) return undefined;
-  if (batch.traces.size > 1) {
-    const traces = [...batch.traces.keys()];
-    const first = new Set(traces.slice(0, Math.ceil(traces.length / 2)));
-    return divide(batch, (traceId) => first.has(traceId));
-  }
+  const halves = halveByTrace(batch);
+  if (halves !== undefined) return halves;
   let left = Math.ceil(batch.spanCount / 2);
   return divide(batch, () => left-- > 0);
+}
+
+/** Undefined for a single trace. */
+export function halveByTrace<H>(batch: Batch<H>): readonly [Batch<H>, Batch<H>] | undefined {
+  if (batch.traces.size < 2) return undefined;
+  const traces = [...batch.traces.keys()];
+  const first = new Set(traces.slice(0, Math.ceil(traces.length / 2)));
+  return divide(batch, (traceId) => first.has(traceId));
 }
 
 /** Halves by sender; undefined where there is only one. A trace of several senders may be in both. */
@@ -31,8 +34,8 @@ export function halveBySender<H>(batch: Batch<H>): readonly [Batch<H>, Batch<H>]
   return divide(batch, (_traceId, sender) => first.has(sender));
 }
 
-/** Whether a span is in the first half is asked once for each, in order. */
-function divide<H>(
+/** Two parts, of which one may be empty. Whether a span is in the first is asked once for each, in order. */
+export function divide<H>(
   batch: Batch<H>,
   isInFirst: (traceId: TraceId, sender: string) => boolean,
 ): readonly [Batch<H>, Batch<H>] {
@@ -74,24 +77,4 @@ class Collector<H> {
     const spanCount = this.#parts.reduce((sum, part) => sum + part.spanIndexes.length, 0);
     return { ...this.#whole, parts: this.#parts, traces: this.#traces, spanCount };
   }
-}
-
-/** The batch with what the destination knows to be wrong mended; undefined if it knows of nothing. */
-export function mend<H>(
-  batch: Batch<H>,
-  repair: (payload: Uint8Array, work: RepairWork) => Repair | undefined,
-): Batch<H> | undefined {
-  let isChanged = false;
-  const work: RepairWork = { left: MOST_REPAIR_WORK };
-  const parts = batch.parts.map((part) => {
-    const mended = work.left > 0 ? part.mend(repair, work) : undefined;
-    if (mended !== undefined) isChanged = true;
-    return mended ?? part;
-  });
-  return isChanged ? { ...batch, parts } : undefined;
-}
-
-/** How many spans are not sent as they came. */
-export function mendedSpans(batch: Batch<unknown>): number {
-  return batch.parts.reduce((sum, { mended }) => sum + (mended?.size ?? 0), 0);
 }

@@ -8,7 +8,7 @@ import type { Logger } from '../telemetry/logger.ts';
 import type { Burial } from './burial.ts';
 import { costOf, RECORD_COST, TURN_COST } from './intake-cost.ts';
 import { isLarge, LargeRecord } from './large-record.ts';
-import type { RecordPart } from './large-record.ts';
+import { restOf, type RecordPart } from './record-part.ts';
 import { Notice } from '../telemetry/notice.ts';
 import { pause, untilAborted } from './pause.ts';
 import { Shelf } from './shelf.ts';
@@ -179,7 +179,7 @@ export class Intake {
     let spans: readonly SpanSlice[] = [];
     this.#burying(lease, () => {
       spans = indexSpans(payload);
-      this.#add({ lease, payload, spans }, isBehind);
+      this.#add({ lease, payload, spans, first: 0 }, isBehind);
     });
     return costOf({ payload, spans });
   }
@@ -198,14 +198,12 @@ export class Intake {
 
   /** Undefined: it cannot be read now and stays aside, or it is damaged and gone. */
   async #takeAside(sender: string): Promise<Lease | undefined> {
-    const { stopping } = this.#deps;
     const shelved = this.#shelf.take(sender);
     try {
       return await shelved?.again();
     } catch (error) {
       if (shelved !== undefined) this.#shelf.add(shelved);
-      this.#tellUnreadable(error);
-      await pause(READ_AGAIN_MS, stopping);
+      await this.#tellAndWait(error);
       return undefined;
     }
   }
@@ -242,27 +240,29 @@ export class Intake {
       try {
         return await reader.next();
       } catch (error) {
-        this.#tellUnreadable(error);
-        await pause(READ_AGAIN_MS, stopping);
+        await this.#tellAndWait(error);
       }
     }
     return undefined;
   }
 
-  #tellUnreadable(error: unknown): void {
+  async #tellAndWait(error: unknown): Promise<void> {
+    const { log, stopping } = this.#deps;
     const times = this.#failed.due(performance.now());
     const details = { reason: messageOf(error), times };
-    if (times === undefined) return;
-    this.#deps.log.error(details, 'the queue could not be read: see to the disk of the queue directory');
+    if (times !== undefined)
+      log.error(details, 'the queue could not be read: see to the disk of the queue directory');
+    await pause(READ_AGAIN_MS, stopping);
   }
 
-  #add({ lease, payload, spans }: RecordPart, isBehind: boolean): void {
+  #add(part: RecordPart, isBehind: boolean): void {
     const { destination, window, onArrival } = this.#deps;
+    const { lease, payload, spans } = restOf(part);
     const { receivedAt, route, sender } = lease.record;
     onArrival(sender);
     const target = destination.targetOf(route);
-    if (spans.length === 0) lease.settle();
-    else window.add({ handle: lease, sender, target, payload, spans, receivedAt, isBehind });
+    if (spans.length === 0) return lease.settle();
+    window.add({ handle: lease, sender, target, payload, spans, receivedAt, isBehind });
   }
 
   /**
@@ -275,7 +275,7 @@ export class Intake {
     if (reason === undefined) return true;
     // Nobody waits for it: the disk of the letters may fail for long.
     const { burial, destination } = this.#deps;
-    const letter = letterOfWhole(lease.record, destination.name, reason);
+    const letter = letterOfWhole(lease, destination.name, reason);
     void burial.bury(() => [letter]).then((isKept) => isKept && lease.settle());
     return false;
   }

@@ -164,15 +164,21 @@ export class Isolation<H> {
       : [{ kind: 'delivered', ...before }];
   }
 
-  refused(piece: Piece<H>, refusal: Refusal, { now, seen }: { now: number; seen: Seen }): Verdict<H>[] {
+  /** @param about.mended the same spans, mended, which are sent in its place */
+  refused(
+    piece: Piece<H>,
+    refusal: Refusal,
+    { now, seen, mended }: { now: number; seen: Seen; mended?: Batch<H> | undefined },
+  ): Verdict<H>[] {
     const { batch, attempts } = piece;
     this.#out.delete(batch);
-    this.#isFromFront = !this.#isFromFront;
-    if (batch === this.#control?.piece.batch) {
-      // It was taken before: no span of it is to blame, and it is of no use any more.
-      const verdict = { kind: 'delivered' as const, ...this.#control };
-      this.#control = undefined;
-      return [verdict];
+    this.#isFromFront = mended === undefined && !this.#isFromFront;
+    const control = this.#takeControl(batch);
+    if (control !== undefined) return [control];
+    if (mended !== undefined) {
+      this.#suspects = this.#suspects.filter((suspect) => suspect.piece.batch !== batch);
+      this.add({ batch: mended, attempts });
+      return [];
     }
     const halves = halve(batch);
     if (halves !== undefined) {
@@ -190,11 +196,19 @@ export class Isolation<H> {
       this.#suspects.push({ piece, refusal, seen: earlier?.seen ?? seen, times, againAt });
       return [];
     }
-    if (batch.parts.every(({ held }) => held.envelope < LARGE_ENVELOPE)) {
-      return [{ kind: 'guilty', spans: [{ piece, refusal }] }];
-    }
+    if (!isLargeAround(batch)) return [{ kind: 'guilty', spans: [{ piece, refusal }] }];
     this.#guilty.push({ piece, refusal });
     return [];
+  }
+
+  /**
+   * It is refused for what is not in its spans, and leaves the search.
+   * @returns what is known of it, if it was taken before; else the caller sees to it
+   */
+  leave(batch: Batch<H>): Verdict<H> | undefined {
+    this.#out.delete(batch);
+    this.#suspects = this.#suspects.filter((suspect) => suspect.piece.batch !== batch);
+    return this.#takeControl(batch);
   }
 
   /** It goes in smaller pieces, which the caller sends. */
@@ -204,11 +218,24 @@ export class Isolation<H> {
     for (const batch of into) this.#out.add(batch);
   }
 
+  /** It is refused now, but was taken before: no span of it is to blame, and it is of no use any more. */
+  #takeControl(batch: Batch<H>): Verdict<H> | undefined {
+    const control = this.#control;
+    if (batch !== control?.piece.batch) return undefined;
+    this.#control = undefined;
+    return { kind: 'delivered', ...control };
+  }
+
   #send(piece: Piece<H>, isFree: (batch: Batch<H>) => boolean): Step<H> | undefined {
     if (!isFree(piece.batch)) return undefined;
     this.#out.add(piece.batch);
     return { kind: 'send', piece };
   }
+}
+
+/** Whether letters of its spans are to be few. */
+export function isLargeAround({ parts }: Batch<unknown>): boolean {
+  return parts.some(({ held }) => held.envelope >= LARGE_ENVELOPE);
 }
 
 /** Whether the target has taken what tells such a refusal from a fault of its own. */

@@ -1,6 +1,7 @@
 import { splitSpans } from '../otlp/wire.ts';
 import type { PayloadPart } from '../otlp/wire.ts';
 import type { Lease } from '../queue/queue.ts';
+import type { RecordPart } from './record-part.ts';
 
 /** A record up to this size enters the window whole: that holds the event loop for a few milliseconds. */
 const WHOLE = { maxSpans: 4096, maxBytes: 4 * 1024 * 1024 } as const;
@@ -10,9 +11,6 @@ const NO_PAYLOAD = new Uint8Array();
 export function isLarge({ record }: Lease): boolean {
   return record.spanCount > WHOLE.maxSpans || record.payload.byteLength > WHOLE.maxBytes;
 }
-
-/** A part of a large record, and what stands for it on loan. */
-export type RecordPart = { readonly lease: Lease } & PayloadPart;
 
 /**
  * A record that is too large to enter the window whole, in parts that are requests by themselves. It is settled with the
@@ -25,6 +23,8 @@ export class LargeRecord {
   readonly #part: Lease;
   /** Parts that are not settled, and one more until all are made. */
   #open = 1;
+  /** Spans in the parts that were made. */
+  #made = 0;
 
   constructor(lease: Lease) {
     const { record, settle } = lease;
@@ -60,7 +60,9 @@ export class LargeRecord {
     if (step === undefined || step.done === true) return 'end';
     if (step.value === undefined) return undefined;
     this.#open++;
-    return { lease: this.#part, ...step.value };
+    const first = this.#made;
+    this.#made += step.value.spans.length;
+    return { lease: this.#part, ...step.value, first };
   }
 
   /** No more parts are made of it. */

@@ -8,9 +8,12 @@ import { halve } from './divide.ts';
 import type { Intake } from './intake.ts';
 import type { Isolation, Seen, Verdict } from './isolation.ts';
 import { Isolations } from './isolations.ts';
+import { PartedLine } from './parted-line.ts';
 import { newConsignment, RetryLine } from './retry-line.ts';
 import type { Consignment, PauseOf } from './retry-line.ts';
 import { SenderMix } from './sender-mix.ts';
+import type { SharedFaults } from './shared-faults.ts';
+import type { TraceSieve } from './trace-sieve.ts';
 import type { TraceWindow } from './trace-window.ts';
 
 /** What the next request is for. */
@@ -24,6 +27,7 @@ type Deps = {
   readonly sizing: Pick<BatchSizing, 'limits'>;
   readonly reader: Pick<QueueReader, 'hasOthers'>;
   readonly intake: Pick<Intake, 'isAtTail' | 'isStuck'>;
+  readonly sharedFaults: Pick<SharedFaults, 'mend'>;
   /** Most requests to the upstream at once. */
   readonly mostAtOnce: () => number;
   /** Values in [0, 1), for jitter. */
@@ -45,13 +49,13 @@ export class Outbox {
   #apart: ReadonlySet<string> = new Set();
   /** A sender would be apart if others were there. */
   looksForOthers = false;
-  /** What was refused with what others had sent, by sender: goes at once. */
-  readonly #parted: Consignment[] = [];
+  readonly #parted = new PartedLine();
   /** Traces in a request of which other pieces of the same batch may have spans too. */
   readonly #underWay = new Set<TraceId>();
   /** Requests for refused batches that are under way, each with the sender whose search it is. */
   readonly #extra = new Map<Work, string>();
   #isTurnOfRetries = true;
+  #isTurnOfSieves = true;
 
   constructor(deps: Deps) {
     this.#deps = deps;
@@ -61,7 +65,7 @@ export class Outbox {
 
   /** More than goes. */
   get hasMore(): boolean {
-    return !this.#retries.isEmpty || this.#parted.length > 0 || this.#deps.window.hasFullBatch;
+    return !this.#retries.isEmpty || !this.#parted.isEmpty || this.#deps.window.hasFullBatch;
   }
 
   /** Refused batches of which the bad spans are looked for, by sender. */
@@ -130,10 +134,9 @@ export class Outbox {
     this.#isolations.refused(sender, now);
   }
 
-  /** Sends parts of a refused batch by themselves, each of some of its senders. */
-  part(batches: readonly Batch<Lease>[], { attempts, failuresAlone }: Consignment): void {
-    for (const batch of batches)
-      this.#parted.push(newConsignment(batch, { isPiece: true, attempts, failuresAlone }));
+  /** Sends parts of a refused batch by themselves. @param sieve that they are taken from: such take turns with all else */
+  part(batches: readonly Batch<Lease>[], of: Consignment, sieve?: TraceSieve<Lease>): void {
+    this.#parted.add(batches, of, sieve);
   }
 
   /** Spans of this sender enter the window. */
@@ -155,9 +158,9 @@ export class Outbox {
     return this.#isolations.ofSender(sender);
   }
 
-  /** Refused batches of which all is known, with what was kept back of them. */
-  takeIsolated(): [Isolation<Lease>, Verdict<Lease>[]][] {
-    return this.#isolations.takeDone().map((isolation) => [isolation, isolation.end()]);
+  /** Of refused batches of which all is known: what was kept back. */
+  takeIsolated(): Verdict<Lease>[][] {
+    return this.#isolations.takeDone().map((isolation) => isolation.end());
   }
 
   get apart(): ReadonlySet<string> {
@@ -179,40 +182,39 @@ export class Outbox {
   }
 
   #good(now: number, isIdle: boolean): Work | undefined {
-    const fresh = () => {
-      const batch = this.#fresh(isIdle);
-      return batch && newConsignment(batch);
-    };
+    const fresh = () => this.#fresh(isIdle);
     const again = () =>
       this.#retries.takeDue(now, (one) => this.#mayGo(one) && this.#apartOf(one) === undefined);
-    const parted = this.#takeParted();
-    if (parted === undefined) this.#isTurnOfRetries = !this.#isTurnOfRetries;
-    const consignment = parted ?? (this.#isTurnOfRetries ? (again() ?? fresh()) : (fresh() ?? again()));
+    const others = () => {
+      this.#isTurnOfRetries = !this.#isTurnOfRetries;
+      return this.#isTurnOfRetries ? (again() ?? fresh()) : (fresh() ?? again());
+    };
+    const partedOf = (isOfSieve: boolean) => this.#parted.take(isOfSieve, (one) => this.#mayGo(one));
+    const parted = partedOf(false);
+    if (parted === undefined) this.#isTurnOfSieves = !this.#isTurnOfSieves;
+    const consignment =
+      parted ?? (this.#isTurnOfSieves ? (partedOf(true) ?? others()) : (others() ?? partedOf(true)));
     if (consignment === undefined) return undefined;
     this.#isolations.goodBegan();
     return this.#begin(consignment);
   }
 
   /** @param only of this sender, which is apart; without it, of all that are not */
-  #fresh(isIdle: boolean, only?: string): Batch<Lease> | undefined {
-    const { window, intake, sizing } = this.#deps;
+  #fresh(isIdle: boolean, only?: string): Consignment | undefined {
+    const { window, intake, sizing, sharedFaults } = this.#deps;
     window.limitBatches(sizing.limits);
-    return window.take({
+    const batch = window.take({
       now: Date.now(),
       atTail: intake.isAtTail,
       isStuck: intake.isStuck && isIdle,
       only,
     });
+    return batch && newConsignment(sharedFaults.mend(batch, performance.now()));
   }
 
   /** One of the requests at once is for others. */
   get #mostSearches(): number {
     return Math.max(1, this.#deps.mostAtOnce() - 1);
-  }
-
-  #takeParted(): Consignment | undefined {
-    const index = this.#parted.findIndex((one) => this.#mayGo(one));
-    return index === -1 ? undefined : this.#parted.splice(index, 1)[0];
   }
 
   #piece(now: number, isIdle: boolean, seen: Seen): Work | undefined {
@@ -235,8 +237,7 @@ export class Outbox {
     if (!this.#apart.has(sender)) return undefined;
     const again = this.#retries.takeDue(now, (one) => this.#mayGo(one) && this.#apartOf(one) === sender);
     if (again !== undefined) return again;
-    const batch = this.#fresh(isIdle, sender);
-    return batch && newConsignment(batch);
+    return this.#fresh(isIdle, sender);
   }
 
   /** The sender that is apart whose alone it is. */

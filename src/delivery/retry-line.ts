@@ -2,6 +2,7 @@ import type { Lease } from '../queue/queue.ts';
 import type { Batch } from './batch.ts';
 import type { Isolation } from './isolation.ts';
 import { pauseAfter } from './pacing.ts';
+import type { TraceSieve } from './trace-sieve.ts';
 
 /** A batch, or a piece of one, from its first attempt until something is known of it. Its bytes stay as they are. */
 export type Consignment = {
@@ -10,6 +11,8 @@ export type Consignment = {
   readonly isPiece: boolean;
   /** That it is a piece of. */
   readonly isolation: Isolation<Lease> | undefined;
+  /** That it was taken from, until something is known of it. */
+  sieve: TraceSieve<Lease> | undefined;
   /** Requests that were made of it. */
   attempts: number;
   /** The size of the last request, before compression. */
@@ -25,13 +28,14 @@ export type Consignment = {
 
 export function newConsignment(
   batch: Batch<Lease>,
-  about: Partial<Pick<Consignment, 'isPiece' | 'isolation' | 'attempts' | 'failuresAlone'>> = {},
+  about: Partial<Pick<Consignment, 'isPiece' | 'isolation' | 'sieve' | 'attempts' | 'failuresAlone'>> = {},
 ): Consignment {
-  const { isPiece = false, isolation, attempts = 0, failuresAlone = 0 } = about;
+  const { isPiece = false, isolation, sieve, attempts = 0, failuresAlone = 0 } = about;
   return {
     batch,
     isPiece,
     isolation,
+    sieve,
     attempts,
     bytes: 0,
     isOccupying: false,

@@ -5,8 +5,9 @@ import { Notice } from '../telemetry/notice.ts';
 import type { Batch } from './batch.ts';
 import { lettersOf, originalsOf } from './burial.ts';
 import type { Burial } from './burial.ts';
-import { mendedSpans } from './divide.ts';
-import type { Delivered, Guilty, Piece, Refusal } from './isolation.ts';
+import type { Delivered, Guilty, Piece } from './isolation.ts';
+import { mendedSpans } from './mending.ts';
+import type { SharedFaults } from './shared-faults.ts';
 import type { End, TraceWindow } from './trace-window.ts';
 
 export type SettlementDeps = {
@@ -14,6 +15,7 @@ export type SettlementDeps = {
   readonly destination: string;
   readonly window: TraceWindow<Lease>;
   readonly burial: Burial;
+  readonly sharedFaults: SharedFaults;
   readonly metrics: Pick<Metrics, 'deliveredSpans' | 'rejectedSpans' | 'repairedSpans' | 'supersededSpans'>;
   readonly log: Logger;
   /** Nothing more is settled: what is not comes again after a restart. */
@@ -24,7 +26,7 @@ export type SettlementDeps = {
 
 /**
  * What becomes of spans in the end, and the account of it. A span that was delivered mended counts as the dead letter
- * that its original is, not as delivered: each span that was accepted is in one place.
+ * that its original is, not as delivered, if its original is kept: each span that was accepted is in one place.
  */
 export class Settlement {
   readonly #deps: SettlementDeps;
@@ -40,25 +42,26 @@ export class Settlement {
     }
   }
 
-  delivered({ batch }: Piece<Lease>, outcome: Delivered): void {
-    this.#count(batch, outcome, 0);
-    this.#settle(batch, 'delivered');
-  }
-
-  /** @param refusal why some of the spans were mended, where they were */
-  isolated(piece: Piece<Lease>, outcome: Delivered, refusal: Refusal): void {
-    const mended = mendedSpans(piece.batch);
-    if (mended === 0) {
-      this.delivered(piece, outcome);
+  delivered(piece: Piece<Lease>, outcome: Delivered): void {
+    const { batch } = piece;
+    if (mendedSpans(batch) === 0) {
+      this.#count(batch, outcome, 0);
+      this.#settle(batch, 'delivered');
       return;
     }
-    void this.#bury(
-      () => originalsOf(piece, refusal, this.#about()),
-      () => {
-        this.#count(piece.batch, outcome, mended);
-        this.#settle(piece.batch, 'delivered');
-      },
-    );
+    const { sharedFaults } = this.#deps;
+    const now = performance.now();
+    sharedFaults.learn(batch, now);
+    const originals = batch.parts
+      .map((part) => ({ part, positions: sharedFaults.toKeep(part, now) }))
+      .filter(({ positions }) => positions.length > 0);
+    const kept = originals.reduce((sum, { positions }) => sum + positions.length, 0);
+    const onKept = () => {
+      this.#count(batch, outcome, kept);
+      this.#settle(batch, 'delivered');
+    };
+    if (kept === 0) onKept();
+    else void this.#bury(() => originalsOf(piece, originals, this.#about()), onKept);
   }
 
   guilty(spans: readonly Guilty<Lease>[]): void {
@@ -79,11 +82,12 @@ export class Settlement {
     return { destination: this.#deps.destination, refusedAt: Date.now() };
   }
 
-  #count(batch: Batch<Lease>, outcome: Delivered, mended: number): void {
+  /** @param kept spans that are dead letters as they came */
+  #count(batch: Batch<Lease>, outcome: Delivered, kept: number): void {
     const { destination, metrics, log } = this.#deps;
-    const rejected = Math.min(outcome.rejectedSpans, batch.spanCount - mended);
-    metrics.deliveredSpans.inc({ destination }, batch.spanCount - mended - rejected);
-    metrics.repairedSpans.inc({ destination }, mended);
+    const rejected = Math.min(outcome.rejectedSpans, batch.spanCount - kept);
+    metrics.deliveredSpans.inc({ destination }, batch.spanCount - kept - rejected);
+    metrics.repairedSpans.inc({ destination }, mendedSpans(batch));
     metrics.rejectedSpans.inc({ destination }, rejected);
     if (rejected === 0) return;
     const spans = this.#rejected.due(performance.now(), rejected);
@@ -96,9 +100,9 @@ export class Settlement {
 
   #settle(batch: Batch<Lease>, end: End): void {
     const { destination, window, metrics, onSettled } = this.#deps;
-    for (const { held, spanIndexes } of batch.parts) held.handle.done(spanIndexes.length);
+    for (const { held, spanIndexes } of batch.parts) held.handle.done(spanIndexes);
     const { handles, superseded } = window.settle(batch, end);
-    for (const { held } of superseded) held.handle.done(1);
+    for (const { held, spanIndex } of superseded) held.handle.done([spanIndex]);
     if (superseded.length > 0) metrics.supersededSpans.inc({ destination }, superseded.length);
     for (const lease of handles) lease.settle();
     onSettled();

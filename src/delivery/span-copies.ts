@@ -74,6 +74,12 @@ export function succession<H>(
   return { next, superseded: others.filter((one) => !mayGo(one)) };
 }
 
+/** Copies that wait for what becomes of a span and are the same as it. */
+export function equalCopies<H>(span: SpanRef<H>): SpanRef<H>[] {
+  const others = span.held.others?.get(span.spanIndex);
+  return others === undefined ? [] : others.filter(equalTo(span));
+}
+
 function better<H>(best: SpanRef<H> | undefined, later: SpanRef<H>): SpanRef<H> {
   return best === undefined || wins(sliceOf(later), sliceOf(best)) ? later : best;
 }

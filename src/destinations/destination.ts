@@ -1,4 +1,4 @@
-import type { RouteTarget } from '../otlp/record.ts';
+import type { RouteTarget, TraceId } from '../otlp/record.ts';
 
 /** What became of one request to an upstream. Never thrown: every answer, and no answer, is one of these. */
 export type SendOutcome =
@@ -8,21 +8,54 @@ export type SendOutcome =
    * `tooSlow`: nothing had come when the time was up; less at once may get an answer.
    */
   | { readonly kind: 'retry'; readonly reason: string; readonly after?: number; readonly tooSlow?: true }
-  /** This token is not good (any more); it was dropped. The same bytes go again with a fresh one. */
-  | { readonly kind: 'unauthorized'; readonly reason: string }
-  /** The upstream, or what leads to it, is set up wrong: 403, 404, redirect, HTML. Keep all, say so, probe. */
-  | { readonly kind: 'blocked'; readonly reason: string }
+  /**
+   * This token is not good (any more), or may not be. The same bytes go again, with a fresh one. `remedy`: what to do, where
+   * the answer tells more of it than the token.
+   */
+  | { readonly kind: 'unauthorized'; readonly reason: string; readonly remedy?: string }
+  /**
+   * The upstream, or what leads to it, is set up wrong: 403, 404, redirect, HTML. Keep all, say so, probe.
+   * `doubtsToken`: a token that is not taken (any more) may be answered so too.
+   */
+  | { readonly kind: 'blocked'; readonly reason: string; readonly doubtsToken?: true }
   /**
    * These bytes are not acceptable and never will be. `doubtful`: the upstream, or what is before it, says the same of
-   * faults that pass. `status` is that of HTTP.
+   * faults that pass. `status` is that of HTTP. `unstorable`: what it says that it cannot store. `traces`: it is about
+   * whole traces, whatever is in their spans: about these, or, where it is empty, about some that it does not name. It
+   * says nothing of the others, nor of the target.
    */
-  | { readonly kind: 'refused'; readonly reason: string; readonly status: number; readonly doubtful?: true };
+  | {
+      readonly kind: 'refused';
+      readonly reason: string;
+      readonly status: number;
+      readonly doubtful?: true;
+      readonly unstorable?: Unstorable;
+      readonly traces?: readonly TraceId[];
+    };
+
+/**
+ * What an upstream may be unable to store: U+0000 in a text; halves of surrogate pairs, which JSON can write; bytes in an
+ * attribute of a resource.
+ */
+export type Unstorable = 'NUL' | 'surrogates' | 'bytes';
+
+/** What is mended, beside what is wrong in any case. */
+export type Mending = {
+  readonly unstorable: ReadonlySet<Unstorable>;
+  /** Spans stay as they are, but for the mark: only what is around them is mended. */
+  readonly aroundOnly?: true;
+};
 
 /** A request in which what an upstream is known not to take is cut or left out; same spans, same order. */
 export type Repair = {
   readonly payload: Uint8Array;
   /** What was done to a span, for people, by its position in wire order. */
   readonly spans: ReadonlyMap<number, string>;
+  /**
+   * Of spans with nothing mended but what is around them, by position: a digest of that as it was. An original of one
+   * keeps what others with the same digest have lost, too.
+   */
+  readonly shared?: ReadonlyMap<number, string>;
 };
 
 /** Spans of one batch must share a target. `key` tells targets of one destination apart. */
@@ -54,6 +87,6 @@ export interface Destination {
    * Each span that is changed is marked with the attribute `relay.repaired`.
    * @param work is counted down, for all payloads of a batch together
    */
-  repair?(payload: Uint8Array, work?: RepairWork): Repair | undefined;
+  repair?(payload: Uint8Array, work?: RepairWork, mending?: Mending): Repair | undefined;
   close(): Promise<void>;
 }

@@ -1,15 +1,15 @@
-import { quote } from '../network-words.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { SendOutcome } from './destination.ts';
+import { experimentWords } from './experiment-words.ts';
+import type { ExperimentChoice } from './experiment-words.ts';
 import type { HttpResult } from './http-client.ts';
-import { readSharedAnswer, sentence, withoutAnswer } from './mlflow-answers.ts';
+import { readSharedAnswer, sentence, withDoubt, withoutAnswer } from './mlflow-answers.ts';
 import type { Asked } from './mlflow-answers.ts';
 import { isPassing, readJsonObject, readMlflowError } from './mlflow-error.ts';
+import { oauth2ProxyRemedy } from './oauth2-proxy.ts';
 
 /** An experiment may be deleted at any time, and MLflow goes on to answer 200 to traces for it. */
 const RECHECK_MS = 10_000;
-
-export type ExperimentChoice = { readonly id: string } | { readonly name: string };
 
 export type Resolved =
   { readonly ok: true; readonly id: string } | { readonly ok: false; readonly outcome: SendOutcome };
@@ -27,13 +27,8 @@ export type ExperimentResolver = {
   forget(): void;
 };
 
-/** As people know it. */
-export function experimentWords(choice: ExperimentChoice): string {
-  return 'id' in choice ? `experiment ${quote(choice.id)}` : `experiment "${quote(choice.name)}"`;
-}
-
 /**
- * Finds the experiment by MLflow's REST API (`/api/2.0/mlflow/experiments`, MLflow 3.17), creates it if it is
+ * Finds the experiment by MLflow's REST API (`/api/2.0/mlflow/experiments`, MLflow 3.18), creates it if it is
  * named and missing, and sees to it that it is not deleted.
  * @param base url of MLflow, with a trailing slash
  * @param recheckMs for how long an answer is believed
@@ -159,8 +154,13 @@ type Read =
   | { readonly kind: 'missing' | 'exists' | 'invalid'; readonly reason: string }
   | { readonly kind: 'failed'; readonly outcome: SendOutcome };
 
-/** The table of answers of the three endpoints. Pure. */
 function readExperiment(result: HttpResult, asked: Asked): Read {
+  const read = readAnswer(result, asked);
+  return read.kind === 'failed' ? { ...read, outcome: withDoubt(read.outcome, result) } : read;
+}
+
+/** The table of answers of the three endpoints. Pure. */
+function readAnswer(result: HttpResult, asked: Asked): Read {
   if (result.kind !== 'answer') return { kind: 'failed', outcome: withoutAnswer(result) };
   const error = readMlflowError(result);
   const reason = sentence(result, asked);
@@ -170,6 +170,8 @@ function readExperiment(result: HttpResult, asked: Asked): Read {
   const shared = readSharedAnswer(result, asked);
   if (shared !== undefined) return { kind: 'failed', outcome: shared };
   if (result.status === 403) {
+    const remedy = oauth2ProxyRemedy(result);
+    if (remedy !== undefined) return failed(`${reason}: ${remedy}`);
     return failed(`${reason}: ${asked.account} needs EDIT on ${asked.experiment}, or the right to create it`);
   }
   if (result.status === 200) {

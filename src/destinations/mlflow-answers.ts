@@ -4,6 +4,7 @@ import { readExportResponse } from '../otlp/response.ts';
 import type { SendOutcome } from './destination.ts';
 import type { HttpAnswer, HttpResult } from './http-client.ts';
 import {
+  unstorableOf,
   isAboutSpans,
   isAboutStore,
   isAboutTarget,
@@ -12,8 +13,10 @@ import {
   readMlflowError,
 } from './mlflow-error.ts';
 import type { MlflowError } from './mlflow-error.ts';
+import { readTraceRefusal } from './mlflow-traces.ts';
+import { oauth2ProxyRemedy } from './oauth2-proxy.ts';
 
-/* The table of answers to POST /v1/traces, as MLflow 3.17 and what stands before it give them. Pure. */
+/* The table of answers to POST /v1/traces, as MLflow 3.18 and what stands before it give them. Pure. */
 
 /** A `Retry-After` beyond this is taken for this. */
 export const LONGEST_RETRY_AFTER_MS = 5 * 60_000;
@@ -28,8 +31,32 @@ export type Asked = {
   readonly now: number;
 };
 
+/** Redirects to a login. The others tell of another address for good (RFC 9110 section 15.4). */
+const TO_ELSEWHERE: ReadonlySet<number> = new Set([302, 303, 307]);
+
 /** What became of a request with traces. */
 export function readTracesAnswer(result: HttpResult, asked: Asked): SendOutcome {
+  return withDoubt(readTraces(result, asked), result);
+}
+
+/**
+ * 401 is not the only answer to a token that is not taken: what stands before MLflow sends such a request to its login,
+ * shows that in MLflow's place, or forbids it, as oauth2-proxy and Envoy do. Nor do permissions that come of a token
+ * stay as they are.
+ */
+export function withDoubt(outcome: SendOutcome, result: HttpResult): SendOutcome {
+  return outcome.kind === 'blocked' && mayMeanToken(result) ? { ...outcome, doubtsToken: true } : outcome;
+}
+
+function mayMeanToken(result: HttpResult): boolean {
+  if (result.kind === 'no answer') return false;
+  const { status } = result;
+  if (status >= 200 && status < 300)
+    return result.kind === 'too large' || isHtml(result.contentType, result.body);
+  return status === 403 || TO_ELSEWHERE.has(status);
+}
+
+function readTraces(result: HttpResult, asked: Asked): SendOutcome {
   if (result.kind !== 'answer') return tooSlow(withoutAnswer(result), 'tooSlow' in result);
   const { status } = result;
   if (status >= 200 && status < 300) return readSuccess(result, asked);
@@ -37,6 +64,11 @@ export function readTracesAnswer(result: HttpResult, asked: Asked): SendOutcome 
   // What is before MLflow has waited in the relay's place.
   if (shared !== undefined) return tooSlow(shared, status === 408 || status === 504);
 
+  const aboutTraces = readTraceRefusal(result);
+  if (aboutTraces !== undefined) {
+    const { traces, advice } = aboutTraces;
+    return { kind: 'refused', reason: `${sentence(result, asked)}: ${advice}`, status, traces };
+  }
   const error = readMlflowError(result);
   switch (status) {
     case 403:
@@ -75,13 +107,19 @@ export function readSharedAnswer(answer: HttpAnswer, asked: Asked): SendOutcome 
         ? new URL(location, asked.url)
         : undefined;
     return blocked(
-      `${bareUrl(asked.url)} redirects${to === undefined ? '' : ` to ${bareUrl(to)}`} (${status}): is it a login page? Configure an address that takes bearer tokens, or the final one`,
+      `${bareUrl(asked.url)} redirects${to === undefined ? '' : ` to ${bareUrl(to)}`} (${status}): ${oauth2ProxyRemedy(answer) ?? 'is it a login page? Configure an address that takes bearer tokens, or the final one'}`,
     );
   }
   // 409 and 499 are MLflow's ABORTED, RESOURCE_CONFLICT and CANCELLED.
   switch (status) {
-    case 401:
-      return { kind: 'unauthorized', reason: `${sentence(answer, asked)}: the access token is not taken` };
+    case 401: {
+      const remedy = oauth2ProxyRemedy(answer);
+      return {
+        kind: 'unauthorized',
+        reason: `${sentence(answer, asked)}: the access token is not taken`,
+        ...(remedy === undefined ? {} : { remedy }),
+      };
+    }
     case 408:
     case 409:
     case 425:
@@ -144,7 +182,14 @@ function withShortMasks(message: string): string {
 
 function byMlflow(error: MlflowError, answer: HttpAnswer, asked: Asked): SendOutcome {
   const reason = sentence(answer, asked);
-  if (isAboutSpans(error)) return { kind: 'refused', reason, status: answer.status };
+  const unstorable = unstorableOf(error);
+  const refused = {
+    kind: 'refused',
+    reason,
+    status: answer.status,
+    ...(unstorable && { unstorable }),
+  } as const;
+  if (isAboutSpans(error)) return refused;
   if (isPassing(error)) return { kind: 'retry', reason };
   if (error.isAboutHeaders) return blocked(`${reason}: something on the way takes headers away`);
   if (/^(Invalid Content-Type|Unsupported Content-Encoding|Failed to decompress)/.test(error.message)) {
@@ -154,7 +199,7 @@ function byMlflow(error: MlflowError, answer: HttpAnswer, asked: Asked): SendOut
   if (isAboutStore(error)) {
     return blocked(`${reason}: MLflow's database does not take writes; check its rights and schema`);
   }
-  return { kind: 'refused', reason, status: answer.status, doubtful: true };
+  return { ...refused, doubtful: true };
 }
 
 /** A page is the error of a proxy; what else is before MLflow may mean these bytes, as a firewall does. */
@@ -166,8 +211,10 @@ function byProxy(answer: HttpAnswer, asked: Asked): SendOutcome {
 }
 
 /** mlflow-oidc-auth says the same where its header is missing, and gives nothing by which to tell. */
-function permissionWords({ contentType, body }: HttpAnswer, { account, experiment }: Asked): string {
-  return isHtml(contentType, body)
+function permissionWords(answer: HttpAnswer, { account, experiment }: Asked): string {
+  const remedy = oauth2ProxyRemedy(answer);
+  if (remedy !== undefined) return remedy;
+  return isHtml(answer.contentType, answer.body)
     ? 'a proxy or firewall before MLflow does not let the request through'
     : `${account} needs EDIT on ${experiment}, which must exist; if it has that, something on the way takes the header x-mlflow-experiment-id away`;
 }

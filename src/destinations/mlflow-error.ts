@@ -1,6 +1,7 @@
 import { readBoundedJson } from '../bounded-json.ts';
 import type { JsonRead } from '../bounded-json.ts';
 import { quote } from '../network-words.ts';
+import type { Unstorable } from './destination.ts';
 import type { HttpAnswer } from './http-client.ts';
 
 /** An error that MLflow itself wrote, not something between. `message` is fit for a log line. */
@@ -16,7 +17,7 @@ export type MlflowError = {
 export type AnswerText = Pick<HttpAnswer, 'contentType' | 'body' | 'isCut'>;
 
 /**
- * MLflow writes `{"error_code", "message"}` (MlflowException) or `{"detail"}` (FastAPI), as JSON (MLflow 3.17,
+ * MLflow writes `{"error_code", "message"}` (MlflowException) or `{"detail"}` (FastAPI), as JSON (MLflow 3.18,
  * server/otel_api.py). Undefined for anything else: other JSON is what gateways write.
  */
 export function readMlflowError(answer: AnswerText): MlflowError | undefined {
@@ -136,7 +137,7 @@ export function isAboutStore(error: MlflowError): boolean {
 }
 
 /**
- * What MLflow 3.10 to 3.17 says of the content of spans alone: before it asks its store for anything, or while it makes
+ * What MLflow 3.10 to 3.18 says of the content of spans alone: before it asks its store for anything, or while it makes
  * a statement of them (server/otel_api.py, store/tracking/sqlalchemy_store.py, psycopg2, sqlite3).
  */
 const ABOUT_SPANS = [
@@ -159,6 +160,18 @@ export function isAboutSpans(error: MlflowError): boolean {
     ABOUT_SPANS.some((words) => words.test(error.message)) ||
     isOfClass(error, 'DataError|StringDataRightTruncation|NumericValueOutOfRange')
   );
+}
+
+const UNSTORABLE: readonly (readonly [Unstorable, RegExp])[] = [
+  ['NUL', beginsWith(String.raw`A string literal cannot contain NUL \(0x00\) characters`)],
+  // Attributes of a resource become tags, as JSON where they are no text.
+  ['bytes', beginsWith('Object of type bytes is not JSON serializable$')],
+  ['surrogates', beginsWith(`'utf-8' codec can't encode characters? .*: surrogates not allowed`)],
+];
+
+/** What MLflow or its database cannot store, where that is why it refuses. */
+export function unstorableOf({ message }: MlflowError): Unstorable | undefined {
+  return UNSTORABLE.find(([, words]) => words.test(message))?.[0];
 }
 
 /** SQLAlchemy appends the statement and its parameters, which are users' data. */

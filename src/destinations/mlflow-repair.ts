@@ -1,12 +1,15 @@
+import { appendAttribute } from '../otlp/append-attribute.ts';
 import { editSpans, LARGE_LIST, LARGE_MAP } from '../otlp/edit-spans.ts';
 import type { AttributeValue, EditableSpan, PlainValue, SpanEdit, Work } from '../otlp/edit-spans.ts';
-import { REPAIR_MARK, repairWords } from '../otlp/repair-mark.ts';
+import { REPAIR_MARK } from '../otlp/repair-mark.ts';
+import { withoutUnstorable } from './unstorable.ts';
 import { MOST_REPAIR_WORK } from './destination.ts';
-import type { Repair } from './destination.ts';
+import type { Mending, Repair } from './destination.ts';
 
 /*
- * What MLflow 3.10 to 3.17 refuse a span for, and with it the whole request (server/otel_api.py,
- * store/tracking/sqlalchemy_store.py), where one attribute or time is to blame. Pure.
+ * What MLflow 3.10 to 3.18 refuse a span for, and with it the whole request (server/otel_api.py,
+ * store/tracking/sqlalchemy_store.py), where one attribute or time is to blame, or a text that its database cannot hold.
+ * Pure.
  */
 
 const SESSION = 'session.id';
@@ -50,33 +53,31 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ].map((key) => [key, (value: AttributeValue, work: Work) => plain(fromJson(value, work))] as const),
 ]);
 
-const KEYS: ReadonlySet<string> = new Set([...RULES.keys(), REPAIR_MARK]);
+const KEYS: ReadonlySet<string> = new Set(RULES.keys());
+
+const NOTHING_REFUSED: Mending = { unstorable: new Set() };
 
 /** See `Destination.repair`. A span for which no work is left stays as it is. */
 export function repairForMlflow(
   payload: Uint8Array,
   work: Work = { left: MOST_REPAIR_WORK },
+  mending: Mending = NOTHING_REFUSED,
 ): Repair | undefined {
-  const spans = new Map<number, string>();
+  const texts = withoutUnstorable(payload, work, mending);
+  const words = new Map(texts.words);
+  const shared = new Map(texts.shared);
   const mendSpan = (span: EditableSpan, spanIndex: number): SpanEdit | undefined => {
     work.left -= SPAN_STEPS;
-    const { words, ...edit } = mend(span, work);
-    if (words.length === 0 || work.left <= 0) return undefined;
-    const done = repairWords(words);
-    spans.set(spanIndex, done);
-    return marked(edit, span, done);
+    const mended = mend(span, work);
+    if (mended.words.length === 0 || work.left <= 0) return undefined;
+    words.set(spanIndex, [...(words.get(spanIndex) ?? []), ...mended.words]);
+    shared.delete(spanIndex);
+    return mended;
   };
-  const repaired = editSpans(payload, KEYS, mendSpan, work);
-  return repaired && { payload: repaired, spans };
-}
-
-/** Behind what is said of it already: the receiver marks what it mends, too. */
-function marked(edit: SpanEdit, { attributes }: EditableSpan, done: string): SpanEdit {
-  const position = attributes.findIndex(({ key }) => key === REPAIR_MARK);
-  const earlier = attributes[position]?.value;
-  if (typeof earlier !== 'string') return { ...edit, more: { [REPAIR_MARK]: done } };
-  const whole = repairWords([earlier, done]);
-  return { ...edit, attributes: new Map(edit.attributes).set(position, whole) };
+  const edited = mending.aroundOnly ? undefined : editSpans(texts.payload, KEYS, mendSpan, work);
+  if (words.size === 0) return undefined;
+  const spans = new Map(Array.from(words, ([spanIndex, each]) => [spanIndex, each.join('; ')]));
+  return { payload: appendAttribute(edited ?? texts.payload, REPAIR_MARK, spans), spans, shared };
 }
 
 function mend(span: EditableSpan, work: Work): SpanEdit & { readonly words: readonly string[] } {

@@ -4,16 +4,21 @@ import type { TokenClaims, TokenResult, TokenSource } from '../auth/token-source
 import type { Logger } from '../telemetry/logger.ts';
 import { compress } from './compress.ts';
 import type { Destination, ResolvedTarget, SendOutcome } from './destination.ts';
-import { createExperimentResolver, experimentWords } from './experiment.ts';
-import type { ExperimentChoice, RestCall } from './experiment.ts';
+import { createExperimentResolver } from './experiment.ts';
+import { experimentWords } from './experiment-words.ts';
+import type { RestCall } from './experiment.ts';
+import type { ExperimentChoice } from './experiment-words.ts';
 import { createHttpClient } from './http-client.ts';
 import type { HttpRequest, HttpResult, TlsFiles } from './http-client.ts';
 import { readTracesAnswer } from './mlflow-answers.ts';
 import { repairForMlflow } from './mlflow-repair.ts';
 import { accountWords, refusalWords } from './token-words.ts';
 
-/** After this many refusals in a row, each of a token fetched after the one before, another token is no remedy. */
-const REFUSALS_TO_BLOCK = 3;
+/**
+ * After this many refusals in a row, each of a token fetched after the one before, another token is no remedy. Fewer
+ * where the answer may be about something else.
+ */
+const REFUSALS_TO_BLOCK = { certain: 3, doubtful: 2 };
 
 /** An ExportTraceServiceRequest with one empty ResourceSpans: MLflow answers 200, where it would store, and stores nothing. */
 export const NOTHING = [Uint8Array.of(0x0a, 0x00)];
@@ -41,7 +46,7 @@ export type MlflowOptions = {
 };
 
 /**
- * MLflow's OTLP endpoint, `POST /v1/traces` (MLflow 3.17, server/otel_api.py), alone or with a plugin such as
+ * MLflow's OTLP endpoint, `POST /v1/traces` (MLflow 3.18, server/otel_api.py), alone or with a plugin such as
  * mlflow-oidc-auth. Without `tokens`, nothing is sent that says who the relay is, but its client certificate.
  * @throws RelayError CERTIFICATE_INVALID
  */
@@ -79,15 +84,14 @@ export function createMlflowDestination(
       { ...request, headers: { ...headers, ...authorization, ...request.headers } },
       signal,
     );
-    if (result.kind !== 'answer') return result;
-    if (result.status !== 401) {
-      refusals = 0;
-    } else if (token !== undefined) {
-      if (giveUp(tokens, token, result.date) === 'postponed') return result;
-      // Requests that were under way together meet the same refusal: it counts once.
-      if (refusals === refusalsBefore) refusals += 1;
-    }
+    if (result.kind !== 'answer' || result.status !== 401 || token === undefined) return result;
+    if (giveUp(tokens, token, result.date) === 'dropped') countRefusal(refusalsBefore);
     return result;
+  }
+
+  /** Requests that were under way together meet the same refusal: it counts once. */
+  function countRefusal(refusalsBefore: number): void {
+    if (refusals === refusalsBefore) refusals += 1;
   }
 
   async function send(
@@ -99,7 +103,22 @@ export function createMlflowDestination(
     const token = await tokens?.token();
     if (token?.kind === 'unavailable') return { kind: 'retry', reason: token.reason };
     if (token?.kind === 'rejected') return { kind: 'blocked', reason: token.reason };
+    const refusalsBefore = refusals;
+    const outcome = await sendWith(token, parts, signal, timeoutMs);
+    if (outcome.kind === 'unauthorized') return withTokenWords(outcome, token?.claims);
+    if (outcome.kind === 'blocked' && outcome.doubtsToken === true)
+      return doubted(outcome.reason, token, refusalsBefore);
+    // What is away for now has said nothing of the token.
+    if (outcome.kind !== 'retry') refusals = 0;
+    return outcome;
+  }
 
+  async function sendWith(
+    token: Token | undefined,
+    parts: readonly Uint8Array[],
+    signal: AbortSignal,
+    timeoutMs: number,
+  ): Promise<SendOutcome> {
     const call: RestCall = (method, url, body) =>
       ask(
         token,
@@ -117,7 +136,7 @@ export function createMlflowDestination(
       );
     const account = accountWords(token?.claims);
     const resolved = await experiment.resolve(call, account);
-    if (!resolved.ok) return withTokenWords(resolved.outcome, token?.claims);
+    if (!resolved.ok) return resolved.outcome;
 
     const { body, encoding } = await compress(parts);
     const result = await ask(
@@ -137,24 +156,35 @@ export function createMlflowDestination(
       },
       signal,
     );
-    if (result.kind === 'answer' && (result.status === 403 || result.status === 404)) experiment.forget();
-    return withTokenWords(
-      readTracesAnswer(result, { url: tracesUrl, experiment: experimentName, account, now: Date.now() }),
-      token?.claims,
-    );
+    const asked = { url: tracesUrl, experiment: experimentName, account, now: Date.now() };
+    const outcome = readTracesAnswer(result, asked);
+    const isLost = result.kind === 'answer' && (result.status === 403 || result.status === 404);
+    // A 404 may be about a trace.
+    if (isLost && outcome.kind === 'blocked') experiment.forget();
+    return outcome;
+  }
+
+  /** A fresh token is tried; if the answer is the same to that one, it is what it looks like. */
+  function doubted(reason: string, token: Token | undefined, refusalsBefore: number): SendOutcome {
+    if (tokens === undefined || token === undefined) return { kind: 'blocked', reason };
+    tokens.doubt(token.value);
+    countRefusal(refusalsBefore);
+    return { kind: refusals < REFUSALS_TO_BLOCK.doubtful ? 'unauthorized' : 'blocked', reason };
   }
 
   /** A 401 is healed by a fresh token, unless there are none, or they are refused as well. */
-  function withTokenWords(outcome: SendOutcome, claims: TokenClaims | undefined): SendOutcome {
-    if (outcome.kind !== 'unauthorized') return outcome;
+  function withTokenWords(
+    outcome: Extract<SendOutcome, { kind: 'unauthorized' }>,
+    claims: TokenClaims | undefined,
+  ): SendOutcome {
     if (tokens === undefined) {
       return {
         kind: 'blocked',
         reason: `${outcome.reason}; none is configured: set auth of ${options.name}`,
       };
     }
-    const words = refusalWords(claims);
-    return refusals < REFUSALS_TO_BLOCK
+    const words = outcome.remedy ?? refusalWords(claims);
+    return refusals < REFUSALS_TO_BLOCK.certain
       ? { kind: 'unauthorized', reason: `${outcome.reason}: ${words}` }
       : { kind: 'blocked', reason: `${outcome.reason}, nor were the ${refusals - 1} before it: ${words}` };
   }

@@ -8,6 +8,7 @@ import { tlsFilesOf } from '../config/tls-files.ts';
 import { createHttpClient } from '../destinations/http-client.ts';
 import type { TlsFiles } from '../destinations/http-client.ts';
 import { withTrailingSlash } from '../destinations/mlflow.ts';
+import type { Pair } from '../destinations/one-mlflow.ts';
 import { accountWords } from '../destinations/token-words.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { checkTimes, checkUsage } from './certificates.ts';
@@ -23,6 +24,7 @@ import {
   checkConnection,
   checkHealth,
   checkOpenness,
+  checkPair,
   checkRoute,
   checkStore,
   checkToken,
@@ -30,6 +32,7 @@ import {
 } from './mlflow.ts';
 import { watchPeers } from './peers.ts';
 import type { Peers } from './peers.ts';
+import { checkUnsigned } from './unsigned-token.ts';
 import type { Answered, Upstream } from './upstream.ts';
 import { checkAddress } from './way.ts';
 
@@ -41,17 +44,21 @@ const LOG = createLogger('fatal');
 /** Where the CAs stand, without a file of their own. */
 const TRUST_STORE = 'the trust store of Node (NODE_EXTRA_CA_CERTS)';
 
-/** The way to one MLflow: its issuer first, then MLflow as a client with that token. */
+/**
+ * The way to one MLflow: its issuer first, then MLflow as a client with that token.
+ * @param pairs of it and another destination that name one MLflow
+ */
 export async function examineDestination(
   checkup: Checkup,
   name: string,
   config: DestinationConfig,
+  pairs: readonly Pair[],
 ): Promise<void> {
   const { auth } = config;
   const peers = watchPeers();
   try {
     const granted = auth.kind === 'none' ? undefined : await examineIssuer(checkup, name, auth, peers);
-    await examineMlflow(checkup, name, config, granted, peers);
+    await examineMlflow(checkup, { name, config, pairs }, granted, peers);
   } finally {
     peers.stop();
   }
@@ -94,11 +101,16 @@ async function examineIssuer(
   return granted;
 }
 
+type Examinee = {
+  readonly name: string;
+  readonly config: DestinationConfig;
+  readonly pairs: readonly Pair[];
+};
+
 /** @param granted undefined: no token is configured */
 async function examineMlflow(
   checkup: Checkup,
-  name: string,
-  config: DestinationConfig,
+  { name, config, pairs }: Examinee,
   granted: Done<Granted> | undefined,
   peers: Peers,
 ): Promise<void> {
@@ -130,7 +142,10 @@ async function examineMlflow(
   const health = await checkup.check('MLflow health', [upstream, connection], checkHealth);
   // Without its token all that is asked with one would only be refused.
   const needed = granted === undefined ? [connection] : [connection, granted];
-  await checkup.check('MLflow version', [upstream, ...needed], checkVersion);
+  const version = await checkup.check('MLflow version', [upstream, ...needed], checkVersion);
+  for (const pair of pairs) {
+    await checkup.check('other destinations', [], () => checkPair(pair, version.found?.value));
+  }
   await checkup.check('MLflow store', [upstream, ...needed], checkStore);
   const openness = await checkup.check('requests without a token', [upstream, connection], (to) =>
     checkOpenness(to, granted !== undefined),
@@ -168,6 +183,9 @@ async function examineToken(
   ] as const) {
     await checkup.check(name, [granted], ({ claims }) => checkClaim(claim, claims, isTaken));
   }
+  await checkup.check('unsigned token', [upstream, taken, granted], (to, _, { value }) =>
+    checkUnsigned(to, value),
+  );
   return taken;
 }
 

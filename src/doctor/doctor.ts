@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { parseCertificates } from '../certificates.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
+import { pairsAtOneMlflow } from '../destinations/one-mlflow.ts';
 import { RelayError } from '../errors.ts';
 import { loadTls } from '../receiver/tls.ts';
 import { checkChain, checkClientCas, checkNames, checkTimes, checkUsage } from './certificates.ts';
@@ -49,8 +50,10 @@ export async function examine(
   await checkup.check('MLflow variables', [], () => checkStoreVariables(env));
   await examineReceiver(checkup, config);
   await examineQueueAndPorts(checkup, config);
+  const pairs = pairsAtOneMlflow(config.destinations);
   for (const [name, destination] of Object.entries(destinations)) {
-    await examineDestination(checkup.of(name), name, destination);
+    const mine = pairs.filter(({ names }) => names.includes(name));
+    await examineDestination(checkup.of(name), name, destination, mine);
   }
   return { checks, isUsable: true };
 }

@@ -1,6 +1,7 @@
 import type { TokenSource } from '../auth/token-source.ts';
 import type { SendOutcome } from '../destinations/destination.ts';
-import { createExperimentResolver, experimentWords } from '../destinations/experiment.ts';
+import { createExperimentResolver } from '../destinations/experiment.ts';
+import { experimentWords } from '../destinations/experiment-words.ts';
 import { NOTHING, createMlflowDestination } from '../destinations/mlflow.ts';
 import type { MlflowOptions } from '../destinations/mlflow.ts';
 import { readJsonObject } from '../destinations/mlflow-error.ts';
@@ -98,6 +99,7 @@ function tokensOf({ value, claims }: Granted): TokenSource {
   return {
     token: () => Promise.resolve({ kind: 'token', value, ...(claims && { claims }) }),
     drop: () => {},
+    doubt: () => {},
     postpone: () => {},
     expiresAt: () => undefined,
     close: () => Promise.resolve(),

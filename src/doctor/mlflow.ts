@@ -2,6 +2,8 @@ import { setTimeout } from 'node:timers/promises';
 import type { HttpAnswer } from '../destinations/http-client.ts';
 import { readTracesAnswer, sentence } from '../destinations/mlflow-answers.ts';
 import { readJsonObject, readMlflowError } from '../destinations/mlflow-error.ts';
+import { oauth2ProxyRemedy } from '../destinations/oauth2-proxy.ts';
+import type { MlflowVersion, Pair } from '../destinations/one-mlflow.ts';
 import { refusalWords } from '../destinations/token-words.ts';
 import { bareUrl, quote } from '../network-words.ts';
 import { failed, ok, skipped, warning } from './checkup.ts';
@@ -65,15 +67,21 @@ export async function checkHealth(upstream: Upstream, answered: Answered): Promi
       );
 }
 
-export async function checkVersion(upstream: Upstream): Promise<Verdict<undefined>> {
+export async function checkVersion(upstream: Upstream): Promise<Verdict<MlflowVersion>> {
   const { result, url } = await get(upstream, 'version');
   const text = result.kind === 'answer' && result.status === 200 ? result.body.toString('utf8').trim() : '';
-  const [, major, minor] = /^(\d+)\.(\d+)(\.\w+)*$/.exec(text) ?? [];
+  const [, ...numbers] = /^(\d+)\.(\d+)(\.\w+)*$/.exec(text) ?? [];
+  const [major, minor] = numbers.map(Number);
   if (major === undefined || minor === undefined) return skipped(`${bareUrl(url)} does not tell it`);
-  const isOld = Number(major) < OLDEST[0] || (Number(major) === OLDEST[0] && Number(minor) < OLDEST[1]);
+  const isOld = major < OLDEST[0] || (major === OLDEST[0] && minor < OLDEST[1]);
   return isOld
     ? failed(`MLflow is ${text}, which takes no OTLP traces`, `upgrade it to ${OLDEST.join('.')} or newer`)
-    : ok(`MLflow ${text}`);
+    : ok(`MLflow ${text}`, { major, minor });
+}
+
+/** Two destinations that name this MLflow, whose version may not be known. */
+export function checkPair({ words, fix }: Pair, version: MlflowVersion | undefined): Verdict<undefined> {
+  return warning(words(version), fix);
 }
 
 /** Which kind of store it has; which database, it does not tell. */
@@ -102,7 +110,7 @@ export async function checkOpenness(upstream: Upstream, isAuthSet: boolean): Pro
     if (outcome.kind === 'delivered') {
       return warning(
         `${bareUrl(url)} takes traces without a token: whoever reaches it can write them`,
-        'take /v1/traces out of the paths that MLflow, or a proxy before it, leaves open; mlflow-oidc-auth 7 and newer needs no such exception',
+        'take /v1/traces out of the paths that MLflow, or a proxy before it, leaves open; mlflow-oidc-auth 7.12.2 and newer needs no such exception',
       );
     }
     return asksWho || result.status === 403
@@ -181,7 +189,7 @@ export async function checkToken(
         `${words}: this MLflow has its own users (--app-name basic-auth), and takes no access tokens`,
         'start it with --app-name oidc-auth (mlflow-oidc-auth)',
       )
-    : failed(`${words}: MLflow does not take the token`, refusalWords(claims));
+    : failed(`${words}: MLflow does not take the token`, oauth2ProxyRemedy(result) ?? refusalWords(claims));
 }
 
 function isRefused({ result }: Answered): boolean {

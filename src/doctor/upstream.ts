@@ -1,6 +1,6 @@
 import type { HttpClient, HttpResult } from '../destinations/http-client.ts';
-import { experimentWords } from '../destinations/experiment.ts';
-import type { ExperimentChoice } from '../destinations/experiment.ts';
+import { experimentWords } from '../destinations/experiment-words.ts';
+import type { ExperimentChoice } from '../destinations/experiment-words.ts';
 import type { Asked } from '../destinations/mlflow-answers.ts';
 import { NOTHING } from '../destinations/mlflow.ts';
 import { NEVER_ABORTS } from '../never-aborts.ts';

@@ -1,4 +1,4 @@
-import type { ExperimentChoice } from '../destinations/experiment.ts';
+import type { ExperimentChoice } from '../destinations/experiment-words.ts';
 
 /** Digits are the id of an experiment, anything else is its name. */
 export function experimentOf(text: string): ExperimentChoice {

@@ -4,7 +4,7 @@ import { pino } from 'pino';
 import type { Config } from '../config/schema.ts';
 import { tlsFilesOf } from '../config/tls-files.ts';
 import { createTokens } from '../destination-tokens.ts';
-import type { ExperimentChoice } from '../destinations/experiment.ts';
+import type { ExperimentChoice } from '../destinations/experiment-words.ts';
 import { createHttpClient } from '../destinations/http-client.ts';
 import { withTrailingSlash } from '../destinations/mlflow.ts';
 import { createMetrics } from '../telemetry/metrics.ts';

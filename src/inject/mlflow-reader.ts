@@ -1,10 +1,11 @@
 import type { TokenSource } from '../auth/token-source.ts';
-import type { ExperimentChoice } from '../destinations/experiment.ts';
-import { experimentWords } from '../destinations/experiment.ts';
+import type { ExperimentChoice } from '../destinations/experiment-words.ts';
+import { experimentWords } from '../destinations/experiment-words.ts';
 import type { HttpAnswer, HttpClient, HttpResult } from '../destinations/http-client.ts';
 import { readMlflowError, readJsonObject } from '../destinations/mlflow-error.ts';
 import { sentence } from '../destinations/mlflow-answers.ts';
 import { giveUp, withTrailingSlash } from '../destinations/mlflow.ts';
+import { oauth2ProxyRemedy } from '../destinations/oauth2-proxy.ts';
 import { accountWords, refusalWords } from '../destinations/token-words.ts';
 import { isNestedDeeper } from '../bounded-json.ts';
 import { messageOf } from '../errors.ts';
@@ -44,8 +45,8 @@ const NOT_THERE =
   "MLflow does not have it: see the relay's /status, and `mlflow-trace-relay dead-letters list`";
 
 /**
- * Reads traces of an experiment by MLflow's REST API (`GET /api/3.0/mlflow/traces/get`, MLflow 3.17). mlflow-oidc-auth
- * answers 403 to a trace that is not there, so that it is the experiment which tells who may read.
+ * Reads traces of an experiment by MLflow's REST API (`GET /api/3.0/mlflow/traces/get`, MLflow 3.10 to 3.18).
+ * mlflow-oidc-auth answers 403 to a trace that is not there, so that it is the experiment which tells who may read.
  * @param signal ends requests under way
  */
 export function createMlflowReader(
@@ -88,7 +89,10 @@ export function createMlflowReader(
       if (token !== undefined && giveUp(tokens, token, result.date) === 'postponed') {
         return { kind: 'away', reason: "MLflow's clock is behind that of the issuer: set the clocks" };
       }
-      const words = token === undefined ? 'set auth of the destination' : refusalWords(token.claims);
+      const words =
+        token === undefined
+          ? 'set auth of the destination'
+          : (oauth2ProxyRemedy(result) ?? refusalWords(token.claims));
       return { kind: 'denied', reason: `${wordsOf(result, url)}: the access token is not taken: ${words}` };
     }
     if (result.status >= 300 && result.status < 400) {

@@ -6,8 +6,17 @@ export type SentValue =
   string | number | bigint | boolean | null | Uint8Array | SentValue[] | { [key: string]: SentValue };
 export type SentAttributes = Record<string, SentValue>;
 
-export type SentSpan = SpanOf<SentValue>;
+export type SentSpan = SpanOf<SentValue> & { kind: string };
 
+/** Of OTLP's Span, by number; what is unknown counts as unspecified. */
+const SPAN_KINDS = [
+  'SPAN_KIND_UNSPECIFIED',
+  'SPAN_KIND_INTERNAL',
+  'SPAN_KIND_SERVER',
+  'SPAN_KIND_CLIENT',
+  'SPAN_KIND_PRODUCER',
+  'SPAN_KIND_CONSUMER',
+];
 /** Of OTLP's Status; what is unknown counts as unset. */
 const STATUS_CODES = ['STATUS_CODE_UNSET', 'STATUS_CODE_OK', 'STATUS_CODE_ERROR'];
 
@@ -42,6 +51,7 @@ function toSpan(span: Json): SentSpan {
     spanId: span.spanId ?? '',
     parentSpanId: /^0*$/.test(parentSpanId) ? '' : parentSpanId,
     name: span.name ?? '',
+    kind: SPAN_KINDS[span.kind ?? 0] ?? 'SPAN_KIND_UNSPECIFIED',
     start: BigInt(span.startTimeUnixNano ?? 0),
     end: BigInt(span.endTimeUnixNano ?? 0),
     attributes: toAttributes(span.attributes),

@@ -11,6 +11,8 @@ export type SpanOf<Value> = {
   spanId: string;
   parentSpanId: string;
   name: string;
+  /** As in SPAN_KIND_SERVER; MLflow before 3.18 does not give it back. */
+  kind?: string | undefined;
   start: bigint;
   end: bigint;
   attributes: Record<string, Value>;
@@ -40,8 +42,7 @@ export type StoredTrace = {
 type Json = any;
 
 /**
- * The answer of `GET /api/3.0/mlflow/traces/get` (MLflow 3.17, `Span.to_otel_proto` in entities/span.py): the kind of a
- * span is not in it.
+ * The answer of `GET /api/3.0/mlflow/traces/get` (MLflow 3.10 to 3.18, `Span.to_otel_proto` in entities/span.py).
  * @param traceId in hex
  * @param answer as `parseExactly` reads it
  * @throws if it is no such answer
@@ -59,6 +60,7 @@ export function readStoredTrace(traceId: string, answer: unknown): StoredTrace {
       spanId: toHex(span.span_id),
       parentSpanId: toHex(span.parent_span_id),
       name: span.name ?? '',
+      kind: span.kind,
       start: BigInt(span.start_time_unix_nano ?? 0),
       end: BigInt(span.end_time_unix_nano ?? 0),
       attributes: toAttributes(span.attributes),

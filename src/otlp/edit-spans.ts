@@ -1,15 +1,14 @@
 import { readAnyValue } from './any-value.ts';
 import type { AttributeValue } from './any-value.ts';
-import { KEY_TAG, textAttribute, VALUE_TAG } from './text-attribute.ts';
-import { add, ATTRIBUTES_TAG, headerOf, SPANS, Walker, WAY_TO_SPANS } from './walker.ts';
-import type { Pieces } from './walker.ts';
+import { ATTRIBUTE_TAG, KEY_TAG, textAttribute, VALUE_TAG } from './append-attribute.ts';
+import { SpanRewriter } from './span-rewriter.ts';
+import { add } from './walker.ts';
+import type { Pieces, Work } from './walker.ts';
 import { FIXED64, START_GROUP } from './wire-reader.ts';
 
 export { LARGE_LIST, LARGE_MAP, LARGEST_VALUE } from './any-value.ts';
 export type { AttributeValue, PlainValue } from './any-value.ts';
-
-/** What may still be done, in steps of about 15 ns. At 0 or less all that follows stays as it is. */
-export type Work = { left: number };
+export type { Work } from './walker.ts';
 
 /** A span of more bytes stays as it is: only the walk through it would take long. */
 export const LARGEST_EDITABLE_SPAN = 1024 * 1024;
@@ -39,8 +38,6 @@ export type SpanEdit = {
   readonly end?: bigint;
   /** By position in `attributes`: a text in place of the value, or nothing in place of all attributes of the key. */
   readonly attributes?: ReadonlyMap<number, string | undefined>;
-  /** Attributes to append. */
-  readonly more?: Readonly<Record<string, string>>;
 };
 
 const START_TAG = (7 << 3) | FIXED64;
@@ -64,8 +61,7 @@ export function editSpans(
   work: Work = { left: Infinity },
 ): Uint8Array | undefined {
   work.left -= STEPS.payload;
-  const edited = new Editor(payload, keys, edit, work).message(0, payload.length);
-  return edited && Buffer.concat(edited.pieces, edited.length);
+  return new Editor(payload, keys, edit, work).rewritten();
 }
 
 /** Bytes in place of those from one offset to another. */
@@ -74,7 +70,7 @@ type Range = { readonly from: number; readonly to: number };
 /** An attribute with one of the keys; its value in pieces, which are merged as their bytes in a row are. */
 type Found = Range & { readonly key: string; readonly value: Pieces };
 
-class Editor extends Walker {
+class Editor extends SpanRewriter {
   readonly #keys: ReadonlySet<string>;
   /** Of the keys, in bytes. */
   readonly #lengths: ReadonlySet<number>;
@@ -95,43 +91,19 @@ class Editor extends Walker {
     this.#work = work;
   }
 
-  /** The content of a message above the spans; undefined if nothing in it is changed. */
-  message(level: number, end: number): Pieces | undefined {
-    const { reader } = this;
-    const whole: Pieces = { pieces: [], length: 0 };
-    // Fields from here on stay as they are and are not yet in the pieces.
-    let from = reader.pos;
-    const start = from;
-    while (reader.pos < end && this.#work.left > 0) {
-      const at = reader.pos;
-      const tag = this.tag(end);
-      if (tag !== WAY_TO_SPANS[level]) {
-        this.#skip(tag, end);
-        continue;
-      }
-      const childEnd = this.length(end) + reader.pos;
-      const child = level === SPANS ? this.#span(childEnd) : this.message(level + 1, childEnd);
-      reader.pos = childEnd;
-      if (child === undefined) continue;
-      add(whole, reader.bytes.subarray(from, at));
-      add(whole, headerOf(tag, child.length));
-      for (const piece of child.pieces) add(whole, piece);
-      from = childEnd;
-    }
-    if (from === start) return undefined;
-    add(whole, reader.bytes.subarray(from, end));
-    return whole;
+  protected override get isDone(): boolean {
+    return this.#work.left <= 0;
   }
 
-  /** Skips a field. Within a group there may be a field for every two bytes. */
-  #skip(tag: number, end: number): void {
+  /** Within a group there may be a field for every two bytes. */
+  protected override pass(tag: number, end: number): void {
     const { reader } = this;
     const from = reader.pos;
     this.skip(tag, end);
     this.#work.left -= (tag & 7) === START_GROUP ? 1 + (reader.pos - from) / 2 : 1;
   }
 
-  #span(end: number): Pieces | undefined {
+  protected override span(end: number): Pieces | undefined {
     const { reader } = this;
     const begin = reader.pos;
     const index = this.#nextSpan++;
@@ -143,7 +115,7 @@ class Editor extends Walker {
     while (reader.pos < end) {
       const from = reader.pos;
       const tag = this.tag(end);
-      if (tag === ATTRIBUTES_TAG) {
+      if (tag === ATTRIBUTE_TAG) {
         const to = this.length(end) + reader.pos;
         const attribute = this.#attribute(to);
         if (attribute === undefined) continue;
@@ -154,7 +126,7 @@ class Editor extends Walker {
       // Of repeated fields the last counts.
       if (tag === START_TAG) startAt = reader.pos;
       else if (tag === END_TAG) endAt = reader.pos;
-      this.#skip(tag, end);
+      this.pass(tag, end);
     }
     const last = new Map(found.map((attribute) => [attribute.key, attribute]));
     const counting = found.filter((attribute) => last.get(attribute.key) === attribute);
@@ -171,7 +143,7 @@ class Editor extends Walker {
     for (const [position, text] of edit.attributes ?? []) {
       const one = counting[position]!;
       if (text !== undefined) {
-        changes.push({ from: one.from, to: one.to, bytes: textAttribute(ATTRIBUTES_TAG, one.key, text) });
+        changes.push({ from: one.from, to: one.to, bytes: textAttribute(one.key, text) });
         continue;
       }
       // An earlier one would count in place of the last.
@@ -181,9 +153,6 @@ class Editor extends Walker {
     }
     if (edit.start !== undefined) changes.push(fixed64At(START_TAG, startAt ?? end, edit.start, startAt));
     if (edit.end !== undefined) changes.push(fixed64At(END_TAG, endAt ?? end, edit.end, endAt));
-    for (const [key, text] of Object.entries(edit.more ?? {})) {
-      changes.push({ from: end, to: end, bytes: textAttribute(ATTRIBUTES_TAG, key, text) });
-    }
     this.#work.left -= STEPS.change * changes.length;
     return this.#changed(begin, end, changes);
   }
@@ -197,7 +166,7 @@ class Editor extends Walker {
     while (reader.pos < end) {
       const tag = this.tag(end);
       if (tag !== KEY_TAG) {
-        this.#skip(tag, end);
+        this.pass(tag, end);
         continue;
       }
       this.#work.left -= 1;
@@ -212,7 +181,7 @@ class Editor extends Walker {
     while (reader.pos < end) {
       const tag = this.tag(end);
       if (tag !== VALUE_TAG) {
-        this.#skip(tag, end);
+        this.pass(tag, end);
         continue;
       }
       this.#work.left -= 1;

@@ -1,10 +1,11 @@
-import { kindOf, MessageMender } from './message-mender.ts';
+import { ATTRIBUTE_TAG, textAttribute } from './append-attribute.ts';
+import { MessageMender } from './message-mender.ts';
 import { ProtobufWriter } from './protobuf-writer.ts';
-import { repairMarkOf } from './repair-mark.ts';
+import { REPAIR_MARK } from './repair-mark.ts';
 import { SpanIds } from './span-ids.ts';
-import { ATTRIBUTES_TAG, SPANS, Walker, WAY_TO_SPANS } from './walker.ts';
+import { SPANS, Walker, WAY_TO_SPANS } from './walker.ts';
 import { LEN } from './wire-reader.ts';
-import { MESSAGE, RESOURCE_SPANS_TYPE, SCOPE_SPANS_TYPE, SPAN_TYPE } from './wire-table.ts';
+import { kindOf, MESSAGE, RESOURCE_SPANS_TYPE, SCOPE_SPANS_TYPE, SPAN_TYPE } from './wire-table.ts';
 
 export type Mended = {
   readonly payload: Uint8Array;
@@ -223,7 +224,7 @@ class Mender extends Walker {
       return;
     } else {
       messages.copyTo(end);
-      writer.raw(this.#markOf(ATTRIBUTES_TAG));
+      writer.raw(this.#markOf(ATTRIBUTE_TAG));
       writer.end(begin);
       if (!this.#hasRoom(0, end)) fault = this.#fullWords();
     }
@@ -238,8 +239,8 @@ class Mender extends Walker {
   }
 
   #markOf(attributesTag: number): Uint8Array {
-    const words = Array.from(this.#messages.places, (place) => `${place}: broken text replaced by U+FFFD`);
-    return repairMarkOf(words, attributesTag);
+    const places = [...this.#messages.places].join(', ');
+    return textAttribute(REPAIR_MARK, `U+FFFD in place of broken text: ${places}`, attributesTag);
   }
 
   /** Whether so many bytes more, and all that is not read yet, still have room. */

@@ -1,19 +1,17 @@
 import type { ProtobufWriter } from './protobuf-writer.ts';
 import { MAX_DEPTH } from './schema.ts';
 import type { SpanIds } from './span-ids.ts';
-import { KEY_TAG } from './text-attribute.ts';
+import { KEY_TAG } from './append-attribute.ts';
 import { isText, writeMended } from './utf8.ts';
-import { LEN } from './wire-reader.ts';
 import type { WireReader } from './wire-reader.ts';
 import {
   KEY_VALUE_TYPE,
-  KINDS,
+  kindOf,
   MESSAGE,
   nameOfField,
   PARENT_SPAN_ID,
   SKIP,
   SPAN_ID,
-  TABLE_WIDTH,
   TEXT,
   TRACE_ID,
 } from './wire-table.ts';
@@ -157,10 +155,4 @@ export class MessageMender {
     reader.pos = pos;
     return key;
   }
-}
-
-/** What stands in a field of a type, by its tag. */
-export function kindOf(type: number, tag: number): number {
-  const fieldNumber = tag >>> 3;
-  return (tag & 7) === LEN && fieldNumber < TABLE_WIDTH ? KINDS[type * TABLE_WIDTH + fieldNumber]! : SKIP;
 }

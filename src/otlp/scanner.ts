@@ -43,25 +43,39 @@ export class Scanner {
 
   readonly #maxOwnBytes: number;
   readonly #isLenient: boolean;
+  readonly #mostMessages: number;
+  #messages = 0;
   readonly #ids = new SpanIds();
   #resources = 0;
   #scopes = 0;
   /** Bytes, in the message at hand, of its fields that lead to spans. */
   #inner = 0;
 
-  /** @param isLenient what can be told apart from the rest is for `mendTraces`, and not bad */
-  constructor(payload: Uint8Array, maxOwnBytes: number, isLenient = false) {
+  /**
+   * @param how.mostMessages that it may step into
+   * @param how.isLenient what can be told apart from the rest is for `mendTraces`, and not bad
+   */
+  constructor(
+    payload: Uint8Array,
+    maxOwnBytes: number,
+    how: { readonly mostMessages?: number | undefined; readonly isLenient?: boolean } = {},
+  ) {
     this.reader = new WireReader(payload);
     this.#maxOwnBytes = maxOwnBytes;
-    this.#isLenient = isLenient;
+    this.#mostMessages = how.mostMessages ?? Infinity;
+    this.#isLenient = how.isLenient === true;
   }
 
-  /** False: bad bytes, see `refusal`. */
+  /** False: bad bytes, see `refusal`, or more messages than it may step into. */
   request(): boolean {
     const { length } = this.reader.bytes;
     if (!this.#message(0, length, 0)) return false;
     this.#measure('the request, outside of its ResourceSpans,', length - this.#inner);
     return true;
+  }
+
+  get hasTooMany(): boolean {
+    return this.#messages > this.#mostMessages;
   }
 
   /** What is wrong with bad bytes, and where. */
@@ -74,6 +88,7 @@ export class Scanner {
   /** Walks one message up to `end`. Calls itself at most MAX_DEPTH deep. */
   #message(type: number, end: number, depth: number): boolean {
     const { reader } = this;
+    if (++this.#messages > this.#mostMessages) return false;
     const row = type * TABLE_WIDTH;
     while (reader.pos < end) {
       const from = reader.pos;
@@ -121,7 +136,7 @@ export class Scanner {
    */
   #goesOnIn(type: number, inner?: number): boolean {
     const isBesideSpans = type === RESOURCE_SPANS_TYPE || type === SCOPE_SPANS_TYPE;
-    if (!this.#isLenient || !isBesideSpans || inner === SCOPE_SPANS_TYPE) return false;
+    if (!this.#isLenient || !isBesideSpans || inner === SCOPE_SPANS_TYPE || this.hasTooMany) return false;
     this.needsMending = true;
     return true;
   }
@@ -159,7 +174,7 @@ export class Scanner {
     this.#ids.reset();
     const { bytes } = this.reader;
     if (!this.#message(SPAN_TYPE, end, depth)) {
-      if (!this.#isLenient) return false;
+      if (!this.#isLenient || this.hasTooMany) return false;
       this.needsMending = true;
     } else if (!this.#ids.areGood(bytes)) {
       this.problem ??= `span ${this.spanCount} (counted from 0): ${this.#ids.problem(bytes)}`;

@@ -35,16 +35,20 @@ export type SiftResult =
       mended?: string;
     }
   /** Not decodable, as `scanTraces` says. */
-  | { ok: false; message: string }
-  /** It has to be mended, and is larger than what is mended here; it can be given again. */
-  | { ok: false; tooLarge: true };
+  | { ok: false; message: string };
 
-export type SiftLimits = Mending & {
-  /** Larger payloads are not mended. */
-  readonly maxMended: number;
+/** Limits of the time that it may take; without limits unless given. */
+export type SiftTime = {
+  /** The smallest message has two bytes. */
+  readonly mostMessages?: number;
+  /** Bytes of a payload that has to be mended. */
+  readonly mostMended?: number;
 };
 
-const MENDING: SiftLimits = { repair: true, maxSize: Infinity, maxMended: Infinity };
+/** It would take more time; the bytes can be given again. */
+export type TooMuch = { ok: false; tooMuch: true };
+
+const USUAL_MENDING: Mending = { repair: true, maxSize: Infinity };
 
 /**
  * Scans a request, as `scanTraces` does, and leaves out of it what cannot be taken: spans whose ids are bad, and the
@@ -59,21 +63,37 @@ const MENDING: SiftLimits = { repair: true, maxSize: Infinity, maxMended: Infini
  * @param maxOwnBytes the most that one ResourceSpans, or one ScopeSpans, may have beside the fields that lead to its
  * spans, and the request beside its ResourceSpans: all of that goes along wherever one of the spans goes
  */
-export function siftTraces(bytes: Uint8Array, maxOwnBytes: number, limits: SiftLimits = MENDING): SiftResult {
-  let scanner = new Scanner(bytes, maxOwnBytes, true);
-  if (!scanner.request()) return scanner.refusal();
-  if (scanner.hasOldSpans) {
+export function siftTraces(bytes: Uint8Array, maxOwnBytes: number, mending?: Mending): SiftResult;
+export function siftTraces(
+  bytes: Uint8Array,
+  maxOwnBytes: number,
+  mending: Mending,
+  time: SiftTime,
+): SiftResult | TooMuch;
+export function siftTraces(
+  bytes: Uint8Array,
+  maxOwnBytes: number,
+  mending = USUAL_MENDING,
+  { mostMessages, mostMended = Infinity }: SiftTime = {},
+): SiftResult | TooMuch {
+  const scan = () => {
+    const scanner = new Scanner(bytes, maxOwnBytes, { mostMessages, isLenient: true });
+    const isPassed = scanner.request();
+    return { scanner, isPassed };
+  };
+  let { scanner, isPassed } = scan();
+  if (isPassed && scanner.hasOldSpans) {
     renameOldSpans(bytes);
-    scanner = new Scanner(bytes, maxOwnBytes, true);
-    if (!scanner.request()) return scanner.refusal();
+    ({ scanner, isPassed } = scan());
   }
+  if (!isPassed) return scanner.hasTooMany ? { ok: false, tooMuch: true } : scanner.refusal();
   if (!scanner.needsMending) {
     const { invalidSpanCount, problem } = scanner;
     const found = { invalidSpanCount, ...(problem !== undefined && { problem }) };
     return { ...sifted(bytes, scanner, maxOwnBytes), ...found, unreadableSpanCount: 0, mendedSpanCount: 0 };
   }
-  if (bytes.length > limits.maxMended) return { ok: false, tooLarge: true };
-  const { payload, ...found } = mendTraces(bytes, limits);
+  if (bytes.length > mostMended) return { ok: false, tooMuch: true };
+  const { payload, ...found } = mendTraces(bytes, mending);
   const again = new Scanner(payload, maxOwnBytes);
   return again.request() ? { ...sifted(payload, again, maxOwnBytes, true), ...found } : again.refusal();
 }

@@ -1,5 +1,6 @@
 import type { Type } from 'protobufjs';
-import { ExportTraceServiceRequest, KeyValue, ResourceSpans, ScopeSpans, Span } from './schema.ts';
+import { AnyValue, ExportTraceServiceRequest, KeyValue, ResourceSpans, ScopeSpans, Span } from './schema.ts';
+import { LEN } from './wire-reader.ts';
 
 /** What the scanner does with a length-delimited field. From MESSAGE on: kind − MESSAGE is the type within. */
 export const SKIP = 0;
@@ -45,8 +46,14 @@ export const KINDS = Uint8Array.from(kindsOfTypes.flat());
 export const RESOURCE_SPANS_TYPE = types.indexOf(ResourceSpans);
 export const SCOPE_SPANS_TYPE = types.indexOf(ScopeSpans);
 export const SPAN_TYPE = types.indexOf(Span);
-
+export const ANY_VALUE_TYPE = types.indexOf(AnyValue);
 export const KEY_VALUE_TYPE = types.indexOf(KeyValue);
+
+/** What stands in a field of a type, by its tag. */
+export function kindOf(type: number, tag: number): number {
+  const fieldNumber = tag >>> 3;
+  return (tag & 7) === LEN && fieldNumber < TABLE_WIDTH ? KINDS[type * TABLE_WIDTH + fieldNumber]! : SKIP;
+}
 
 /** Name of a field, for people: `Span.trace_state`. */
 export function nameOfField(type: number, fieldNumber: number): string {

@@ -1,7 +1,7 @@
 import type { Logger } from '../telemetry/logger.ts';
 import { Notices } from '../telemetry/notice.ts';
 import type { DeadLetterStore } from './dead-letters.ts';
-import type { RecordMeta } from './destination-reader.ts';
+import type { RecordMeta } from './loan.ts';
 import { FairShare } from './fair-share.ts';
 import type { AppendOutcome } from './queue.ts';
 import type { Readers } from './readers.ts';

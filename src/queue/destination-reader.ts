@@ -1,28 +1,15 @@
-import type { RouteTarget } from '../otlp/record.ts';
 import { SEGMENT_HEADER_SIZE } from './frame.ts';
 import type { InHand } from './in-hand.ts';
 import type { RecordPlace } from './in-hand-format.ts';
+import type { LeftBefore } from './left-before.ts';
+import type { Left } from './ledger-format.ts';
+import { leftBehind, Loan } from './loan.ts';
+import type { Lender, OpenFrame, RecordMeta } from './loan.ts';
 import { comparePositions } from './log-cursor.ts';
 import type { LogCursor, Position, ReadFrame } from './log-cursor.ts';
 import type { Lease, QueueReader } from './queue.ts';
 import type { SegmentLog } from './segment-log.ts';
 import { sendersOf, spansIn } from './waiting-spans.ts';
-
-/** What is written of a record beside its payload. */
-export type RecordMeta = {
-  readonly spans: number;
-  readonly sender: string;
-  readonly receivedAt: number;
-  readonly route: RouteTarget;
-};
-
-/** A frame that was read and has records that are not settled. */
-type OpenFrame = {
-  readonly start: Position;
-  readonly bytes: number;
-  readonly receivedAt: number;
-  unsettled: number;
-};
 
 const READ_AGAIN_MS = 1000;
 
@@ -40,7 +27,14 @@ export class DestinationReader implements QueueReader {
   readonly #cursor: LogCursor<RecordMeta>;
   #readUpTo: Position;
   readonly #log: SegmentLog<RecordMeta>;
+  /** Until the reader is past all of it. */
+  #before: LeftBefore | undefined;
+  /** Its spans in all frames that were read, and the end of the last of these: a segment without frames may go. */
+  #readSpans = 0;
+  #readFramesUpTo: Position;
   readonly #inHand: InHand;
+  readonly #lender: Lender;
+  #changes = 0;
   readonly #onReadError: (error: unknown) => void;
   readonly #maxRepeatedBytes: number;
   readonly #onMuchSettled: () => void;
@@ -64,9 +58,10 @@ export class DestinationReader implements QueueReader {
   constructor(options: {
     destination: string;
     log: SegmentLog<RecordMeta>;
-    from: Position;
+    before: LeftBefore;
     inHand: InHand;
-    waitingSpans: number;
+    /** Behind where it begins, those that have left among them. */
+    storedSpans: number;
     onReadError: (error: unknown) => void;
     /** How much is read behind the saved position, but for the last frame. */
     maxRepeatedBytes: number;
@@ -74,15 +69,27 @@ export class DestinationReader implements QueueReader {
     onMuchSettled: () => void;
   }) {
     this.destination = options.destination;
-    this.#readUpTo = options.from;
-    this.#cursor = options.log.cursor(options.from, { onPassedOver: () => (this.#hasPassedDamage = true) });
+    const { from } = options.before;
+    this.#readUpTo = from;
+    this.#readFramesUpTo = from;
+    this.#cursor = options.log.cursor(from, { onPassedOver: () => (this.#hasPassedDamage = true) });
     this.#log = options.log;
     this.#inHand = options.inHand;
-    this.#passed = { segment: options.from.segment, spans: 0 };
-    this.#passed.spans = this.waitingSpans - options.waitingSpans;
+    this.#passed = { segment: from.segment, spans: 0 };
+    this.#passed.spans = this.waitingSpans - options.storedSpans;
+    this.#before = options.before.isEmpty ? undefined : options.before;
+    this.#changes = options.before.changes;
     this.#onReadError = options.onReadError;
     this.#maxRepeatedBytes = options.maxRepeatedBytes;
     this.#onMuchSettled = options.onMuchSettled;
+    this.#lender = {
+      inHand: options.inHand,
+      readAgain: (place) => this.#readAgain(place),
+      saltOf: (segment) => options.log.segments.find(({ id }) => id === segment)?.salt ?? 0,
+      onDone: (spans) => (this.#lentSpans -= spans),
+      onLeft: () => this.#changes++,
+      onFrameSettled: (frame) => this.#frameSettled(frame),
+    };
   }
 
   /** Where a restart would have to begin. */
@@ -99,7 +106,17 @@ export class DestinationReader implements QueueReader {
       const passed = id === this.#passed.segment ? this.#passed.spans : 0;
       waiting += Math.max(spansIn(tally, this.destination) - passed, 0);
     }
-    return waiting;
+    return Math.max(waiting - (this.#before?.spans ?? 0), 0);
+  }
+
+  /** Grows with all that leaves. */
+  get changes(): number {
+    return this.#changes;
+  }
+
+  /** What a start has to know beside the position, so that nothing is sent again. */
+  get left(): Left {
+    return leftBehind(this.#open, { upTo: this.#readFramesUpTo, spans: this.#readSpans }, this.#before);
   }
 
   get isHeldBack(): boolean {
@@ -168,6 +185,7 @@ export class DestinationReader implements QueueReader {
         const frame = await this.#cursor.next();
         if (frame === undefined) {
           this.#readUpTo = this.#cursor.position;
+          this.#before = undefined;
           if (this.#hasPassedDamage) this.#passAll();
           return undefined;
         }
@@ -203,54 +221,39 @@ export class DestinationReader implements QueueReader {
 
   #take(frame: ReadFrame<RecordMeta>): void {
     this.#readUpTo = frame.end;
+    this.#readFramesUpTo = frame.end;
     const mine = [...frame.entries.entries()].filter(([, { meta }]) => this.#isMine(meta));
     const first = mine[0];
     if (first === undefined) return;
     const { start, end } = frame;
-    const bytes = end.offset - start.offset;
-    const open: OpenFrame = { start, bytes, receivedAt: first[1].meta.receivedAt, unsettled: mine.length };
-    this.#open.add(open);
-    this.#repeatedBytes += bytes;
+    let spans = 0;
+    for (const [, { meta }] of mine) spans += meta.spans;
+    const spansBefore = this.#readSpans;
+    this.#readSpans += spans;
+    this.#repeatedBytes += end.offset - start.offset;
     if (this.#passed.segment !== start.segment) this.#passed = { segment: start.segment, spans: 0 };
-    for (const [index, { meta, payload }] of mine) {
-      const { spans, sender, route, receivedAt } = meta;
-      const place = { ...start, index };
-      let waiting = spans;
-      let settled = false;
-      this.#passed.spans += spans;
-      this.#lentSpans += spans;
-      const done = (count: number) => {
-        this.#lentSpans -= Math.min(count, waiting);
-        waiting -= Math.min(count, waiting);
-      };
-      const settle = () => {
-        if (settled) return;
-        settled = true;
-        done(waiting);
-        this.#inHand.release(place);
-        if (--open.unsettled > 0) return;
-        this.#open.delete(open);
-        this.#settledBytes += bytes;
-        if (this.#settledBytes < this.#maxRepeatedBytes * SAVE_AT_SHARE) return;
-        this.#settledBytes = 0;
-        this.#onMuchSettled();
-      };
-      const lend = (bytesOfIt: Uint8Array): Lease => ({
-        record: { payload: bytesOfIt, spanCount: spans, sender, route, receivedAt },
-        done,
-        settle,
-        isSuspect: this.#inHand.isSuspect(place),
-        inHand: () => this.#inHand.take(place),
-        outOfHand: () => this.#inHand.release(place),
-        again: async () => {
-          const found = await this.#readAgain(place);
-          if (found !== undefined) return lend(found);
-          settle();
-          return undefined;
-        },
-      });
-      this.#ready.push(lend(payload));
+    this.#passed.spans += spans;
+    const gone = this.#before?.take(start, spans);
+    if (gone === 'all') return;
+    const waiting = mine.filter(([index]) => gone?.get(index)?.spans.isWhole !== true);
+    if (waiting.length === 0) return;
+    const left = gone && new Map([...gone].map(([index, record]) => [index, record.spans]));
+    const { receivedAt } = first[1].meta;
+    const open: OpenFrame = { start, end, receivedAt, spansBefore, spans, unsettled: waiting.length, left };
+    this.#open.add(open);
+    for (const [index, { meta, payload }] of waiting) {
+      this.#lentSpans += meta.spans - (left?.get(index)?.size ?? 0);
+      this.#ready.push(new Loan(open, index, meta, this.#lender).lease(payload));
     }
+  }
+
+  #frameSettled(frame: OpenFrame): void {
+    this.#open.delete(frame);
+    this.#settledBytes += frame.end.offset - frame.start.offset;
+    this.#changes++;
+    if (this.#settledBytes < this.#maxRepeatedBytes * SAVE_AT_SHARE) return;
+    this.#settledBytes = 0;
+    this.#onMuchSettled();
   }
 
   /** The payload of a record that was read before; undefined where it is damaged now. */

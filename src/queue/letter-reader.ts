@@ -7,7 +7,7 @@ import { checkSegmentHeader, parseSegmentName } from './segment.ts';
 import type { SegmentName } from './segment.ts';
 
 /** What is written beside a letter's payload. The id names it for good, wherever its bytes are moved. */
-export type LetterMeta = Omit<DeadLetter, 'payload'> & { readonly id: string };
+export type LetterMeta = Omit<DeadLetter, 'payload' | 'onKept'>;
 
 export type ReadLetter = {
   readonly meta: LetterMeta;

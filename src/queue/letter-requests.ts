@@ -45,6 +45,8 @@ export type LetterDeskOptions = {
   readonly append: (record: TraceRecord) => Promise<AppendOutcome>;
   readonly isConfigured: (destination: string) => boolean;
   readonly onDiscarded: (destination: string, spans: number) => void;
+  /** Originals have made room for newer ones. */
+  readonly onDropped: (destination: string, spans: number) => void;
 };
 
 /**
@@ -67,6 +69,19 @@ export class LetterDesk {
     );
     this.#last = answer;
     return answer;
+  }
+
+  /** Removes the oldest originals of what was delivered repaired, where there are too many. Rejects if the disk fails. */
+  async dropOldOriginals(): Promise<void> {
+    const { store, onDropped } = this.#options;
+    if (!store.hasTooManyOriginals) return;
+    const dropped = this.#last.then(() =>
+      this.#isClosed
+        ? undefined
+        : store.dropOldOriginals(({ destination, spanCount }) => onDropped(destination, spanCount)),
+    );
+    this.#last = dropped.catch(() => {});
+    await dropped;
   }
 
   /** Stops between two letters, and waits until what was replayed is removed. */

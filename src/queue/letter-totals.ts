@@ -14,6 +14,8 @@ export class LetterTotals {
   #counted: ReadonlySet<Tally> = new Set();
   readonly #spans = new Map<string, number>();
   readonly #bytes = new Map<string, number>();
+  /** One sum. */
+  readonly #originals = new Map<'', number>();
 
   constructor(segments: readonly Pick<Segment, 'tally'>[]) {
     this.#segments = segments;
@@ -23,12 +25,17 @@ export class LetterTotals {
     return this.#withLast(this.#spans, addSpans);
   }
 
-  /** Without what is counted for several senders together. */
+  /** Without originals of what was delivered repaired, and without what is counted for several senders together. */
   bytesBySender(): Map<string, number> {
     return this.#withLast(this.#bytes, addBytes);
   }
 
-  #withLast(counted: ReadonlyMap<string, number>, add: typeof addSpans): Map<string, number> {
+  /** Of originals of what was delivered repaired. */
+  originalBytes(): number {
+    return this.#withLast(this.#originals, addOriginals).get('') ?? 0;
+  }
+
+  #withLast<K extends string>(counted: ReadonlyMap<K, number>, add: Add<K>): Map<K, number> {
     this.#countWhole();
     const sums = new Map(counted);
     const last = this.#segments.at(-1);
@@ -47,19 +54,30 @@ export class LetterTotals {
     for (const letters of amountsOf(tally)) {
       addSpans(this.#spans, letters, sign);
       addBytes(this.#bytes, letters, sign);
+      addOriginals(this.#originals, letters, sign);
     }
   }
 }
+
+type Add<K extends string> = (sums: Map<K, number>, letters: LetterAmount, sign: 1 | -1) => void;
 
 function addSpans(sums: Map<string, number>, { destination, amount }: LetterAmount, sign: 1 | -1): void {
   change(sums, destination, sign * amount.spans);
 }
 
-function addBytes(sums: Map<string, number>, { sender, amount }: LetterAmount, sign: 1 | -1): void {
-  if (sender !== undefined) change(sums, sender, sign * amount.bytes);
+function addBytes(
+  sums: Map<string, number>,
+  { sender, isOriginal, amount }: LetterAmount,
+  sign: 1 | -1,
+): void {
+  if (sender !== undefined && !isOriginal) change(sums, sender, sign * amount.bytes);
 }
 
-function change(sums: Map<string, number>, key: string, by: number): void {
+function addOriginals(sums: Map<'', number>, { isOriginal, amount }: LetterAmount, sign: 1 | -1): void {
+  if (isOriginal) change(sums, '', sign * amount.bytes);
+}
+
+function change<K extends string>(sums: Map<K, number>, key: K, by: number): void {
   const sum = (sums.get(key) ?? 0) + by;
   if (sum === 0) sums.delete(key);
   else sums.set(key, sum);

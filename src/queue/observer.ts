@@ -45,6 +45,6 @@ export function observeLog(
 export function tellDamagedPosition(log: Logger, destination: string, file: string): void {
   log.error(
     { destination, file },
-    'the saved position of this destination is damaged: all that is in the queue is delivered to it again',
+    'the saved position of this destination is damaged: all that is in the queue is delivered to it again, but for what its ledger tells',
   );
 }

@@ -49,11 +49,15 @@ export interface QueueReader {
   waitForMore(signal?: AbortSignal): Promise<void>;
 }
 
-/** A record on loan. What is not settled comes again after a restart. */
+/** A record on loan. What is not done comes again after a restart; what is done may, after a crash. */
 export type Lease = {
   readonly record: TraceRecord;
-  /** So many of its spans wait no more. Told as it happens, for the account; a restart forgets it. */
-  done(spans: number): void;
+  /** Those of its spans that had left it before the relay was started: they are not to be sent again. */
+  readonly left: SomeSpans | undefined;
+  /** These of its spans, by their position in wire order, wait no more. Told as it happens. */
+  done(spanIndexes: readonly number[]): void;
+  /** What a dead letter of these of its spans has, and by default of all that had not left. */
+  leave(spanIndexes?: readonly number[]): Leaving;
   /** To be called once, when every span of the record is delivered, dead-lettered or rejected upstream. */
   settle(): void;
   /**
@@ -111,6 +115,9 @@ export interface DeadLetters {
     readonly spans: Readonly<Record<string, number>>;
     readonly bytes: number;
     readonly maxBytes: number;
+    /** Of letters whose spans were delivered repaired; beyond their most the oldest go. */
+    readonly originalBytes: number;
+    readonly maxOriginalBytes: number;
   };
   close(): Promise<void>;
 }
@@ -135,6 +142,31 @@ export type DeadLetter = {
   readonly reason: string;
   /** What was cut or left out of the span that was delivered in place of this one; undefined if none was. */
   readonly repaired: string | undefined;
+  /** The upstream took their whole trace no more, whatever was in them: it counts for no quota of the sender. */
+  readonly isOfTrace?: true;
+  /** So that the letter itself tells the next start what has left with it; a previous release wrote none. */
+  readonly origins?: readonly SpanOrigin[];
+  /** To be called as soon as it is on stable storage. */
+  readonly onKept?: () => void;
+};
+
+/** Some spans of a record, by their position in wire order. */
+export type SomeSpans = Iterable<number> & { readonly size: number; has(spanIndex: number): boolean };
+
+/** What leaves with a dead letter. */
+export type Leaving = Required<Pick<DeadLetter, 'origins' | 'onKept'>>;
+
+/** Where spans of one record stand in the queue. */
+export type SpanOrigin = {
+  /** Of the record: its segment, with what tells it from others of the same number, its frame, its index in the frame. */
+  readonly segment: number;
+  readonly salt: number;
+  readonly offset: number;
+  readonly index: number;
+  /** How many spans the record has. */
+  readonly of: number;
+  /** Which of them, as the runs of a `SpanSet`. */
+  readonly spans: readonly number[];
 };
 
 type RouteOf = TraceRecord['route'];

@@ -1,47 +1,28 @@
-import { join } from 'node:path';
 import { RelayError, messageOf } from '../errors.ts';
 import type { TraceRecord } from '../otlp/record.ts';
-import type { Logger } from '../telemetry/logger.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
 import { Notices } from '../telemetry/notice.ts';
-import { Admission, LETTERS_SHARE } from './admission.ts';
-import { DeadLetterStore } from './dead-letters.ts';
-import type { RecordMeta } from './destination-reader.ts';
+import { Admission } from './admission.ts';
+import type { DeadLetterStore } from './dead-letters.ts';
+import { countDropped } from './dropped-originals.ts';
 import { realFileSystem } from './filesystem.ts';
 import type { FileSystem } from './filesystem.ts';
-import { LogContent } from './frame.ts';
 import { LetterInbox, inboxDirectory } from './letter-inbox.ts';
 import { lettersDirectory } from './letter-reader.ts';
 import { LetterDesk } from './letter-requests.ts';
 import { lockDirectory } from './lock.ts';
-import { observeLog } from './observer.ts';
 import type { AppendOutcome, Queue, QueueReader, QueueStatus } from './queue.ts';
-import { Readers, highestSegment, openPositions } from './readers.ts';
-import { Reserve, needRoom, reserveSizeOf } from './reserve.ts';
+import { openParts } from './queue-parts.ts';
+import type { Deps, OpenParts, QueueOptions } from './queue-parts.ts';
 import { isPassedByAll } from './retention.ts';
-import { SegmentLog } from './segment-log.ts';
 import { segmentSizeOf } from './segment-size.ts';
-import { countRecord } from './waiting-spans.ts';
+
+export type { QueueOptions } from './queue-parts.ts';
 
 /** Positions are saved, and what all are past is removed, about this often. */
 const MAINTAIN_EVERY_MS = 1000;
 
-export type QueueOptions = {
-  readonly directory: string;
-  /** For the segments of waiting records; a quarter more may be taken by dead letters. */
-  readonly maxBytes: number;
-  readonly destinations: readonly string[];
-  /** Most of a destination's records, in bytes, that a crash may bring again. */
-  readonly maxRepeatedBytes?: number;
-  readonly fs?: FileSystem;
-  /** Keeps others out of the directory; returns what lets them in again. */
-  readonly lock?: (directory: string) => () => void;
-};
-
 /** What a record takes on disk beside its payload, about. */
 const RECORD_OVERHEAD = 256;
-
-type Deps = { readonly log: Logger; readonly metrics: Metrics };
 
 /**
  * Opens the queue in a directory, alone: recovers the log, finds each destination's place in it.
@@ -70,15 +51,11 @@ export async function openQueue(
   }
 }
 
-type Parts = {
+type Parts = OpenParts & {
   readonly fs: FileSystem;
   readonly options: QueueOptions;
   readonly deps: Deps;
   readonly unlock: () => void;
-  readonly log: SegmentLog<RecordMeta>;
-  readonly deadLetters: DeadLetterStore;
-  readonly readers: Readers;
-  readonly reserve: Reserve;
 };
 
 class SegmentQueue implements Queue {
@@ -101,6 +78,7 @@ class SegmentQueue implements Queue {
       append: (record) => this.#append([record], { isReplay: true }),
       isConfigured: (destination) => readers.get(destination) !== undefined,
       onDiscarded: (destination, spans) => deps.metrics.discardedSpans.inc({ destination }, spans),
+      onDropped: countDropped(deps),
     });
     this.#inbox = new LetterInbox({
       fs: parts.fs,
@@ -118,57 +96,9 @@ class SegmentQueue implements Queue {
     unlock: () => void,
     deps: Deps,
   ): Promise<SegmentQueue> {
-    const { directory, maxBytes, destinations, maxRepeatedBytes = Infinity } = options;
-    const opened: { close(): Promise<void> }[] = [];
-    const keep = <T extends { close(): Promise<void> }>(closable: T): T => {
-      opened.push(closable);
-      return closable;
-    };
-    let queue: SegmentQueue | undefined;
-    try {
-      const reserve = await Reserve.open(fs, directory, reserveSizeOf(maxBytes));
-      const positions = await openPositions(fs, directory);
-      const files = [...positions.files.values()].map(keep);
-      const log = keep(
-        await SegmentLog.open<RecordMeta>({
-          fs,
-          directory: join(directory, 'segments'),
-          content: LogContent.queue,
-          maxBytes,
-          idsAbove: highestSegment(positions),
-          beforeSegment: () => needRoom(fs, directory, segmentSizeOf(maxBytes)),
-          count: countRecord,
-          observer: observeLog(deps, 'queue'),
-        }),
-      );
-      opened.splice(0, files.length); // they belong to the readers from here on
-      const readers = keep(
-        await Readers.open({
-          fs,
-          log,
-          positions,
-          destinations,
-          maxRepeatedBytes,
-          onMuchSettled: () => {
-            if (queue !== undefined) void queue.#maintainAnew();
-          },
-          logger: deps.log,
-        }),
-      );
-      const deadLetters = await DeadLetterStore.open({
-        fs,
-        directory: lettersDirectory(directory),
-        maxBytes: Math.floor(maxBytes * LETTERS_SHARE),
-        room: () => maxBytes * (1 + LETTERS_SHARE) - log.bytes,
-        reserve,
-        observer: observeLog(deps, 'dead letters'),
-      });
-      queue = new SegmentQueue({ fs, options, deps, unlock, log, deadLetters, readers, reserve });
-      return queue;
-    } catch (error) {
-      for (const closable of opened) await closable.close().catch(() => {});
-      throw error;
-    }
+    const parts = await openParts(options, fs, deps, () => void queue.#maintainAnew());
+    const queue = new SegmentQueue({ ...parts, fs, options, deps, unlock });
+    return queue;
   }
 
   get deadLetters(): DeadLetterStore {
@@ -225,10 +155,9 @@ class SegmentQueue implements Queue {
     await Promise.all([this.#maintaining, this.letterDesk.close(), this.#inbox.close()]);
     try {
       await log.close();
+      await deadLetters.close();
       await this.#maintain();
-      const results = await Promise.allSettled([readers.close(), deadLetters.close()]);
-      const failed = results.find((result) => result.status === 'rejected');
-      if (failed) throw failed.reason;
+      await readers.close();
     } finally {
       unlock();
     }
@@ -257,13 +186,14 @@ class SegmentQueue implements Queue {
       });
     };
     const maintain = async () => {
-      await readers.save();
+      await readers.save(this.#isClosed);
       await attempt('see what is to be forgotten', this.#forget());
       const { saved } = readers;
       await attempt(
         'remove what is settled',
         log.remove((segment) => isPassedByAll(segment, saved)),
       );
+      await attempt('drop old originals of repaired spans', this.letterDesk.dropOldOriginals());
       if (!this.#isClosed) await attempt('keep room for dead letters', this.#restoreReserve());
       this.#maintaining = undefined;
     };

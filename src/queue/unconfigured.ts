@@ -3,11 +3,19 @@ import type { Logger } from '../telemetry/logger.ts';
 import { removeIfThere } from './filesystem.ts';
 import type { FileSystem } from './filesystem.ts';
 import { removeInHand } from './in-hand.ts';
+import { removeLedger } from './ledger.ts';
+import type { Ledger, LedgerSource } from './ledger.ts';
 import type { Position } from './log-cursor.ts';
 import type { PositionFile } from './positions.ts';
 import { positionPath } from './positions.ts';
 
-type Kept = { readonly file: PositionFile; readonly waitingSpans: number };
+type Kept = {
+  readonly file: PositionFile;
+  readonly ledger: Ledger;
+  /** What its ledger is to say: nothing leaves it, but letters of it may be removed. */
+  readonly source: LedgerSource;
+  readonly waitingSpans: number;
+};
 
 /** Beside the positions: `queue forget NAME` asks a running relay by a file `NAME.forget`. */
 const SUFFIX = '.forget';
@@ -34,8 +42,9 @@ export class Unconfigured {
   }
 
   /** Says so where something waits, as nobody may have meant it. */
-  keep(destination: string, file: PositionFile, waitingSpans: number): void {
-    this.#kept.set(destination, { file, waitingSpans });
+  keep(destination: string, kept: Kept): void {
+    const { waitingSpans } = kept;
+    this.#kept.set(destination, kept);
     if (waitingSpans === 0) return;
     this.#log.warn(
       { destination, spans: waitingSpans },
@@ -45,6 +54,10 @@ export class Unconfigured {
 
   get positions(): readonly (readonly [string, Position | undefined])[] {
     return [...this.#kept].map(([name, { file }]) => [name, file.saved] as const);
+  }
+
+  get ledgers(): readonly Pick<Kept, 'ledger' | 'source' | 'file'>[] {
+    return [...this.#kept.values()];
   }
 
   get waitingSpans(): Readonly<Record<string, number>> {
@@ -83,6 +96,7 @@ export class Unconfigured {
 /** From here on the destination is one that was never there. */
 export async function removePosition(fs: FileSystem, directory: string, destination: string): Promise<void> {
   await removeInHand(fs, directory, destination);
+  await removeLedger(fs, directory, destination);
   await removeIfThere(fs, positionPath(directory, destination));
   await fs.syncDirectory(directory);
 }

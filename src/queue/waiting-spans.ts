@@ -1,4 +1,5 @@
-import type { RecordMeta } from './destination-reader.ts';
+import type { RecordMeta } from './loan.ts';
+import type { LeftBefore } from './left-before.ts';
 import type { Position } from './log-cursor.ts';
 import type { SegmentLog } from './segment-log.ts';
 import type { Amount, Tally } from './tally.ts';
@@ -47,12 +48,20 @@ export function spansIn(tally: Tally, destination: string): number {
   return sum;
 }
 
-/** Spans that wait behind a position; of its own segment the headers are read, of the later ones the footers. */
-export async function countFrom(
+/** Spans that are in the log behind where a reader begins, those that have left among them. */
+export async function countStored(
   log: SegmentLog<RecordMeta>,
-  from: Position,
+  before: LeftBefore,
   destination: string,
 ): Promise<number> {
+  const stored = await countFrom(log, before.from, destination);
+  const { cutRange } = before;
+  if (cutRange !== undefined) before.recount(stored - (await countFrom(log, cutRange.to, destination)));
+  return stored;
+}
+
+/** Spans in the log behind a position; of its own segment the headers are read, of the later ones the footers. */
+async function countFrom(log: SegmentLog<RecordMeta>, from: Position, destination: string): Promise<number> {
   let waiting = 0;
   for (const segment of log.segments) {
     if (segment.id > from.segment) waiting += spansIn(segment.tally, destination);

@@ -1,8 +1,11 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Server as SecureServer } from 'node:tls';
 import { addressBlock } from '../address-block.ts';
 import { FairPool } from '../fair-pool.ts';
 import { boundPipelining } from '../pipelining.ts';
+import { followReads } from '../turn-of-reads.ts';
+import { Handshakes } from './handshakes.ts';
 
 /** A request in hand and its answer. */
 export type Exchange = { readonly request: IncomingMessage; readonly response: ServerResponse };
@@ -63,13 +66,18 @@ export function trackConnections(
     /** Asked once for each connection, when TLS is agreed. */
     ownerOf: (socket: Socket) => ConnectionOwner;
     onGaveWay: (gaveWay: GaveWay) => void;
+    /** TLS was not agreed in time; the connection is closed after that. */
+    onLateHandshake: (socket: Socket) => void;
   },
 ) {
-  const { isSecure, limits, ownerOf, onGaveWay } = options;
+  const { isSecure, limits, ownerOf, onGaveWay, onLateHandshake } = options;
   const places = createPlaces(isSecure, limits, onGaveWay);
   const all = new Set<Connection>();
   /** Where TLS is not agreed yet, by `peerOf`. */
-  const handshakes = new Map<string, Connection>();
+  const unfinished = new Map<string, Connection>();
+  const handshakes = isSecure
+    ? new Handshakes(server as unknown as SecureServer, onLateHandshake)
+    : undefined;
   const established = new Map<Socket, Connection>();
   let inHand = 0;
   let stopping = false;
@@ -77,6 +85,7 @@ export function trackConnections(
 
   function establish(socket: Socket, connection: Connection): void {
     established.set(socket, connection);
+    followReads(socket, connection.holder ?? '');
     boundPipelining(socket, () => connection.exchanges.size + connection.ignored < MAX_PIPELINED);
     socket.once('close', () => {
       established.delete(socket);
@@ -109,25 +118,30 @@ export function trackConnections(
     socket.once('close', () => {
       all.delete(connection);
       connection.pool?.remove(connection);
-      if (handshakes.get(peer) === connection) handshakes.delete(peer);
+      if (unfinished.get(peer) === connection) unfinished.delete(peer);
     });
-    if (isSecure) handshakes.set(peer, connection);
-    else establish(socket, connection);
     places.accept(connection);
+    if (handshakes === undefined) {
+      establish(socket, connection);
+    } else if (!socket.destroyed) {
+      unfinished.set(peer, connection);
+      handshakes.add(socket);
+    }
   });
 
-  if (isSecure) {
+  if (handshakes !== undefined) {
     server.on('secureConnection', (socket: Socket) => {
       const peer = peerOf(socket);
-      const connection = handshakes.get(peer);
+      const connection = unfinished.get(peer);
       if (connection === undefined) {
         // Its address is gone already, and so is the client.
         socket.destroy();
         return;
       }
-      handshakes.delete(peer);
-      establish(socket, connection);
+      unfinished.delete(peer);
+      handshakes.end(connection.accepted);
       places.know(connection, ownerOf(socket));
+      establish(socket, connection);
     });
   }
 

@@ -49,6 +49,8 @@ export function createHttpServer(tls: TlsFiles | undefined, times: HttpTimes = {
           requestCert: true,
           rejectUnauthorized: true,
           handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+          /** See `Handshakes`. */
+          pauseOnConnect: true,
         });
   server.timeout = STALLED_MS;
   // Their bytes are bounded. Node 22 leaves out what is beyond a number, and with that a second Host or Content-Type.

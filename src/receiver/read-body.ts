@@ -1,7 +1,7 @@
 import { encodeSpansOfJson } from '../otlp/json-encoder.ts';
 import type { Encoding } from '../otlp/response.ts';
 import { siftTraces } from '../otlp/sift.ts';
-import type { SiftResult } from '../otlp/sift.ts';
+import type { SiftResult, SiftTime } from '../otlp/sift.ts';
 import { decompress } from './decompress.ts';
 import type { Compression } from './decompress.ts';
 
@@ -16,15 +16,13 @@ export type BodyLimits = {
   readonly repair: boolean;
   /** Most bytes of a payload that was mended. */
   readonly maxMendedSize: number;
-  /** Larger payloads are not mended here; Infinity unless given. */
-  readonly maxMended?: number;
-};
+} & SiftTime;
 
 /** `isEmpty`: the body has nothing in it, and its sender meant that. */
 export type TakenBody = Extract<SiftResult, { ok: true }> & { readonly isEmpty: boolean };
 
-/** `tooLarge`: for `maxSize`, or for `maxMended`. */
-export type ReadResult = TakenBody | Exclude<SiftResult, { ok: true }>;
+/** `tooLarge`: more bytes, or more to do, than the limits allow. */
+export type ReadResult = TakenBody | Exclude<SiftResult, { ok: true }> | { ok: false; tooLarge: true };
 
 /** A payload may stand in a buffer of twice its bytes and so many more; what would keep a larger one is copied. */
 const MOST_SLACK = 1024;
@@ -72,8 +70,10 @@ export function readBodyNow(
   return compact(taken, free);
 }
 
-function sift(bytes: Uint8Array, { maxOwnBytes, repair, maxMendedSize, maxMended = Infinity }: BodyLimits) {
-  return siftTraces(bytes, maxOwnBytes, { repair, maxSize: maxMendedSize, maxMended });
+function sift(bytes: Uint8Array, limits: BodyLimits): SiftResult | { ok: false; tooLarge: true } {
+  const mending = { repair: limits.repair, maxSize: limits.maxMendedSize };
+  const sifted = siftTraces(bytes, limits.maxOwnBytes, mending, limits);
+  return 'tooMuch' in sifted ? { ok: false, tooLarge: true } : sifted;
 }
 
 /** With no more slack around its payload than is allowed. */

@@ -25,6 +25,7 @@ import { forgetSessions, keepTlsFresh } from './tls.ts';
 import type { TlsFiles } from './tls.ts';
 import { createTracesRoute } from './traces-route.ts';
 import type { TracesRequest } from './traces-route.ts';
+import { waitForTurn } from './turn.ts';
 
 export type ReceiverOptions = {
   host: string;
@@ -142,6 +143,8 @@ async function serveTraces(
       return { sender, maySend: refusal === undefined };
     },
     onGaveWay: (gaveWay) => responder.gaveWay(gaveWay),
+    onLateHandshake: (socket) =>
+      responder.connectionRefused('ERR_TLS_HANDSHAKE_TIMEOUT', remoteAddressOf(socket)),
   });
   const responder = createResponder({
     ...deps,
@@ -166,8 +169,7 @@ async function serveTraces(
       responder.begin(request);
       return true;
     },
-    clientError: (error, socket) =>
-      responder.refuseConnection(socket, refusalOfClientError(error.code ?? error.message, error.reason)),
+    clientError: (error, socket) => refuseClientError(responder, error, socket),
     badUrl(request, reply) {
       // It comes past the hooks, and so past what they look for in its head.
       const sender = admit(request, reply);
@@ -204,6 +206,14 @@ async function serveTraces(
 
   followOddConnections(server, responder, maxRequestBodySize);
   return connections;
+}
+
+function refuseClientError(responder: Responder, error: ClientError, socket: Socket): void {
+  const code = error.code ?? error.message;
+  const refuse = () => responder.refuseConnection(socket, refusalOfClientError(code, error.reason));
+  // Node looks every few seconds for all that came too slowly, and finds many at once.
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') waitForTurn(`address ${remoteAddressOf(socket)}`, refuse);
+  else refuse();
 }
 
 /** Answers and tells of connections that never come to a request of Fastify's. */

@@ -1,4 +1,5 @@
 import { IncomingMessage } from 'node:http';
+import { beginTurn } from '../turn-of-reads.ts';
 import { hasTime, spend, waitForTurn } from './turn.ts';
 
 /**
@@ -23,6 +24,7 @@ export class Throttle {
 
   /** To be called for each chunk. */
   count(bytes: number): void {
+    beginTurn();
     spend(this.#sender, CHUNK_MS + bytes * BYTE_MS);
     if (this.isWaiting) return;
     if (!hasTime(this.#sender)) this.#wait();

@@ -1,4 +1,4 @@
-import { RoundRobin } from './round-robin.ts';
+import { RoundRobin } from '../round-robin.ts';
 
 /**
  * How long bodies are worked on in one turn of the event loop, in milliseconds. Each is a matter of microseconds,

@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { messageOf } from '../errors.ts';
-import { RoundRobin } from './round-robin.ts';
+import { RoundRobin } from '../round-robin.ts';
 
 /** What a lane makes of a job; `crashed`: it was not judged, for reasons of the relay's own, and may pass another time. */
 export type LaneResult<Result> =

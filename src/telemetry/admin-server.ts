@@ -7,6 +7,7 @@ import { addressBlock } from '../address-block.ts';
 import { listenFailed, messageOf } from '../errors.ts';
 import { FairPool } from '../fair-pool.ts';
 import { boundPipelining } from '../pipelining.ts';
+import { followReads } from '../turn-of-reads.ts';
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
 import { Notices } from './notice.ts';
@@ -125,7 +126,9 @@ function createBoundedServer(handle: RequestListener, maxConnections: number): S
   });
   server.timeout = STALLED_MS;
   server.on('connection', (socket: Socket) => {
-    pool.add(socket, addressBlock(socket.remoteAddress))?.destroy();
+    const address = addressBlock(socket.remoteAddress);
+    pool.add(socket, address)?.destroy();
+    followReads(socket, `admin ${address}`);
     boundPipelining(socket, () => pool.inHandOf(socket) < MAX_PIPELINED);
     socket.once('close', () => pool.remove(socket));
   });

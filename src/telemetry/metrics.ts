@@ -56,9 +56,11 @@ export function createMetrics() {
       answerTimes,
     ),
 
-    deliveredSpans: counter('delivered_spans_total', 'Spans that the upstream took as they came.', [
-      'destination',
-    ]),
+    deliveredSpans: counter(
+      'delivered_spans_total',
+      'Spans that the upstream took as they came, or without what is kept in a dead letter of another one.',
+      ['destination'],
+    ),
     rejectedSpans: counter(
       'rejected_spans_total',
       'Spans that the upstream left out of a success, by its own partial success.',
@@ -66,7 +68,17 @@ export function createMetrics() {
     ),
     repairedSpans: counter(
       'repaired_spans_total',
-      'Spans that were delivered with something cut or left out; as they came they are dead letters, and count there.',
+      'Spans that were delivered with something cut, replaced or left out; as they came they are dead letters, and count there, but for those that share what was replaced with one that is.',
+      ['destination'],
+    ),
+    discardedSpans: counter(
+      'discarded_spans_total',
+      'Dead letters and waiting spans given up by a command of an operator, and dropped originals of repaired spans.',
+      ['destination'],
+    ),
+    droppedOriginalSpans: counter(
+      'dropped_original_spans_total',
+      'Originals of spans that were delivered repaired, dropped as the oldest of too many; among the discarded.',
       ['destination'],
     ),
     supersededSpans: counter(
@@ -74,9 +86,6 @@ export function createMetrics() {
       'Spans that were not sent, because another copy of them (same sender, trace id and span id) was.',
       ['destination'],
     ),
-    discardedSpans: counter('discarded_spans_total', 'Spans discarded by a command of an operator.', [
-      'destination',
-    ]),
     recoveredSpans: counter(
       'recovered_spans_total',
       'Spans found when the relay started, waiting or among the dead letters.',

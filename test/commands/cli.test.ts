@@ -29,6 +29,17 @@ describe('config', () => {
     });
   });
 
+  test('check warns of destinations that cannot have the same traces', async () => {
+    const other =
+      '  other: {kind: mlflow, url: "https://mlflow:443/", experiment: {name: x}, auth: {kind: none}}\n';
+    const cwd = folder({ 'relay.yaml': CONFIG + other });
+    const { code, stdout, stderr } = await relay(['config', 'check', '-c', 'relay.yaml'], { cwd, env: ENV });
+    expect({ code, stdout }).toEqual({ code: 0, stdout: 'relay.yaml: the configuration is valid\n' });
+    expect(stderr).toMatch(
+      /^warning: destinations mlflow and other get the same traces and name experiment "traces" and experiment "x" of one MLflow \(https:\/\/mlflow\/\), where .*: leave one of them out, .*\n$/,
+    );
+  });
+
   test.each([['check'], ['print']])('%s says what is wrong, and nothing else', async (command) => {
     const cwd = folder({ 'relay.yaml': CONFIG.replace('plaintext', 'plaintxt') });
     const { code, stdout, stderr } = await relay(['config', command, '-c', 'relay.yaml'], { cwd, env: ENV });

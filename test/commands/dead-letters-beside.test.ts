@@ -203,6 +203,7 @@ async function startRelay(config: string) {
     Promise.resolve(/^.*"relay started".*$/m.exec(log)?.[0]),
   );
   const ports = JSON.parse(line) as { receiver_port: number; admin_port: number };
+  let sent = 0;
   return {
     hang: () => child.kill('SIGSTOP'),
     kill: async () => {
@@ -214,8 +215,9 @@ async function startRelay(config: string) {
       const { status } = await fetch(`http://127.0.0.1:${ports.receiver_port}/v1/traces`, {
         method: 'POST',
         headers: { 'content-type': 'application/x-protobuf' },
-        body: new Uint8Array(tracesProtobuf(names)),
+        body: new Uint8Array(tracesProtobuf(names, { firstId: sent })),
       });
+      sent += names.length;
       expect(status).toBe(200);
     },
     async metrics() {
@@ -286,7 +288,7 @@ test('a relay that is killed in the midst of a replay, and started again: each l
   const upstream = await startUpstream();
   upstream.takeAll();
   const letters = Array.from({ length: MANY }, (_, i) =>
-    letterOf(`${i}`, { payload: tracesProtobuf([`letter ${i} span;`]) }),
+    letterOf(`${i}`, { payload: tracesProtobuf([`letter ${i} span;`], { firstId: i }) }),
   );
   const { run, config, directory, cwd } = await letterSetting([letters], upstream.url);
   const relay = await startRelay(config);

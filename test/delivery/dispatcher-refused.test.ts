@@ -57,6 +57,8 @@ describe('a refused batch', () => {
         repaired: undefined,
         spanCount: 1,
         payload: bad.payload,
+        origins: [],
+        onKept: expect.any(Function),
       },
     ]);
     const said = lines.filter(({ level }) => level === 'warn');

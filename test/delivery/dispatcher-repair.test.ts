@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import type { RepairWork } from '../../src/destinations/destination.ts';
+import type { RepairWork, SendOutcome } from '../../src/destinations/destination.ts';
 import { answerAll, deliver, DELIVERED, useTimeOfTest, valueOf } from './dispatcher-support.ts';
-import { decode, encode, recordOf, ScriptedDestination } from './support.ts';
+import { decode, encode, recordOf, ScriptedDestination, traceIdOf } from './support.ts';
 import type { Call } from './support.ts';
 
 useTimeOfTest();
@@ -10,6 +10,20 @@ const DEFINITE = { kind: 'refused', status: 400, reason: '400: bad' } as const;
 
 const tooLong = (call: Call) => call.spans.some(({ facts }) => facts.includes('much too long'));
 const cursed = (call: Call) => call.traces.includes(13);
+
+/** Mended spans of two traces are refused all the same, for what is not in them. */
+const tellElsewhere = (call: Call): SendOutcome => {
+  if (tooLong(call)) return DEFINITE;
+  const elsewhere = [2, 3].find((trace) => call.traces.includes(trace));
+  return elsewhere === undefined
+    ? DELIVERED
+    : {
+        kind: 'refused',
+        status: 400,
+        reason: `${elsewhere} is elsewhere`,
+        traces: [traceIdOf(elsewhere)],
+      };
+};
 
 describe('a destination that mends', () => {
   /** Takes names of up to 10 characters, and cuts longer ones. */
@@ -37,6 +51,27 @@ describe('a destination that mends', () => {
       return { payload: mended, spans: new Map(long.map((index) => [index, 'name: cut'])) };
     }
   }
+
+  test('has each span in one place of the account, where a trace is refused as well', async () => {
+    const { queue, destination, deadLetters, metrics } = deliver({}, new Mending());
+    const long = { isRoot: true, name: 'much too long' };
+    queue.append(
+      recordOf([
+        { trace: 1, isRoot: true },
+        { trace: 2, isRoot: true },
+        ...[3, 4, 5].map((trace) => Object.assign({ trace }, long)),
+      ]),
+    );
+    await answerAll(destination, tellElsewhere, { until: () => queue.settled.length === 1 });
+    const { repaired = [], refused = [] } = Object.groupBy(deadLetters.letters, (letter) =>
+      letter.repaired === undefined ? 'refused' : 'repaired',
+    );
+    expect(refused.map(({ reason }) => reason)).toEqual(['2 is elsewhere', '3 is elsewhere']);
+    expect(repaired).toMatchObject([{ spanCount: 2, reason: '400: bad', repaired: 'name: cut' }]);
+    expect(await valueOf(metrics.deliveredSpans)).toBe(1);
+    expect(await valueOf(metrics.repairedSpans)).toBe(2);
+    expect(queue.doneSpans).toBe(5);
+  });
 
   test('gets the batch once more, mended; the spans as they came are dead letters', async () => {
     const { queue, destination, deadLetters, metrics } = deliver({}, new Mending());

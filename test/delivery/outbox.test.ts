@@ -5,6 +5,7 @@ import { Isolation } from '../../src/delivery/isolation.ts';
 import { Outbox } from '../../src/delivery/outbox.ts';
 import type { Work } from '../../src/delivery/outbox.ts';
 import { newConsignment } from '../../src/delivery/retry-line.ts';
+import { SharedFaults } from '../../src/delivery/shared-faults.ts';
 import { TraceWindow } from '../../src/delivery/trace-window.ts';
 import { indexSpans } from '../../src/otlp/wire.ts';
 import type { Lease } from '../../src/queue/queue.ts';
@@ -26,6 +27,8 @@ function outboxOf(good: number) {
     window.add({
       handle: {
         record,
+        left: undefined,
+        leave: () => ({ origins: [], onKept: () => {} }),
         done() {},
         settle() {},
         isSuspect: false,
@@ -47,6 +50,7 @@ function outboxOf(good: number) {
     reader: { hasOthers: () => false },
     mostAtOnce: () => 2,
     intake: { isAtTail: true, isStuck: false },
+    sharedFaults: new SharedFaults(undefined),
     random: () => 0,
   });
 }

@@ -123,11 +123,13 @@ export class MemoryQueue implements QueueReader {
   async next(): Promise<Lease | undefined> {
     const record = this.#records.shift();
     if (record === undefined) return undefined;
-    const done = (spans: number) => {
-      this.doneSpans += spans;
+    const done = ({ length }: readonly number[]) => {
+      this.doneSpans += length;
     };
     const lease: Lease = {
       record,
+      left: undefined,
+      leave: () => ({ origins: [], onKept: () => {} }),
       done,
       settle: () => this.settled.push(record),
       isSuspect: false,
@@ -156,7 +158,7 @@ export class MemoryDeadLetters implements DeadLetters {
   }
 
   status() {
-    return { spans: {}, bytes: 0, maxBytes: 0 };
+    return { spans: {}, bytes: 0, maxBytes: 0, originalBytes: 0, maxOriginalBytes: 0 };
   }
 
   async close(): Promise<void> {}

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createExperimentResolver } from '../../src/destinations/experiment.ts';
-import type { ExperimentChoice, RestCall } from '../../src/destinations/experiment.ts';
+import type { RestCall } from '../../src/destinations/experiment.ts';
+import type { ExperimentChoice } from '../../src/destinations/experiment-words.ts';
 import { createHttpClient } from '../../src/destinations/http-client.ts';
 import { memoryLog, sendHtml, sendJson } from '../auth/support.ts';
 import { startUpstream } from './support.ts';
@@ -134,7 +135,10 @@ describe('by name', () => {
       sendJson(response, status, body);
       return true;
     });
-    expect(await resolve()).toEqual({ ok: false, outcome: { kind, reason: expect.stringContaining(words) } });
+    expect(await resolve()).toMatchObject({
+      ok: false,
+      outcome: { kind, reason: expect.stringContaining(words) },
+    });
   });
 
   it('may not be created: blocked', async () => {
@@ -142,7 +146,7 @@ describe('by name', () => {
       if (what === 'POST create') sendJson(response, 403, { message: 'Permission denied' });
       return what === 'POST create';
     });
-    expect(await resolve()).toEqual(blocked('or the right to create it'));
+    expect(await resolve()).toMatchObject(blocked('or the right to create it'));
   });
 });
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { SendOutcome } from '../../src/destinations/destination.ts';
 import { detail, html, mlflow } from './answers.ts';
 
-/* 400, 413, 422 and 500: whether the bytes are refused for good, or perhaps. Texts as MLflow 3.10 to 3.17 writes them. */
+/* 400, 413, 422 and 500: whether the bytes are refused for good, or perhaps. Texts as MLflow 3.10 to 3.18 writes them. */
 
 const AUTOFLUSH =
   '(raised as a result of Query-invoked autoflush; consider using a session.no_autoflush block if this flush is occurring prematurely)\n';
@@ -24,10 +24,7 @@ describe('what only spans can be the cause of: refused for good', () => {
     ...[
       'Python int too large to convert to SQLite INTEGER',
       'int too large to convert to float',
-      'A string literal cannot contain NUL (0x00) characters.',
-      String.raw`'utf-8' codec can't encode character '\ud800' in position 0: surrogates not allowed`,
-      `'utf-8' codec can't encode characters in position 0-1: surrogates not allowed`,
-      'Object of type bytes is not JSON serializable',
+      'Object of type set is not JSON serializable',
     ].map((words): [string, number, SendOutcome] => [words, 500, mlflow(500, 'INTERNAL_ERROR', words)]),
     ...[
       '(psycopg2.errors.StringDataRightTruncation) value too long for type character varying(500)',
@@ -47,9 +44,31 @@ describe('what only spans can be the cause of: refused for good', () => {
   });
 });
 
+describe('what cannot be stored: refused with a word for what is to be mended', () => {
+  it.each([
+    ['NUL', 'A string literal cannot contain NUL (0x00) characters.'],
+    [
+      'surrogates',
+      String.raw`'utf-8' codec can't encode character '\ud800' in position 0: surrogates not allowed`,
+    ],
+    ['surrogates', `'utf-8' codec can't encode characters in position 0-1: surrogates not allowed`],
+    ['bytes', 'Object of type bytes is not JSON serializable'],
+  ])('%s: %s', (unstorable, words) => {
+    const refused = { kind: 'refused', reason: expect.stringContaining(words) as string, unstorable };
+    expect(mlflow(500, 'INTERNAL_ERROR', words)).toEqual({ ...refused, status: 500 });
+    // In 3.10, which says the same of all else.
+    expect(detail(422, `Failed to log OpenTelemetry spans: Trace tr-1: ${words}`)).toEqual({
+      ...refused,
+      status: 422,
+      doubtful: true,
+    });
+    expect(detail(422, `Failed to log OpenTelemetry spans: x ${words}`)).not.toHaveProperty('unstorable');
+  });
+});
+
 describe('what may have another cause: refused, perhaps', () => {
   it.each<[string, number, SendOutcome]>([
-    ['all else, in 3.17', 422, detail(422, 'Failed to log OpenTelemetry spans')],
+    ['all else, in 3.18', 422, detail(422, 'Failed to log OpenTelemetry spans')],
     [
       'all else, in 3.10',
       422,

@@ -18,6 +18,7 @@ function tokensOf(value: string): TokenSource {
   return {
     token: () => Promise.resolve({ kind: 'token', value }),
     drop: () => {},
+    doubt: () => {},
     postpone: () => {},
     expiresAt: () => undefined,
     close: () => Promise.resolve(),

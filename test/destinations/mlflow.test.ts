@@ -169,3 +169,19 @@ it('mends what was refused, unless it is told not to', () => {
   expect(destination('https://mlflow.test').mlflow.repair?.(new Uint8Array())).toBeUndefined();
   expect(destination('https://mlflow.test', { repair: false }).mlflow).not.toHaveProperty('repair');
 });
+
+it.each([
+  [404, 'No Experiment with id=7 exists', 2],
+  [404, `Cannot log spans to traces that no longer exist: 'tr-${'0'.repeat(32)}'.`, 1],
+])('looks its experiment up again after %i %s: %i look-ups in all', async (status, message, lookUps) => {
+  const body = { error_code: 'RESOURCE_DOES_NOT_EXIST', message };
+  const { url, counts } = await upstream((asked, response) => {
+    if (asked.what !== 'POST /v1/traces') return false;
+    sendJson(response, status, body);
+    return true;
+  });
+  const { send } = destination(url);
+  await send();
+  await send();
+  expect(counts()).toMatchObject({ 'GET get-by-name': lookUps, 'POST /v1/traces': 2 });
+});

@@ -80,24 +80,29 @@ export async function startUpstream(
   };
 }
 
-/** Hands out `token 1`, and another one after each that is dropped; or what `result` is set to. */
+/** Hands out `token 1`, and another one after each that is dropped or doubted; or what `result` is set to. */
 export function countingTokens(): TokenSource & {
   result: TokenResult | undefined;
   readonly dropped: string[];
+  readonly doubted: string[];
 } {
   const dropped: string[] = [];
+  const doubted: string[] = [];
   let serial = 1;
+  const replaces = (gone: string[]) => (value: string) => {
+    if (value !== `token ${serial}`) return;
+    gone.push(value);
+    serial += 1;
+  };
   return {
     result: undefined,
     dropped,
+    doubted,
     token() {
       return Promise.resolve(this.result ?? { kind: 'token', value: `token ${serial}` });
     },
-    drop(value) {
-      if (value !== `token ${serial}`) return;
-      dropped.push(value);
-      serial += 1;
-    },
+    drop: replaces(dropped),
+    doubt: replaces(doubted),
     postpone: () => {},
     expiresAt: () => undefined,
     close: () => Promise.resolve(),

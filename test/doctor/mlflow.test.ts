@@ -7,6 +7,7 @@ import { freePort } from '../stack/processes.ts';
 import { diagnose, endingSoon, instead, mlflow, overTls } from './broken.ts';
 import type { Case } from './broken.ts';
 import { useShared } from './setting.ts';
+import type { Setting } from './setting.ts';
 
 /*
  * What is wrong on the way to MLflow: in its place stand servers that answer as what is before it does, or as older ones
@@ -14,6 +15,12 @@ import { useShared } from './setting.ts';
  */
 
 const shared = useShared();
+
+/** It names the same MLflow as the first. */
+function besideAnother({ config }: Setting): void {
+  const { mlflow: first } = config.destinations;
+  Object.assign(config.destinations, { second: { ...first, experiment: { id: '1' }, url: `${first.url}/` } });
+}
 
 const CASES: Case[] = [
   [
@@ -176,6 +183,35 @@ const CASES: Case[] = [
     ['failed MLflow version', 'failed OTLP route'],
     /MLflow is 3\.4\.0, which takes no OTLP traces/,
     /upgrade it to 3\.6/,
+  ],
+  [
+    'another destination with another experiment of an MLflow 3.17',
+    (setting) => {
+      besideAnother(setting);
+      instead(setting, /version/, (response) => response.writeHead(200).end('3.17.2'));
+    },
+    ['warning other destinations', 'warning other destinations'],
+    /^destinations mlflow and second get the same traces .*: MLflow is 3\.17, so that the spans of the one that comes later are stored in/,
+    /^leave one of them out, or give it an MLflow of its own$/,
+  ],
+  [
+    'another destination with another experiment of an MLflow 3.18',
+    (setting) => {
+      besideAnother(setting);
+    },
+    ['warning other destinations', 'warning other destinations'],
+    /: MLflow is 3\.18, so that the one that comes later is refused the trace/,
+    /^leave one of them out, or give it an MLflow of its own$/,
+  ],
+  [
+    'another destination with another experiment of an MLflow that does not tell its version',
+    (setting) => {
+      besideAnother(setting);
+      instead(setting, /version/, (response) => response.writeHead(404).end());
+    },
+    ['warning other destinations', 'warning other destinations'],
+    /: from 3\.18 on .* is refused .*; before, /,
+    /^leave one of them out, or give it an MLflow of its own$/,
   ],
   [
     'an OTLP route that takes no POST',

@@ -58,13 +58,13 @@ async function runAgent(convention: AgentConvention): Promise<Run> {
   return { sent, trace, usages: model.usages.slice(repliesBefore) };
 }
 
-/** MLflow 3.17 writes what it makes of a span beside the attributes that the span had. */
+/** MLflow 3.18 writes what it makes of a span beside the attributes that the span had. */
 function withoutMlflowsOwn({ attributes, ...rest }: StoredSpan): StoredSpan {
   const own = Object.entries(attributes).filter(([key]) => !key.startsWith('mlflow.'));
   return { ...rest, attributes: Object.fromEntries(own) };
 }
 
-/** MLflow 3.17 shows texts that are JSON objects or arrays as what they say, with or without the relay. */
+/** MLflow 3.18 shows texts that are JSON objects or arrays as what they say, with or without the relay. */
 function asShown({ attributes, ...rest }: StoredSpan): StoredSpan {
   const shown = Object.entries(attributes).map(([key, value]) => [key, unfold(value)]);
   return { ...rest, attributes: Object.fromEntries(shown) as StoredAttributes };

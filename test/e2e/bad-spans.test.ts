@@ -4,9 +4,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readExportResponse } from '../../src/otlp/response.ts';
 import { join as bytes, len, nest, requestOf as requestOfBytes } from '../otlp/bytes.ts';
-import { writeKeyPair } from '../stack/certificates.ts';
 import type { StoredSpan } from '../stack/mlflow-client.ts';
-import { makePlans, storedOf } from './support/bad-spans.ts';
+import { makePlans, sendPlans, storedOf } from './support/bad-spans.ts';
 import type { Plan } from './support/bad-spans.ts';
 import { runCommand } from './support/command.ts';
 import { expectStored } from './support/compare.ts';
@@ -19,7 +18,6 @@ import {
   withRepair,
 } from './support/relay.ts';
 import type { TestRelay } from './support/relay.ts';
-import { createSender } from './support/sender.ts';
 import { useSharedStack } from './support/stack.ts';
 import type { Stack } from './support/stack.ts';
 import { makeTrace, requestOf, toProtobuf } from './support/traces.ts';
@@ -32,26 +30,6 @@ beforeAll(async () => {
   stack = await useSharedStack();
 });
 afterAll(() => stack.stop());
-
-/** Each with a certificate of its own, all at once. */
-async function sendAll(relay: TestRelay, plans: readonly Plan[]): Promise<void> {
-  const directory = await temporaryFolder();
-  await Promise.all(
-    plans.map(async ({ identity, good, bad }, index) => {
-      const certFile = join(directory, `${index}.crt`);
-      const keyFile = join(directory, `${index}.key`);
-      const { ca, caFile } = stack.certificates;
-      await writeKeyPair(
-        certFile,
-        keyFile,
-        await ca.issue({ commonName: identity, uris: [identity], usage: 'client' }),
-      );
-      const sender = await createSender(relay.url, { caFile, certFile, keyFile });
-      await sender.send(requestOf([bad, ...good.flatMap(({ spans }) => spans)]));
-      await sender.close();
-    }),
-  );
-}
 
 type Letter = {
   id: string;
@@ -102,7 +80,7 @@ test('512 good spans are stored, the bad ones too where they can be mended; all 
   const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
   const relay = await startTestRelay(stack, { experiment: { id: experiment } });
   const plans = makePlans();
-  await sendAll(relay, plans);
+  await sendPlans(stack, relay, plans);
   await waitUntilDelivered(relay);
   const account = await accountOf(relay);
   expect(account).toMatchObject({ accepted: 512 + 8, delivered: 512, deadLetters: 8 });
@@ -116,7 +94,7 @@ test('where nothing may be mended, 512 good spans are stored, and the bad ones a
   const relay = await startTestRelay(stack, { experiment: { id: experiment } });
   await withRepair(relay, false);
   const plans = makePlans();
-  await sendAll(relay, plans);
+  await sendPlans(stack, relay, plans);
   await waitUntilDelivered(relay);
   const account = await accountOf(relay);
   expect(account).toMatchObject({ accepted: 512 + 8, delivered: 512, deadLetters: 8 });

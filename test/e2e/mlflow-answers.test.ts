@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { TokenSource } from '../../src/auth/token-source.ts';
 import type { SendOutcome } from '../../src/destinations/destination.ts';
-import type { ExperimentChoice } from '../../src/destinations/experiment.ts';
+import type { ExperimentChoice } from '../../src/destinations/experiment-words.ts';
 import type { StoredSpan } from '../stack/mlflow-client.ts';
 import { directDestination } from './support/destination.ts';
 import type { DirectOptions } from './support/destination.ts';
@@ -26,6 +26,7 @@ function fixedToken(value: string): TokenSource & { drops: number } {
     drop() {
       this.drops += 1;
     },
+    doubt: () => {},
     postpone: () => {},
     expiresAt: () => undefined,
     close: () => Promise.resolve(),
@@ -112,9 +113,16 @@ describe('taken', () => {
   });
 });
 
+/** As delivery asks: once more, at once, where a fresh token may help. */
+async function inDelivery(request: () => Promise<SendOutcome>): Promise<SendOutcome> {
+  const first = await request();
+  return first.kind === 'unauthorized' ? await request() : first;
+}
+
 describe('blocked', () => {
   test.each(['999999', 'abc'])('experiment id %s, which is none', async (id) => {
-    expect(await sender({ id })(payload())).toMatchObject(
+    const send = sender({ id });
+    expect(await inDelivery(() => send(payload()))).toMatchObject(
       outcome(
         'blocked',
         '/v1/traces answers 403 (Permission denied)',
@@ -125,14 +133,15 @@ describe('blocked', () => {
 
   test('an experiment that the account may not write to', async () => {
     // MLflow's own, which nobody was given.
-    expect(await sender({ id: '0' })(payload())).toMatchObject(
+    const [byId, byName] = [sender({ id: '0' }), sender({ name: 'Default' })];
+    expect(await inDelivery(() => byId(payload()))).toMatchObject(
       outcome(
         'blocked',
         '403 (Permission denied)',
         `the service account ${ACCOUNT} needs EDIT on experiment 0, which must exist`,
       ),
     );
-    expect(await sender({ name: 'Default' })(payload())).toMatchObject(
+    expect(await inDelivery(() => byName(payload()))).toMatchObject(
       outcome('blocked', '/get-by-name answers 403', 'needs EDIT on experiment "Default"'),
     );
   });
@@ -148,7 +157,7 @@ describe('blocked', () => {
       '403 (Permission denied)',
       `${ACCOUNT} needs EDIT on experiment "${name}"`,
     );
-    expect(await send(payload())).toMatchObject(lacks);
+    expect(await inDelivery(() => send(payload()))).toMatchObject(lacks);
     expect(await probe()).toMatchObject(lacks);
 
     await owner.changePermission(id, 'EDIT');

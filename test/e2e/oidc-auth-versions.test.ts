@@ -1,75 +1,128 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ensureOldestPython } from '../stack/mlflow-oldest.ts';
+import type { Check } from '../../src/doctor/checkup.ts';
+import { examine } from '../../src/doctor/doctor.ts';
+import { LISTS, SHOWN_TEXTS } from '../inject/shown-texts.ts';
+import { ensureOldestPython, ensureUnsignedPlugin } from '../stack/mlflow-oldest.ts';
 import { expectStored } from './support/compare.ts';
 import { accountOf, expectBalanced, startTestRelay, waitUntilDelivered } from './support/relay.ts';
+import type { TestRelay } from './support/relay.ts';
+import { injectShown } from './support/shown.ts';
 import { startOwnStack, useSharedStack } from './support/stack.ts';
 import type { Stack } from './support/stack.ts';
-import { makeTrace, requestOf, toProtobuf } from './support/traces.ts';
+import { makeTrace, requestOf, toProtobuf, withoutKinds } from './support/traces.ts';
+import type { TestTrace } from './support/traces.ts';
 
-/* Both ends of the range of mlflow-oidc-auth that needs no patch; nothing is changed in either. */
+/* Both ends of the range of mlflow-oidc-auth that the README asks for, and what is before it; nothing is changed in any. */
 
-/** An experiment that MLflow makes for itself. */
-const DEFAULT = '0';
+type Version = {
+  readonly name: string;
+  readonly start: () => Promise<Stack>;
+  /** What it shows of a trace. */
+  readonly shown: (trace: TestTrace) => TestTrace;
+};
+const VERSIONS: Version[] = [
+  {
+    name: 'the oldest, mlflow-oidc-auth 7.12.2 with MLflow 3.14.0',
+    start: async () => startOwnStack({ python: await ensureOldestPython() }),
+    shown: withoutKinds,
+  },
+  { name: 'the newest, of the shared stack', start: useSharedStack, shown: (trace) => trace },
+];
 
-describe('the oldest, mlflow-oidc-auth 7.0.0 with MLflow 3.10.0', () => {
+describe.each(VERSIONS)('$name', ({ start, shown }) => {
+  let stack: Stack;
+  beforeAll(async () => {
+    stack = await start();
+  });
+  afterAll(() => stack?.stop());
+
+  test('stores what the relay sends with a bearer token, and nothing without one or its signature', async () => {
+    const { relay, experiment, traces } = await deliver(stack);
+    expect(await post(stack, experiment, undefined)).toBe(401);
+    expect(await post(stack, experiment, withoutSignature(await stack.token()))).toBe(401);
+    expect(await unsignedTokenOf(relay)).toMatchObject({ state: 'ok', words: 'is refused (401)' });
+    await expectStored(stack.mlflow, experiment, traces.map(shown));
+  });
+});
+
+describe('the oldest, read back by inject', () => {
   let stack: Stack;
   beforeAll(async () => {
     stack = await startOwnStack({ python: await ensureOldestPython() });
   });
   afterAll(() => stack?.stop());
 
-  test('stores what the relay sends with a bearer token, and nothing without one', async () => {
-    // It lets everybody with a token write to what nobody was given: DEFAULT_MLFLOW_PERMISSION is MANAGE.
-    const relay = await startTestRelay(stack, { experiment: { id: DEFAULT } });
-    const traces = [makeTrace(3), makeTrace(40)];
-    for (const { spans } of traces) await relay.sender.send(requestOf(spans));
-    await waitUntilDelivered(relay);
-    const account = await accountOf(relay);
-    expect(account).toMatchObject({ delivered: 43, rejected: 0, deadLetters: 0 });
-    expectBalanced(account);
-
-    const answer = await postWithoutToken(stack, DEFAULT);
-    expect([answer.status, answer.headers.get('location')]).toEqual([302, '/login']);
-    await expectStored(stack.mlflow, DEFAULT, traces);
-  });
-
-  test('takes an experiment by name at the second try, as it gives the new one to an account that it does not know', async () => {
-    const name = stack.experimentName();
-    const relay = await startTestRelay(stack, { experiment: { name } });
-    const trace = makeTrace(3);
-    await relay.sender.send(requestOf(trace.spans));
-    await waitUntilDelivered(relay);
-    const troubles = (await relay.logLines()).filter(({ level }) => level === 'error');
-    expect(troubles.map(({ reason }) => reason)).toEqual([
-      expect.stringContaining('/create answers 404 (RESOURCE_DOES_NOT_EXIST: User with username='),
-    ]);
-    await expectStored(stack.mlflow, (await stack.mlflow.findExperiment(name)) ?? 'none', [trace]);
+  test('is asked for no kinds, and loses links, which is told', async () => {
+    const relay = await startTestRelay(stack, { experiment: { name: stack.experimentName() } });
+    const lists = new Map(LISTS);
+    expect(await injectShown(stack, relay)).toEqual({
+      code: 5,
+      outcome: 'differs',
+      differences: Array.from({ length: 6 }, () => expect.objectContaining({ what: 'links' }) as object),
+      kinds: Array.from({ length: 6 }, () => undefined),
+      texts: SHOWN_TEXTS.map(([text, text2]) => [text, lists.has(text) ? text : text2]),
+    });
   });
 });
 
-describe('the newest, of the shared stack', () => {
+describe('the last before them, mlflow-oidc-auth 7.12.1', () => {
   let stack: Stack;
   beforeAll(async () => {
-    stack = await useSharedStack();
+    const python = await ensureOldestPython();
+    stack = await startOwnStack({
+      python,
+      environment: { PYTHONPATH: await ensureUnsignedPlugin(python) },
+    });
   });
   afterAll(() => stack?.stop());
 
-  test('stores what the relay sends with a bearer token, and nothing without one', async () => {
-    const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
-    const relay = await startTestRelay(stack, { experiment: { id: experiment } });
-    const traces = [makeTrace(3), makeTrace(40)];
-    for (const { spans } of traces) await relay.sender.send(requestOf(spans));
-    await waitUntilDelivered(relay);
-    expect((await postWithoutToken(stack, experiment)).status).toBe(401);
-    await expectStored(stack.mlflow, experiment, traces);
+  test('takes a token that anybody can write, and doctor warns of it', async () => {
+    const { relay, experiment } = await deliver(stack);
+    expect(await post(stack, experiment, undefined)).toBe(401);
+    expect(await post(stack, experiment, withoutSignature(await stack.token()))).toBe(200);
+    expect(await unsignedTokenOf(relay)).toMatchObject({
+      state: 'warning',
+      words: expect.stringContaining('MLflow takes a token without a signature') as string,
+      fix: expect.stringContaining('upgrade mlflow-oidc-auth to 7.12.2 or newer') as string,
+    });
   });
 });
 
-function postWithoutToken({ mlflowUrl }: Stack, experimentId: string): Promise<Response> {
-  return fetch(`${mlflowUrl}/v1/traces`, {
+/** Two traces, into an experiment that the relay makes. */
+async function deliver(stack: Stack) {
+  const name = stack.experimentName();
+  const relay = await startTestRelay(stack, { experiment: { name } });
+  const traces = [makeTrace(3), makeTrace(40)];
+  for (const { spans } of traces) await relay.sender.send(requestOf(spans));
+  await waitUntilDelivered(relay);
+  const account = await accountOf(relay);
+  expect(account).toMatchObject({ delivered: 43, rejected: 0, deadLetters: 0 });
+  expectBalanced(account);
+  return { relay, traces, experiment: (await stack.mlflow.findExperiment(name)) ?? 'none' };
+}
+
+async function unsignedTokenOf({ configFile }: TestRelay): Promise<Check | undefined> {
+  const { checks } = await examine(configFile, {}, (destinations) => destinations);
+  return checks.find(({ name }) => name === 'unsigned token');
+}
+
+/** An unsecured JWT (RFC 7519 section 6) of the same claims. */
+function withoutSignature(token: string): string {
+  const header = Buffer.from('{"alg":"none"}').toString('base64url');
+  return `${header}.${token.split('.')[1]}.`;
+}
+
+/** Spans of another trace. @returns the status */
+async function post({ mlflowUrl }: Stack, experimentId: string, token: string | undefined): Promise<number> {
+  const response = await fetch(`${mlflowUrl}/v1/traces`, {
     method: 'POST',
     redirect: 'manual',
-    headers: { 'content-type': 'application/x-protobuf', 'x-mlflow-experiment-id': experimentId },
+    headers: {
+      'content-type': 'application/x-protobuf',
+      'x-mlflow-experiment-id': experimentId,
+      ...(token !== undefined && { authorization: `Bearer ${token}` }),
+    },
     body: toProtobuf(requestOf(makeTrace().spans)),
   });
+  return response.status;
 }

@@ -5,7 +5,7 @@ import { startPostgres } from '../stack/postgres.ts';
 import type { Postgres } from '../stack/postgres.ts';
 import { expectStored } from './support/compare.ts';
 import { tryDifferentCopies, tryEqualCopies } from './support/copies.ts';
-import { EVERYWHERE, ON_POSTGRESQL, tryMended } from './support/mended.ts';
+import { EVERYWHERE, HALF_PAIRS, ON_POSTGRESQL, tryMended } from './support/mended.ts';
 import {
   DEADLINE_MS,
   accountOf,
@@ -59,7 +59,7 @@ describe.skipIf(skipWithout('postgres'))('MLflow with two workers on PostgreSQL'
   });
 
   test('what it refuses it takes once it is mended, and gives it back so', async () => {
-    const { got, wanted } = await tryMended(stack, { ...EVERYWHERE, ...ON_POSTGRESQL });
+    const { got, wanted } = await tryMended(stack, { ...EVERYWHERE, ...HALF_PAIRS, ...ON_POSTGRESQL });
     expect(got).toEqual(wanted);
   });
 

@@ -12,7 +12,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack.stop());
 
-/** What MLflow 3.17 makes of two of the attributes, with or without the relay. */
+/** What MLflow 3.18 makes of two of the attributes, with or without the relay. */
 const MLFLOW_SHOWS = { 'text.json': { looks: 'like JSON' }, bytes: String.raw`b'\x00\xff bytes'` };
 
 async function sendThroughRelay(

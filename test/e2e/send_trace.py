@@ -122,6 +122,7 @@ def describe(span):
         "spanId": format(context.span_id, "016x"),
         "parentSpanId": format(span.parent.span_id, "016x") if span.parent else "",
         "name": span.name,
+        "kind": f"SPAN_KIND_{span.kind.name}",
         "start": str(span.start_time),
         "end": str(span.end_time),
         "attributes": attributes(span.attributes),

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { watchMemory } from '../bench/cost/memory.ts';
@@ -15,6 +15,10 @@ import type { GoodBody, WitnessReport } from './witness.ts';
 
 /** What V8 takes for its heap where a container may have 1536 MiB, as in k8s/base/statefulset.yaml: half of it. */
 const POD_HEAP_MIB = 768;
+
+const WATCH_TURNS = new URL('./watch-turns.ts', import.meta.url).href;
+/** For what was sent to be in the buffers of the system. */
+const SENT_MS = 300;
 
 const CLIENT = { clientId: 'hostile', secret: 'hostile-secret' };
 const DOMAIN = 'spiffe://hostile.example';
@@ -39,6 +43,10 @@ export type Arena = {
   readonly stranger: Attacker;
   seen(): Promise<Seen>;
   logBytes(): Promise<number>;
+  /** From now on turns of the event loop count: what the start of the relay takes is over. */
+  beginWatch(): void;
+  /** Stops the relay, as a busy machine may do, until all is sent: so its event loop has all of it at once. */
+  whileStopped(send: () => void): Promise<void>;
   /** Ends early when the relay has died. */
   watch(ms: number): Promise<void>;
   isDead(): boolean;
@@ -61,6 +69,8 @@ export type Observed = {
   readonly undelivered: number;
   readonly peakBytes: number;
   readonly deaths: number;
+  /** CPU time of the longest turn of the relay's event loop since `beginWatch`, in ms; 0 where none was long. */
+  readonly longestTurnMs: number;
 };
 
 /** For what was taken, to reach the upstream. */
@@ -101,6 +111,7 @@ async function start(
   const sink = child('sink.ts', cleanUps);
   sink.send({ delayMs: upstreamMs } satisfies SinkOrder);
   const { url: sinkUrl } = await news<SinkNews>(sink, 20_000);
+  const turnsFile = join(directory, 'turns');
   const relay = await startRelayProcess({
     directory: join(directory, 'relay'),
     certificates,
@@ -109,7 +120,10 @@ async function start(
     experiment: { id: '1' },
     client: CLIENT,
     allowedClients: [`${DOMAIN}/*`],
-    environment: { NODE_OPTIONS: `--max-old-space-size=${POD_HEAP_MIB}` },
+    environment: {
+      NODE_OPTIONS: `--max-old-space-size=${POD_HEAP_MIB} --disable-warning=ExperimentalWarning --import=${WATCH_TURNS}`,
+      WATCH_TURNS_FILE: turnsFile,
+    },
     signal,
   });
   cleanUps.push(() => relay.stop('SIGKILL'));
@@ -127,6 +141,7 @@ async function start(
   const seen = async () => (await (await fetch(`${sinkUrl}/seen`)).json()) as Seen;
   const lives = watchLives(relay, cleanUps);
   const { isDead } = lives;
+  let watchedSince = Date.now();
 
   return {
     relay,
@@ -135,6 +150,17 @@ async function start(
     stranger,
     seen,
     logBytes: async () => (await stat(relay.logFile)).size,
+    beginWatch() {
+      watchedSince = Date.now();
+    },
+    async whileStopped(send) {
+      const pid = relay.pid();
+      if (pid === undefined) return;
+      process.kill(pid, 'SIGSTOP');
+      send();
+      await pause(SENT_MS);
+      if (!isDead()) process.kill(pid, 'SIGCONT');
+    },
     async watch(ms) {
       const end = Date.now() + ms;
       while (Date.now() < end && !isDead()) await pause(100, undefined, { signal });
@@ -150,10 +176,17 @@ async function start(
       await sender.stop();
       const witness = sender.report();
       const { delays, undelivered } = await delivered(witness, seen, isDead);
-      return { witness, delays, undelivered, ...lives.end() };
+      const longestTurnMs = await longestTurn(turnsFile, watchedSince);
+      return { witness, delays, undelivered, longestTurnMs, ...lives.end() };
     },
     close,
   };
+}
+
+async function longestTurn(file: string, since: number): Promise<number> {
+  // There is none where no turn was long.
+  const lines = (await readFile(file, 'utf8').catch(() => '')).split('\n').map((line) => line.split(' '));
+  return Math.max(0, ...lines.filter(([at]) => Number(at) >= since).map(([, ms]) => Number(ms)));
 }
 
 type Lives = {

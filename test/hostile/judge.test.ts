@@ -16,6 +16,7 @@ const QUIET: Observed = {
   undelivered: 0,
   peakBytes: 200 * 1024 * 1024,
   deaths: 0,
+  longestTurnMs: 0,
 };
 const missed = (observed: Partial<Observed>, witness: Partial<Observed['witness']> = {}) =>
   judge({ ...QUIET, ...observed, witness: { ...QUIET.witness, ...witness } })

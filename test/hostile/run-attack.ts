@@ -19,6 +19,7 @@ export async function runAttack(
     const over = new AbortController();
     const deadline = pause(attack.deadlineMs, 'deadline' as const, { signal: over.signal });
     deadline.catch(() => {});
+    arena.beginWatch();
     const running = attack.run(arena);
     // What ends behind the deadline is of no interest any more.
     running.catch(() => {});

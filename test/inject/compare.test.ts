@@ -3,12 +3,14 @@ import { describe, expect, test } from 'vitest';
 import { compareSpans } from '../../src/inject/compare.ts';
 import type { SentSpan, SentValue } from '../../src/inject/sent-spans.ts';
 import type { StoredSpan, StoredValue } from '../../src/inject/stored-trace.ts';
+import { LISTS, SHOWN_TEXTS } from './shown-texts.ts';
 
-const SPAN: StoredSpan = {
+const SPAN: StoredSpan & { kind: string } = {
   traceId: 'a'.repeat(32),
   spanId: 'b'.repeat(16),
   parentSpanId: '',
   name: 'root',
+  kind: 'SPAN_KIND_SERVER',
   start: 1_700_000_000_000_000_001n,
   end: 1_700_000_000_000_000_002n,
   attributes: { 'gen_ai.usage.input_tokens': 412, 'user.id': 'me' },
@@ -36,10 +38,9 @@ describe('no difference is', () => {
   });
 
   test.each<[SentValue, StoredValue]>([
-    ['{"a":[1,"x"]}', { a: [1, 'x'] }],
-    ['[1,2]', [1, 2]],
-    ['{"a":1}', '{"a":1}'],
-    ['"quoted"', 'quoted'],
+    ...SHOWN_TEXTS,
+    // As MLflow 3.10 has it.
+    ...LISTS.map(([text]): [string, string] => [text, text]),
     [Uint8Array.of(0, 255), String.raw`b'\x00\xff'`],
     [Number.NaN, 'NaN'],
     [Number.NEGATIVE_INFINITY, '-Infinity'],
@@ -47,6 +48,29 @@ describe('no difference is', () => {
     [{ a: ['[1]'] }, { a: ['[1]'] }],
   ])('%o, shown as %o', (sent, stored) => {
     expect(compareSpans([withAttribute(sent)], [showing(stored)])).toEqual([]);
+  });
+
+  // Of MLflow 3.18.0; 3.17.2 and 3.10.0 give none back.
+  test.each([
+    ['SPAN_KIND_UNSPECIFIED', 'SPAN_KIND_INTERNAL'],
+    ['SPAN_KIND_INTERNAL', 'SPAN_KIND_INTERNAL'],
+    ['SPAN_KIND_SERVER', 'SPAN_KIND_SERVER'],
+    ['SPAN_KIND_CLIENT', 'SPAN_KIND_CLIENT'],
+    ['SPAN_KIND_PRODUCER', 'SPAN_KIND_PRODUCER'],
+    ['SPAN_KIND_CONSUMER', 'SPAN_KIND_CONSUMER'],
+  ])('the kind %s, shown as %s or not at all', (kind, shown) => {
+    const { kind: _, ...without } = SPAN;
+    expect(compareSpans([{ ...SPAN, kind }], [{ ...SPAN, kind: shown }])).toEqual([]);
+    expect(compareSpans([{ ...SPAN, kind }], [without])).toEqual([]);
+  });
+
+  test('what would be a tag that MLflow sets itself, and is dropped', () => {
+    const tag = { 'mlflow.traceTag.mlflow.artifactLocation': 'file:///elsewhere' };
+    const sent = { ...SPAN, attributes: { ...SPAN.attributes, ...tag } };
+    expect(compareSpans([sent], [SPAN])).toEqual([]);
+    expect(compareSpans([sent], [sent])).toEqual([]);
+    const parentSpanId = 'f'.repeat(16);
+    expect(whats([{ ...sent, parentSpanId }], [{ ...SPAN, parentSpanId }])).toHaveLength(1);
   });
 
   test('a message of a status that is no error', () => {
@@ -60,6 +84,8 @@ describe('a difference is', () => {
   test.each<[string, Partial<StoredSpan>]>([
     ['parent', { parentSpanId: 'f'.repeat(16) }],
     ['name', { name: 'other' }],
+    ['kind', { kind: 'SPAN_KIND_CLIENT' }],
+    ['kind', { kind: 'SPAN_KIND_INTERNAL' }],
     ['start', { start: SPAN.start + 1n }],
     ['end', { end: SPAN.end - 1n }],
     ['status', { status: { code: 'STATUS_CODE_OK', message: '' } }],
@@ -70,6 +96,7 @@ describe('a difference is', () => {
     ['events', { events: [] }],
     ['events', { events: [{ ...SPAN.events[0]!, time: 1n }] }],
     ['events', { events: [{ ...SPAN.events[0]!, attributes: {} }] }],
+    ['links', { links: [{ ...SPAN.links[0]!, attributes: { more: 1 } }] }],
     ['links', { links: [{ ...SPAN.links[0]!, spanId: '1'.repeat(16) }] }],
   ])('%s: %o', (what, change) => {
     expect(whats([SPAN], [{ ...SPAN, ...change }])).toEqual([what]);
@@ -82,6 +109,11 @@ describe('a difference is', () => {
     [null, ''],
     ['{"a":1}', { a: 2 }],
     ['[1]', { '0': 1 }],
+    ['{"a":"[1]"}', { a: [1] }],
+    ['{"a":NaN}', { a: 'Infinity' }],
+    ['{"a":9007199254740993}', { a: 9007199254740992 }],
+    [{ a: '[1]' }, { a: [1] }],
+    [['"q"'], ['q']],
     [
       [1, 2],
       [2, 1],
@@ -91,6 +123,17 @@ describe('a difference is', () => {
     [2n ** 62n, 2n ** 62n + 1n],
   ])('%o, shown as %o', (sent, stored) => {
     expect(whats([withAttribute(sent)], [showing(stored)])).toEqual(['attribute key']);
+  });
+
+  test('a text of an event or a link that is shown as what it says', () => {
+    const [event, link] = [SPAN.events[0]!, SPAN.links[0]!];
+    const as = (json: StoredValue) => ({
+      ...SPAN,
+      events: [{ ...event, attributes: { json } }],
+      links: [{ ...link, attributes: { json } }],
+    });
+    expect(whats([as('[1]')], [as('[1]')])).toEqual([]);
+    expect(whats([as('[1]')], [as([1])])).toEqual(['events', 'links']);
   });
 
   test('a span that is missing, and one that nobody has sent', () => {

@@ -49,6 +49,7 @@ function countedTokens(without?: TokenResult) {
         },
       ),
     drop: () => void (current += 1),
+    doubt: () => {},
     postpone: (_, ms) => void postponed.push(ms),
     expiresAt: () => undefined,
     close: () => Promise.resolve(),

@@ -322,6 +322,10 @@ test('a store is opened without what a rewriting has left', async () => {
     room: () => 1024 * 1024,
     reserve: { release: async () => {} },
     observer: { damaged() {}, unread() {}, failing() {}, recovered() {} },
+    mark: 0,
+    idsAbove: 0,
+    onFound() {},
+    beforeRemoval: async () => {},
   });
   await store.close();
   expect(await readdir(directory)).not.toContain(leftOver);

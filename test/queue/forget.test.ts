@@ -53,7 +53,11 @@ describe('a destination that is not in the configuration any more', () => {
     const { queue } = await open(directory, only);
     expect(queue.status().unconfigured).toEqual({});
     await expect.poll(() => segmentFiles(directory), { timeout: 10_000 }).toHaveLength(1);
-    expect(await readdir(join(directory, 'positions'))).toEqual(['mlflow.in-hand', 'mlflow.position']);
+    expect(await readdir(join(directory, 'positions'))).toEqual([
+      'mlflow.in-hand',
+      'mlflow.ledger',
+      'mlflow.position',
+    ]);
   });
 
   test('is forgotten beside a running relay, which counts what is given up and frees its room', async () => {
@@ -66,7 +70,11 @@ describe('a destination that is not in the configuration any more', () => {
       { labels: { destination: 'phoenix' }, value: 2 },
     ]);
     await expect.poll(() => segmentFiles(directory), { timeout: 10_000 }).toHaveLength(1);
-    expect(await readdir(join(directory, 'positions'))).toEqual(['mlflow.in-hand', 'mlflow.position']);
+    expect(await readdir(join(directory, 'positions'))).toEqual([
+      'mlflow.in-hand',
+      'mlflow.ledger',
+      'mlflow.position',
+    ]);
   });
 });
 

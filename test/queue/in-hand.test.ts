@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { describe, expect, test, vi } from 'vitest';
@@ -119,9 +119,11 @@ describe('a record that is in hand when the relay is killed', () => {
       return placesIn(directory);
     };
     // `a` waits, in whose frame it is. `c` was in hand at one end only, and this one was clean.
-    expect(await settled(['b', 'c'])).toBe(1);
+    expect(await settled(['c'])).toBe(1);
     expect((await suspects(directory)).texts).toEqual(['b']);
-    expect(await settled(['a', 'b'])).toBe(0);
+    expect(await settled(['b'])).toBe(1);
+    expect((await suspects(directory)).texts).toEqual([]);
+    expect(await settled(['a'])).toBe(0);
   }, 30_000);
 
   test('is forgotten once the saved position is past it, also before a crash', async () => {
@@ -153,6 +155,7 @@ async function afterCrash(directory: string, work: (leases: readonly Lease[]) =>
   const left = await readFile(fileIn(directory));
   await close();
   await writeFile(fileIn(directory), left);
+  await rm(join(directory, 'positions', 'mlflow.ledger'), { force: true }); // that of an orderly end
 }
 
 describe('the file', () => {
@@ -173,7 +176,7 @@ describe('the file', () => {
     expect((await suspects(directory)).lines).toMatchObject([{ level: 'warn', index: 1, ends: 1 }]);
   });
 
-  test('keeps a record that was settled, since it comes again as long as those before it are not', async () => {
+  test('keeps a record that was settled, since after a crash it may come again as long as those before it are not', async () => {
     const directory = await queueOfThree();
     const dieOf = (text: string) =>
       afterCrash(directory, (leases) => leases.find((lease) => textOf(lease) === text)?.inHand());

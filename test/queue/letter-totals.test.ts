@@ -5,11 +5,16 @@ import { LetterTotals } from '../../src/queue/letter-totals.ts';
 import { Tally } from '../../src/queue/tally.ts';
 import { letterOf } from './letters.ts';
 
-type Letter = { readonly sender: string; readonly destination: string; readonly spans: number };
+type Letter = {
+  readonly sender: string;
+  readonly destination: string;
+  readonly spans: number;
+  readonly repaired?: string | undefined;
+};
 
 function tallyOf(letters: readonly Letter[], tally = new Tally()): Tally {
-  for (const { sender, destination, spans } of letters)
-    countLetter(letterOf('x', { sender, destination, spanCount: spans }), spans * 10, tally);
+  for (const { sender, destination, spans, repaired } of letters)
+    countLetter(letterOf('x', { sender, destination, spanCount: spans, repaired }), spans * 10, tally);
   return tally;
 }
 
@@ -18,6 +23,7 @@ const letters: fc.Arbitrary<Letter[]> = fc.array(
     sender: fc.constantFrom('a', 'b', 'c'),
     destination: fc.constantFrom('mlflow', 'phoenix'),
     spans: fc.integer({ min: 1, max: 9 }),
+    repaired: fc.constantFrom(undefined, 'cut'),
   }),
   { maxLength: 5 },
 );
@@ -50,10 +56,13 @@ test('are what is in all segments, whatever is appended, rewritten and removed',
         }
         const spans: Record<string, number> = {};
         const bytes: Record<string, number> = {};
+        let originals = 0;
         for (const letter of segments.flatMap((segment) => segment.letters)) {
           spans[letter.destination] = (spans[letter.destination] ?? 0) + letter.spans;
-          bytes[letter.sender] = (bytes[letter.sender] ?? 0) + letter.spans * 10;
+          if (letter.repaired !== undefined) originals += letter.spans * 10;
+          else bytes[letter.sender] = (bytes[letter.sender] ?? 0) + letter.spans * 10;
         }
+        expect(totals.originalBytes()).toBe(originals);
         expect(Object.fromEntries(totals.spansByDestination())).toEqual(spans);
         expect(Object.fromEntries(totals.bytesBySender())).toEqual(bytes);
       }

@@ -17,6 +17,9 @@ const PROTOBUF_GZIP: BodyFormat = { encoding: 'protobuf', compression: 'gzip' };
 
 const names = (bytes: number) => Array.from({ length: bytes / 1000 }, (_, i) => `${i} `.padEnd(1000, 'x'));
 
+/** A MiB of ResourceSpans with nothing in them. */
+const EMPTY = Buffer.alloc(MIB, Buffer.from([0x0a, 0]));
+
 const noWatch = () => () => {};
 
 /** In blocks of its own, as a body comes. */
@@ -41,6 +44,20 @@ function reading(limits = LIMITS) {
     readBody,
   };
 }
+
+test('a body of up to a MiB is read at once, unless it has far more messages than spans have', async () => {
+  const { read } = reading();
+  const where = async (body: Buffer) => {
+    // Else what the last one took would count.
+    await setImmediate();
+    const result = read(body, PROTOBUF_PLAIN);
+    const first = await Promise.race([result.then(() => 'at once'), setImmediate('beside the loop')]);
+    return [first, (await result).ok];
+  };
+  expect(await where(EMPTY)).toEqual(['beside the loop', true]);
+  expect(await where(tracesProtobuf(names(MIB - 100_000)))).toEqual(['at once', true]);
+  expect(await where(EMPTY.subarray(0, 200_000))).toEqual(['at once', true]);
+});
 
 describe('large bodies', () => {
   test.each([

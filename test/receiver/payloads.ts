@@ -4,7 +4,10 @@ import { Reader, Writer } from 'protobufjs';
 const TRACE_ID = '5b8efff798038103d269b633813fc60c';
 
 /** An ExportTraceServiceRequest with spans of these names; `badIds` of them have a span id of 4 bytes. */
-export function tracesProtobuf(names: readonly string[], options: { badIds?: number } = {}): Buffer {
+export function tracesProtobuf(
+  names: readonly string[],
+  options: { badIds?: number; firstId?: number } = {},
+): Buffer {
   const writer = Writer.create();
   writer.uint32(tag(1)).fork(); // resource_spans
   writer.uint32(tag(2)).fork(); // scope_spans
@@ -13,7 +16,12 @@ export function tracesProtobuf(names: readonly string[], options: { badIds?: num
     writer.uint32(tag(1)).bytes(Buffer.from(TRACE_ID, 'hex'));
     writer
       .uint32(tag(2))
-      .bytes(Buffer.from(spanId(index), 'hex').subarray(0, index < (options.badIds ?? 0) ? 4 : 8));
+      .bytes(
+        Buffer.from(spanId((options.firstId ?? 0) + index), 'hex').subarray(
+          0,
+          index < (options.badIds ?? 0) ? 4 : 8,
+        ),
+      );
     writer.uint32(tag(5)).string(name);
     writer.ldelim();
   });

@@ -5,10 +5,12 @@ import { StackError } from './processes.ts';
 import { ensureVirtualEnvironment, pythonEnv } from './python.ts';
 import type { PythonEnvironment } from './python.ts';
 
-/* Versions of mlflow-oidc-auth from before and after it came to take traces by itself. */
+/* Versions of mlflow-oidc-auth from before and after it came to take traces by itself, and signed tokens alone. */
 
 /** The last that needs a patch. */
 const LAST_TO_PATCH = 'mlflow-oidc-auth==6.7.1';
+/** The last that takes tokens without a signature (GHSA-g765-w658-6cr2), with an Authlib that does. */
+const LAST_WITHOUT_SIGNATURE = 'mlflow-oidc-auth==7.12.1';
 
 const ROUTER = `
     from mlflow.server.otel_api import otel_router
@@ -21,7 +23,7 @@ const PATCHES = [
   { file: 'middleware/auth_middleware.py', after: 'unprotected_prefixes = (', text: '"/v1/traces", ' },
 ];
 
-/** The oldest mlflow-oidc-auth that takes traces with a bearer token as it is, with the oldest MLflow that it takes. */
+/** The oldest mlflow-oidc-auth that a relay should stand before, with the oldest MLflow that it takes. */
 export function ensureOldestPython(): Promise<PythonEnvironment> {
   return ensureVirtualEnvironment(join(import.meta.dirname, 'requirements-oldest.txt'), {
     what: 'the oldest MLflow',
@@ -30,21 +32,37 @@ export function ensureOldestPython(): Promise<PythonEnvironment> {
 }
 
 /**
- * The version before it, patched so that `/v1/traces` is there, open to everybody.
+ * A version before it, patched so that `/v1/traces` is there, open to everybody.
  * @returns a folder for PYTHONPATH, to go before what that Python has itself
  */
-export async function ensurePatchedPlugin({ python, id }: PythonEnvironment): Promise<string> {
+export function ensurePatchedPlugin(oldest: PythonEnvironment): Promise<string> {
+  return ensurePlugin(LAST_TO_PATCH, oldest, { name: 'mlflow-oidc-auth-patched', patches: PATCHES });
+}
+
+/**
+ * The version before it, which takes tokens that nobody has signed.
+ * @returns a folder as above
+ */
+export function ensureUnsignedPlugin(oldest: PythonEnvironment): Promise<string> {
+  return ensurePlugin(LAST_WITHOUT_SIGNATURE, oldest, { name: 'mlflow-oidc-auth-unsigned', patches: [] });
+}
+
+async function ensurePlugin(
+  version: string,
+  { python, id }: PythonEnvironment,
+  { name, patches }: { name: string; patches: typeof PATCHES },
+): Promise<string> {
   const { directory } = await ensureInstalled({
-    what: LAST_TO_PATCH,
-    name: 'mlflow-oidc-auth-patched',
-    inputs: [LAST_TO_PATCH, id, JSON.stringify(PATCHES)],
+    what: version,
+    name,
+    inputs: [version, id, JSON.stringify(patches)],
     async make(target, step) {
-      // All that it needs is in the Python's own folder: the next version wants the same.
+      // All that it needs is in the Python's own folder: the oldest wants the same.
       const pip = ['-m', 'pip', 'install', '--disable-pip-version-check', '--quiet', '--no-deps'];
-      if (!(await step(python, [...pip, '--target', target, LAST_TO_PATCH], { env: pythonEnv() }))) {
-        throw new StackError(`${LAST_TO_PATCH} could not be installed from PyPI`);
+      if (!(await step(python, [...pip, '--target', target, version], { env: pythonEnv() }))) {
+        throw new StackError(`${version} could not be installed from PyPI`);
       }
-      for (const { file, after, text } of PATCHES)
+      for (const { file, after, text } of patches)
         await insert(join(target, 'mlflow_oidc_auth', file), after, text);
     },
   });

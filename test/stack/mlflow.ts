@@ -21,6 +21,10 @@ export type MlflowOptions = {
   port?: number;
   /** URLs for SQLAlchemy, of two databases that are there; two files of SQLite unless given. */
   database?: { tracking: string; auth: string };
+  /** It has no users, and takes requests from everybody, as it does behind a proxy that knows who asks. */
+  isOpen?: boolean;
+  /** Below which it is served, with a slash at its beginning only. */
+  basePath?: string;
   /** Processes that answer requests; 1 unless given. */
   workers?: number;
   /** Laid over the environment that is made here; undefined takes a name away. */
@@ -28,10 +32,10 @@ export type MlflowOptions = {
   signal?: AbortSignal;
 };
 
-/** Started again, it has the same port and data. */
+/** Started again, it has the same port and data. The URL has no slash at its end. */
 export type Mlflow = Service & { readonly url: string; readonly port: number; readonly logFile: string };
 
-const SERVER = ['-m', 'mlflow', 'server', '--app-name', 'oidc-auth', '--host', '127.0.0.1'];
+const SERVER = ['-m', 'mlflow', 'server', '--host', '127.0.0.1'];
 
 /** Where people come back to after the login: by number and by name, as cookies are not shared between them. */
 export function redirectUrisOf(port: number): string[] {
@@ -39,16 +43,24 @@ export function redirectUrisOf(port: number): string[] {
 }
 
 /**
- * A real MLflow with mlflow-oidc-auth on the loopback interface, nothing patched and no path
+ * A real MLflow on the loopback interface, with mlflow-oidc-auth unless it is to be open, nothing patched and no path
  * excluded from authentication. Resolves when it answers.
  * @throws StackError with the end of its log when it does not
  */
 export async function startMlflow(options: MlflowOptions): Promise<Mlflow> {
   const directory = options.directory;
   const port = options.port ?? (await freePort());
-  const url = `http://127.0.0.1:${port}`;
+  const url = `http://127.0.0.1:${port}${options.basePath ?? ''}`;
   const logFile = join(directory, 'mlflow.log');
-  const args = [...SERVER, '--port', String(port), '--workers', String(options.workers ?? 1)];
+  const args = [
+    ...SERVER,
+    '--port',
+    String(port),
+    '--workers',
+    String(options.workers ?? 1),
+    ...(options.isOpen === true ? [] : ['--app-name', 'oidc-auth']),
+    ...(options.basePath === undefined ? [] : ['--static-prefix', options.basePath]),
+  ];
   await mkdir(directory, { recursive: true, mode: 0o700 });
   await chmod(directory, 0o700);
 

@@ -2,8 +2,9 @@ import { ensureCollector } from './collector.ts';
 import { CACHE } from './install.ts';
 import { ensureKeycloak } from './keycloak.ts';
 import { ensureNode } from './nodes.ts';
-import { ensureOldestPython, ensurePatchedPlugin } from './mlflow-oldest.ts';
-import { ensurePythonEnvironment } from './python.ts';
+import { ensureOldestPython, ensurePatchedPlugin, ensureUnsignedPlugin } from './mlflow-oldest.ts';
+import { ensureOauth2Proxy } from './oauth2-proxy.ts';
+import { ensurePreviousMlflow, ensurePythonEnvironment } from './python.ts';
 import { ensureAgent, ensureSdk } from './sdks.ts';
 import type { SdkLanguage } from './sdks.ts';
 import { runUntilStopped } from './stop-signals.ts';
@@ -23,7 +24,10 @@ await runUntilStopped('prefetch', async (signal) => {
     () => ensureKeycloak({ signal }),
     () => ensureCollector({ signal }),
     () => ensureToxiproxy({ signal }),
+    () => ensureOauth2Proxy({ signal }),
     async () => ensurePatchedPlugin(await ensureOldestPython()),
+    () => ensurePreviousMlflow(signal),
+    async () => ensureUnsignedPlugin(await ensureOldestPython()),
     ...LANGUAGES.map((language) => () => ensureSdk(language, { signal })),
     () => ensureAgent('genai', { signal }),
   ];

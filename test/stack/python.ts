@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { readFile, readdir } from 'node:fs/promises';
+import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { ensureInstalled } from './install.ts';
+import { CACHE, ensureInstalled } from './install.ts';
 import type { Step } from './install.ts';
 import { StackError } from './processes.ts';
 
@@ -15,6 +15,10 @@ import { StackError } from './processes.ts';
 
 const run = promisify(execFile);
 const UV = 'uv==0.13.9';
+/** What pip calls a requirement met by one version alone. */
+const PIN = /^([\w.-]+)==/;
+/** Before the one of the requirements: with it a span has no kind, and a trace may be sent to several experiments. */
+const PREVIOUS_MLFLOW = 'mlflow==3.17.2';
 /** Best first; a later one is taken too, where it is what python3 means. */
 const VERSIONS = ['3.13', '3.12', '3.14', '3.11'];
 
@@ -78,7 +82,11 @@ async function probe(command: string): Promise<Python | undefined> {
  */
 export async function ensurePythonEnvironment(
   cacheDir: string,
-  { env = process.env, signal }: { env?: NodeJS.ProcessEnv; signal?: AbortSignal } = {},
+  {
+    env = process.env,
+    signal,
+    pins,
+  }: { env?: NodeJS.ProcessEnv; signal?: AbortSignal | undefined; pins?: readonly string[] } = {},
 ): Promise<PythonEnvironment> {
   const found = await findPython(env);
   if (found === undefined) throw new StackError(MISSING_PYTHON);
@@ -87,13 +95,22 @@ export async function ensurePythonEnvironment(
     what: 'MLflow',
     // Compiles what MLflow's start loads, and nothing of the far larger rest.
     warmUp: 'import mlflow.server.fastapi_app',
+    pins,
     cacheDir,
     env,
     signal,
   });
 }
 
-/** A virtual environment with what a file of pinned requirements names, by the best Python that there is. */
+/** The same as `ensurePythonEnvironment`, but for the MLflow of before. */
+export function ensurePreviousMlflow(signal?: AbortSignal): Promise<PythonEnvironment> {
+  return ensurePythonEnvironment(CACHE, { signal, pins: [PREVIOUS_MLFLOW] });
+}
+
+/**
+ * A virtual environment with what a file of pinned requirements names, and nothing else, by the best Python that there
+ * is.
+ */
 export async function ensureVirtualEnvironment(
   requirements: string,
   options: {
@@ -101,20 +118,25 @@ export async function ensureVirtualEnvironment(
     what: string;
     /** A line of Python that loads what will be needed, so that it is compiled. */
     warmUp?: string;
+    /** Each as in `mlflow==3.17.2`: goes before what the file says of that package. */
+    pins?: readonly string[] | undefined;
     cacheDir?: string;
     env?: NodeJS.ProcessEnv;
     signal?: AbortSignal | undefined;
   },
 ): Promise<PythonEnvironment> {
-  const { what, warmUp, cacheDir, env = process.env, signal } = options;
+  const { what, warmUp, pins = [], cacheDir, env = process.env, signal } = options;
   const found = await findPython(env);
   if (found === undefined) throw new StackError(MISSING_PYTHON);
+  const text = pinned(await readFile(requirements, 'utf8'), pins);
   const recipe = {
     what,
     name: `venv-${found.version}`,
-    inputs: [await readFile(requirements, 'utf8')],
+    inputs: [text],
     async make(directory: string, step: Step) {
-      await install(found, requirements, directory, { what, env, step });
+      const file = join(directory, 'requirements.txt');
+      await writeFile(file, text);
+      await install(found, file, directory, { what, env, step });
       if (warmUp !== undefined) await step(pythonOf(directory), ['-c', warmUp], { env: pythonEnv(env) });
     },
   };
@@ -125,6 +147,11 @@ export async function ensureVirtualEnvironment(
     isUsable: (made) => existsSync(pythonOf(made)),
   });
   return { directory, python: pythonOf(directory), id };
+}
+
+function pinned(requirements: string, pins: readonly string[]): string {
+  const byName = new Map(pins.map((pin) => [PIN.exec(pin)?.[1], pin]));
+  return requirements.replaceAll(/^.+$/gm, (line) => byName.get(PIN.exec(line)?.[1]) ?? line);
 }
 
 function pythonOf(directory: string): string {
@@ -141,16 +168,17 @@ async function install(
   const options = { env: pythonEnv(env) };
   const pip = ['-m', 'pip', 'install', '--disable-pip-version-check', '--quiet'];
   const uv = ['-m', 'uv', 'pip', 'install', '--python', python];
+  // The file names everything, and leaves out on purpose what a package asks for and does not need.
+  const all = ['--no-deps', '-r', requirements];
   if (!(await step(found.command, ['-m', 'venv', directory], options))) {
     throw new StackError(
       `${found.command} cannot make a virtual environment; on Debian, install python${found.version}-venv`,
     );
   }
   const installed =
-    ((await step(python, [...pip, UV], options)) &&
-      (await step(python, [...uv, '-r', requirements], options))) ||
+    ((await step(python, [...pip, UV], options)) && (await step(python, [...uv, ...all], options))) ||
     // uv is only the faster way.
-    (await step(python, [...pip, '-r', requirements], options));
+    (await step(python, [...pip, ...all], options));
   if (!installed) throw new StackError(`${what} could not be installed from PyPI`);
 }
 

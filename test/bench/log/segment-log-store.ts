@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { RecordMeta } from '../../../src/queue/destination-reader.ts';
+import type { RecordMeta } from '../../../src/queue/loan.ts';
 import { realFileSystem } from '../../../src/queue/filesystem.ts';
 import { LogContent } from '../../../src/queue/frame.ts';
 import { comparePositions } from '../../../src/queue/log-cursor.ts';

@@ -1,5 +1,11 @@
+import { join } from 'node:path';
+import { writeKeyPair } from '../../stack/certificates.ts';
 import type { StoredSpan } from '../../stack/mlflow-client.ts';
-import { makeTrace } from './traces.ts';
+import { temporaryFolder } from './relay.ts';
+import type { TestRelay } from './relay.ts';
+import { createSender } from './sender.ts';
+import type { Stack } from './stack.ts';
+import { makeTrace, requestOf } from './traces.ts';
 import type { TestTrace } from './traces.ts';
 
 /* Senders with good spans, and one bad one among those of each. */
@@ -70,13 +76,15 @@ const KINDS: Record<string, Kind> = {
   },
   'half a character': {
     bad: { attributes: { 'session.id': String.raw`"\ud800"` } },
+    mended: { attributes: { 'session.id': '\ufffd' } },
+    repaired: 'U+FFFD in place of half of a surrogate pair: attributes',
     status: 500,
     reason: 'surrogates not allowed',
   },
   'JSON that is too deep for Python': {
     bad: { attributes: { text: `${'['.repeat(100_000)}${']'.repeat(100_000)}` } },
     status: 422,
-    reason: ANYTHING,
+    reason: 'Cannot convert OpenTelemetry span',
   },
 };
 
@@ -103,6 +111,26 @@ export function makePlans(): Plan[] {
       bad: { ...lone!, traceId: root.traceId, parentSpanId: root.spanId },
     };
   });
+}
+
+/** Each with a certificate of its own, all at once. */
+export async function sendPlans(stack: Stack, relay: TestRelay, plans: readonly Plan[]): Promise<void> {
+  const directory = await temporaryFolder();
+  await Promise.all(
+    plans.map(async ({ identity, good, bad }, index) => {
+      const certFile = join(directory, `${index}.crt`);
+      const keyFile = join(directory, `${index}.key`);
+      const { ca, caFile } = stack.certificates;
+      await writeKeyPair(
+        certFile,
+        keyFile,
+        await ca.issue({ commonName: identity, uris: [identity], usage: 'client' }),
+      );
+      const sender = await createSender(relay.url, { caFile, certFile, keyFile });
+      await sender.send(requestOf([bad, ...good.flatMap(({ spans }) => spans)]));
+      await sender.close();
+    }),
+  );
 }
 
 /** The traces as they are stored: with the bad span as far as it could be mended. */

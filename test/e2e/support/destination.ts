@@ -3,7 +3,7 @@ import { onTestFinished } from 'vitest';
 import { createClientCredentials } from '../../../src/auth/client-credentials.ts';
 import type { TokenSource } from '../../../src/auth/token-source.ts';
 import type { Destination, SendOutcome } from '../../../src/destinations/destination.ts';
-import type { ExperimentChoice } from '../../../src/destinations/experiment.ts';
+import type { ExperimentChoice } from '../../../src/destinations/experiment-words.ts';
 import { createMlflowDestination } from '../../../src/destinations/mlflow.ts';
 import { createMetrics } from '../../../src/telemetry/metrics.ts';
 import type { Stack } from './stack.ts';

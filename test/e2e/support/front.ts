@@ -13,6 +13,8 @@ export type Front = {
   /** Requests that were broken off or shown the login page. */
   readonly held: () => number;
   set(mode: FrontMode): void;
+  /** From now on it takes none of the tokens that it has let pass, and answers them so. */
+  forget(answer: (response: ServerResponse) => void): void;
 };
 
 const LOGIN_PAGE = '<!doctype html>\n<title>Log in</title>\n<form method="post"><input name="user"></form>\n';
@@ -21,6 +23,9 @@ const LOGIN_PAGE = '<!doctype html>\n<title>Log in</title>\n<form method="post">
 export async function startFront(mlflowUrl: string, initial: FrontMode): Promise<Front> {
   let mode = initial;
   let held = 0;
+  const passed = new Set<string | undefined>();
+  let forgotten:
+    { tokens: ReadonlySet<string | undefined>; answer: (response: ServerResponse) => void } | undefined;
 
   async function pass(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { method = 'GET', headers, url = '/' } = request;
@@ -31,7 +36,14 @@ export async function startFront(mlflowUrl: string, initial: FrontMode): Promise
   }
 
   const server = createServer((request, response) => {
+    const { authorization } = request.headers;
+    if (forgotten?.tokens.has(authorization) === true) {
+      request.resume();
+      forgotten.answer(response);
+      return;
+    }
     if (mode === 'open') {
+      passed.add(authorization);
       pass(request, response).catch(() => response.destroy());
       return;
     }
@@ -49,6 +61,9 @@ export async function startFront(mlflowUrl: string, initial: FrontMode): Promise
     held: () => held,
     set(next) {
       mode = next;
+    },
+    forget(answer) {
+      forgotten = { tokens: new Set(passed), answer };
     },
   };
 }

@@ -1,7 +1,10 @@
-import type { StoredAttributes, StoredSpan } from '../../stack/mlflow-client.ts';
+import { MOST_REPAIR_WORK } from '../../../src/destinations/destination.ts';
+import type { Unstorable } from '../../../src/destinations/destination.ts';
+import type { StoredAttributes, StoredSpan, StoredValue } from '../../stack/mlflow-client.ts';
 import { directDestination } from './destination.ts';
 import type { Stack } from './stack.ts';
 import { asStored, inOrder, makeTrace, requestOf, toProtobuf } from './traces.ts';
+import type { TestTrace } from './traces.ts';
 
 /* Spans that the real MLflow refuses, and what is stored of them once they are mended. */
 
@@ -10,15 +13,25 @@ export type Case = {
   readonly bad: Partial<StoredSpan>;
   readonly mended: Partial<StoredSpan>;
   readonly words: string;
+  /** What MLflow says that its database cannot hold. */
+  readonly unstorable?: Unstorable;
 };
 
 export const LONG = '😀x'.repeat(150);
 export const CUT = '😀x'.repeat(125);
 const SESSION_WORDS = 'cut from 300 to 250 characters';
+/** What a chat is asked, of which MLflow takes the text for a column. */
+export const PROMPT = (text: string) => `{"messages":[{"role":"user","content":"ask ${text}"}]}`;
 const END = 1_700_000_001_000_000_000n;
 
 function ofAttributes(bad: StoredAttributes, mended: StoredAttributes, words: string): Case {
   return { bad: { attributes: bad }, mended: { attributes: mended }, words };
+}
+
+function ofUnstorable(unstorable: Unstorable, bad: Partial<StoredSpan>, mended: Partial<StoredSpan>): Case {
+  const field = bad.name === undefined ? 'attributes' : 'name';
+  const what = unstorable === 'NUL' ? 'NUL' : 'half of a surrogate pair';
+  return { bad, mended, words: `U+FFFD in place of ${what}: ${field}`, unstorable };
 }
 
 function leftOut(attributes: StoredAttributes, why: string): Case {
@@ -96,11 +109,36 @@ export const EVERYWHERE: Record<string, Case> = {
   },
 };
 
+/** What Python cannot write in UTF-8, whatever the database. */
+export const HALF_PAIRS: Record<string, Case> = {
+  'half of a surrogate pair in a session id': ofUnstorable(
+    'surrogates',
+    { attributes: { 'session.id': String.raw`"\ud83d!"` } },
+    { attributes: { 'session.id': '\ufffd!' } },
+  ),
+  'half of a surrogate pair in a prompt': ofUnstorable(
+    'surrogates',
+    { attributes: { 'mlflow.spanInputs': PROMPT(String.raw`\ude00`) } },
+    { attributes: { 'mlflow.spanInputs': JSON.parse(PROMPT(String.raw`\ufffd`)) as StoredValue } },
+  ),
+};
+
 export const ON_SQLITE: Record<string, Case> = {
   'a type that is a list': leftOut({ 'mlflow.spanType': ['LLM'] }, 'it is a list and no text'),
 };
 
 export const ON_POSTGRESQL: Record<string, Case> = {
+  'NUL in a session id': ofUnstorable(
+    'NUL',
+    { attributes: { 'session.id': 's\0' } },
+    { attributes: { 'session.id': 's\ufffd' } },
+  ),
+  'NUL as an escape in a user': ofUnstorable(
+    'NUL',
+    { attributes: { 'user.id': String.raw`"\u0000"` } },
+    { attributes: { 'user.id': '\ufffd' } },
+  ),
+  'NUL in a name': ofUnstorable('NUL', { name: 'n\0' }, { name: 'n\ufffd' }),
   'a user': ofAttributes(
     { 'user.id': 'u'.repeat(9000) },
     { 'user.id': 'u'.repeat(8000) },
@@ -113,12 +151,23 @@ export const ON_POSTGRESQL: Record<string, Case> = {
   ),
 };
 
-type Tried = { name: string; alone: string; words: unknown; state: string | undefined; spans: unknown };
+type Tried = {
+  name: string;
+  alone: string;
+  said: Unstorable | undefined;
+  words: unknown;
+  state: string | undefined;
+  spans: unknown;
+};
 
-/** Each is sent alone as it is, then all in one request as they are mended, and read back. */
+/**
+ * Each is sent alone as it is, then all in one request as they are mended, and read back.
+ * @param shown what this MLflow shows of a trace
+ */
 export async function tryMended(
   stack: Stack,
   cases: Record<string, Case>,
+  shown: (trace: TestTrace) => TestTrace = (trace) => trace,
 ): Promise<{ got: Tried[]; wanted: Tried[] }> {
   const id = await stack.mlflow.ensureExperiment(stack.experimentName());
   const { send, mlflow } = directDestination(stack, { id });
@@ -126,22 +175,26 @@ export async function tryMended(
   const got: Tried[] = [];
   const wanted: Tried[] = [];
   const traces: string[] = [];
-  for (const [name, { bad, mended: good, words }] of Object.entries(cases)) {
+  for (const [name, { bad, mended: good, words, unstorable }] of Object.entries(cases)) {
     const { traceId, spans } = makeTrace(2);
     const [child, root] = spans as [StoredSpan, StoredSpan];
     const payload = toProtobuf(requestOf([child, { ...root, ...bad }]));
-    const repair = mlflow.repair?.(payload);
+    const refusal = await send(payload);
+    const said = refusal.kind === 'refused' ? refusal.unstorable : undefined;
+    const mending = { unstorable: new Set(said === undefined ? [] : [said]) };
+    const repair = mlflow.repair?.(payload, { left: MOST_REPAIR_WORK }, mending);
     mended.push(repair?.payload ?? payload);
     traces.push(traceId);
-    const alone = (await send(payload)).kind;
-    got.push({ name, alone, words: [...(repair?.spans ?? [])], state: undefined, spans: [] });
+    const alone = refusal.kind;
+    got.push({ name, alone, said, words: [...(repair?.spans ?? [])], state: undefined, spans: [] });
     const attributes = { ...(good.attributes ?? root.attributes), 'relay.repaired': words };
     wanted.push({
       name,
       alone: 'refused',
+      said: unstorable,
       words: [[1, words]],
       state: 'OK',
-      spans: asStored([child, { ...root, ...good, attributes }]),
+      spans: asStored(shown({ traceId, spans: [child, { ...root, ...good, attributes }] }).spans),
     });
   }
   const together = await send(...mended);

@@ -50,7 +50,9 @@ export type OwnStack = Stack & {
 
 /** @param options of its MLflow, which is otherwise as the shared one */
 export async function startOwnStack(
-  options: Partial<Pick<MlflowOptions, 'python' | 'database' | 'workers' | 'environment'>> = {},
+  options: Partial<
+    Pick<MlflowOptions, 'python' | 'database' | 'workers' | 'environment' | 'isOpen' | 'basePath'>
+  > = {},
 ): Promise<OwnStack> {
   const { python } = inject('stack');
   const client = { clientId: 'relay', secret: randomBytes(24).toString('base64url') };

@@ -24,6 +24,7 @@ export function makeTrace(spanCount = 2, more: Partial<StoredSpan> = {}): TestTr
     spanId,
     parentSpanId: ids[depth - 1] ?? '',
     name: `span ${depth}`,
+    kind: depth === 0 ? 'SPAN_KIND_SERVER' : 'SPAN_KIND_CLIENT',
     start: BEGIN + BigInt(depth),
     end: BEGIN + 1_000_000_007n - BigInt(depth),
     attributes: { depth },
@@ -65,6 +66,11 @@ export function asStored(spans: readonly StoredSpan[]): StoredSpan[] {
   );
 }
 
+/** As MLflow before 3.18 gives it back. */
+export function withoutKinds(trace: TestTrace): TestTrace {
+  return { ...trace, spans: trace.spans.map((span) => ({ ...span, kind: undefined })) };
+}
+
 /** MLflow gives spans back in the order of their times, which does not say which of two equal ones is first. */
 export function inOrder(spans: readonly StoredSpan[]): StoredSpan[] {
   return spans.toSorted((a, b) => (a.spanId < b.spanId ? -1 : 1));
@@ -82,12 +88,13 @@ export function withTraceId(trace: StoredTrace, traceId: string): StoredTrace {
 }
 
 function toOtlp(span: StoredSpan): Record<string, unknown> {
-  const { traceId, spanId, parentSpanId, name, start, end, attributes, events, links, status } = span;
+  const { traceId, spanId, parentSpanId, name, kind, start, end, attributes, events, links, status } = span;
   return {
     traceId,
     spanId,
     ...(parentSpanId !== '' && { parentSpanId }),
     name,
+    ...(kind !== undefined && { kind: SPAN_KINDS.indexOf(kind) }),
     startTimeUnixNano: String(start),
     endTimeUnixNano: String(end),
     attributes: toKeyValues(attributes),
@@ -105,6 +112,15 @@ function toOtlp(span: StoredSpan): Record<string, unknown> {
   };
 }
 
+/** By their numbers. */
+const SPAN_KINDS = [
+  'SPAN_KIND_UNSPECIFIED',
+  'SPAN_KIND_INTERNAL',
+  'SPAN_KIND_SERVER',
+  'SPAN_KIND_CLIENT',
+  'SPAN_KIND_PRODUCER',
+  'SPAN_KIND_CONSUMER',
+];
 const STATUS_CODES = ['STATUS_CODE_UNSET', 'STATUS_CODE_OK', 'STATUS_CODE_ERROR'];
 
 function toKeyValues(attributes: StoredAttributes): { key: string; value: unknown }[] {

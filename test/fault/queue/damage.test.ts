@@ -179,8 +179,10 @@ test('no bit flip and no truncation of a position passes over what is not settle
   const cuts = Array.from({ length: bytes.length }, (_, length) => bytes.subarray(0, length));
   const both = [...bitsOf(40)].map((bit) => flip(flip(bytes, bit), bit + 4096 * 8));
   const found = new Set<string>();
+  // A ledger tells by itself where its destination is.
+  const withoutLedgers = [...logs.closed].filter(([name]) => !name.endsWith('.ledger'));
   for (const damaged of [...flips, ...cuts.filter(({ length }) => isRead(length)), ...both]) {
-    const disk = new MemoryDisk(new Map([...logs.closed, [path, damaged]]));
+    const disk = new MemoryDisk(new Map([...withoutLedgers, [path, damaged]]));
     const { queue, reader, lines } = await openOn(disk, DESTINATIONS);
     const leases = await readAll(reader);
     const texts = leases.map(textOf);
@@ -199,4 +201,30 @@ test('no bit flip and no truncation of a position passes over what is not settle
     await again.queue.close();
   }
   expect([...found].toSorted()).toEqual(['1', '3', '3 told']);
+});
+
+test('no bit flip and no truncation of a ledger calls settled what is not, or keeps the queue from starting', async () => {
+  const path = `${POSITIONS}/mlflow.ledger`;
+  const disk = new MemoryDisk();
+  const { queue, reader } = await openOn(disk);
+  for (const text of TEXTS) await queue.append([recordOf(text)]);
+  const [, second, third] = await readAll(reader);
+  second!.done([1]);
+  third!.settle();
+  await queue.close();
+  const files = disk.files();
+  const bytes = files.get(path)!;
+  const flips = Array.from(bitsOf(bytes.length), (bit) => flip(bytes, bit));
+  const cuts = Array.from({ length: bytes.length }, (_, length) => bytes.subarray(0, length));
+  for (const damaged of [...flips, ...cuts]) {
+    const again = await openOn(new MemoryDisk(new Map([...files, [path, damaged]])));
+    const leases = await readAll(again.reader);
+    expect(leases.map((lease) => `${textOf(lease)} ${lease.left?.size ?? 0}`)).toEqual(
+      TEXTS.map((text) => `${text} 0`),
+    );
+    expect(again.lines).toContainEqual(expect.objectContaining({ level: 40, file: path }));
+    expect(again.queue.status().destinations['mlflow']?.recoveredSpans).toBe(9);
+    await again.queue.close();
+  }
+  expect(flips.length).toBeGreaterThan(50);
 });

@@ -12,7 +12,9 @@ type Sent = {
   outcome: 'stored' | 'refused' | 'failed' | undefined;
   /** Destinations that were promised it: they had a place in the queue when it was stored. */
   promisedTo: ReadonlySet<string>;
-  readonly settledBy: Set<string>;
+  /** Spans that have left, by destination; and those of which the next start has to know it. */
+  readonly left: Map<string, Set<number>>;
+  readonly noted: Map<string, ReadonlySet<number>>;
 };
 
 /** What was sent, promised and settled: the plain account that the queue is held against. */
@@ -42,7 +44,8 @@ export class Account {
         firstOfAppend,
         outcome: undefined,
         promisedTo: new Set<string>(),
-        settledBy: new Set<string>(),
+        left: new Map<string, Set<number>>(),
+        noted: new Map<string, ReadonlySet<number>>(),
       };
       this.#sent.push(sent);
       return sent;
@@ -95,27 +98,53 @@ export class Account {
     );
   }
 
+  /** A span of a record is delivered. */
+  left(destination: string, id: number, spanIndex: number): void {
+    const sent = this.#sent[id];
+    const left = sent?.left.get(destination) ?? new Set();
+    sent?.left.set(destination, left.add(spanIndex));
+  }
+
   settled(destination: string, id: number): void {
-    this.#sent[id]?.settledBy.add(destination);
+    const spans = this.#sent[id]?.record.spanCount ?? 0;
+    for (let spanIndex = 0; spanIndex < spans; spanIndex++) this.left(destination, id, spanIndex);
   }
 
-  /** Numbers of those that have to come to this destination. */
+  /** The queue was closed in order, and knew that these spans have left: they do not come again. */
+  noted(destination: string, id: number, spans: ReadonlySet<number>): void {
+    this.#sent[id]?.noted.set(destination, spans);
+  }
+
+  spansThatLeft(destination: string, id: number): ReadonlySet<number> {
+    return new Set(this.#sent[id]?.left.get(destination));
+  }
+
+  /** Fails unless these spans of a record that came had left it, and all of which that was noted are among them. */
+  checkLeft(destination: string, id: number, told: ReadonlySet<number>): void {
+    const { left, noted } = this.#sent[id]!;
+    const not = [...told].filter((spanIndex) => left.get(destination)?.has(spanIndex) !== true);
+    assert.deepEqual(not, [], `spans of record ${id} are said to have left for ${destination}, and have not`);
+    const again = [...(noted.get(destination) ?? [])].filter((spanIndex) => !told.has(spanIndex));
+    assert.deepEqual(again, [], `spans of record ${id} come to ${destination} again`);
+  }
+
+  /** Numbers of those of which something has to come to this destination. */
   owedTo(destination: string): number[] {
-    return this.#numbers((sent) => sent.promisedTo.has(destination) && !sent.settledBy.has(destination));
+    return this.#numbers((sent) => sent.promisedTo.has(destination) && owed(sent, destination) > 0);
   }
 
-  spansOf(numbers: Iterable<number>): number {
+  /** Spans of these that have not left for this destination. */
+  spansOf(destination: string, numbers: Iterable<number>): number {
     let sum = 0;
-    for (const id of numbers) sum += this.#sent[id]?.record.spanCount ?? 0;
+    for (const id of numbers) sum += owed(this.#sent[id]!, destination);
     return sum;
   }
 
   /** Fails if these bytes, which the queue calls damaged, are of a record that somebody is owed. */
   checkDamage(bytes: Buffer): void {
-    const owed = this.#numbers(({ promisedTo, settledBy }) =>
-      [...promisedTo].some((name) => !settledBy.has(name)),
-    );
-    for (const id of owed) assert(!bytes.includes(`"id":"${id}"`), `record ${id} was set aside as damaged`);
+    const owedToSome = this.#numbers((sent) => [...sent.promisedTo].some((name) => owed(sent, name) > 0));
+    for (const id of owedToSome)
+      assert(!bytes.includes(`"id":"${id}"`), `record ${id} was set aside as damaged`);
   }
 
   sendLetters(specs: readonly LetterSpec[]): { letters: DeadLetter[]; stored: () => void } {
@@ -175,6 +204,11 @@ export class Account {
   #numbers(isWanted: (sent: Sent) => boolean): number[] {
     return this.#sent.flatMap((sent, id) => (isWanted(sent) ? [id] : []));
   }
+}
+
+/** Spans that have not left for this destination. */
+function owed({ record, left }: Sent, destination: string): number {
+  return record.spanCount - (left.get(destination)?.size ?? 0);
 }
 
 function contentOf(text: string, bytes: number): Buffer {

@@ -10,8 +10,9 @@ export class Reading {
   readonly #account: Account;
   /** Records of lower numbers were sent before the queue was opened. */
   readonly #firstNew: number;
-  readonly #received = new Set<number>();
-  #open: { readonly id: number; readonly lease: Lease; waiting: number }[] = [];
+  /** Spans that were given, by record. */
+  readonly #received = new Map<number, number>();
+  #open: { readonly id: number; readonly lease: Lease; left: Set<number>; waiting: number }[] = [];
   #lastId = -1;
   #isAtEnd = false;
   #reading: Promise<void> = Promise.resolve();
@@ -23,8 +24,8 @@ export class Reading {
     this.#firstNew = account.count;
   }
 
-  get received(): ReadonlySet<number> {
-    return this.#received;
+  get received(): number[] {
+    return [...this.#received.keys()];
   }
 
   /** @param refusals how often the disk has refused a call so far: an end may then be none */
@@ -43,8 +44,12 @@ export class Reading {
       const id = this.#account.received(this.#name, lease.record);
       assert(id > this.#lastId, `record ${id} came to ${this.#name} after record ${this.#lastId}`);
       this.#lastId = id;
-      this.#received.add(id);
-      this.#open.push({ id, lease, waiting: lease.record.spanCount });
+      const left = new Set(lease.left);
+      this.#account.checkLeft(this.#name, id, left);
+      const waiting = lease.record.spanCount - left.size;
+      assert(waiting > 0, `record ${id} came to ${this.#name}, and nothing is left of it`);
+      this.#received.set(id, waiting);
+      this.#open.push({ id, lease, left, waiting });
     }
   }
 
@@ -54,8 +59,15 @@ export class Reading {
       const index = random.below(this.#open.length);
       const open = this.#open[index]!;
       if (random.chance(0.2)) {
-        open.lease.done(1);
-        open.waiting = Math.max(open.waiting - 1, 0);
+        const spans = [...Array(open.lease.record.spanCount).keys()].filter((span) => !open.left.has(span));
+        const span = spans[random.below(spans.length)]!;
+        open.lease.done([span]);
+        open.left.add(span);
+        open.waiting--;
+        this.#account.left(this.#name, open.id, span);
+        if (open.waiting > 0) continue;
+        this.#open.splice(index, 1);
+        this.#settle(open);
       } else {
         this.#open.splice(index, 1);
         this.#settle(open);
@@ -67,6 +79,13 @@ export class Reading {
   #settle({ id, lease }: { readonly id: number; readonly lease: Lease }): void {
     lease.settle();
     this.#account.settled(this.#name, id);
+  }
+
+  /** The queue was closed in order: what has left since it was opened, or had before, does not come again. */
+  noted(): void {
+    const open = new Map(this.#open.map(({ id, left }) => [id, left]));
+    for (const id of this.#received.keys())
+      this.#account.noted(this.#name, id, open.get(id) ?? this.#account.spansThatLeft(this.#name, id));
   }
 
   /** The queue has saved how far this destination is: nothing in front of the first append that is open comes again. */
@@ -93,10 +112,12 @@ export class Reading {
     const missing = this.#account.owedTo(this.#name).filter((id) => !this.#received.has(id));
     const lost = missing.filter((id) => id < this.#firstNew || id < this.#lastId);
     assert.deepEqual(lost, [], `records that were promised did not come to ${this.#name}`);
-    const waiting = this.#open.reduce((sum, open) => sum + open.waiting, this.#account.spansOf(missing));
+    const unread = this.#account.spansOf(this.#name, missing);
+    const waiting = this.#open.reduce((sum, open) => sum + open.waiting, unread);
     assert.equal(status.waitingSpans, waiting, `waiting spans of ${this.#name}`);
     if (!isExact) return;
-    const recovered = [...this.#received].filter((id) => id < this.#firstNew);
-    assert.equal(status.recoveredSpans, this.#account.spansOf(recovered), `recovered spans of ${this.#name}`);
+    let recovered = 0;
+    for (const [id, spans] of this.#received) if (id < this.#firstNew) recovered += spans;
+    assert.equal(status.recoveredSpans, recovered, `recovered spans of ${this.#name}`);
   }
 }

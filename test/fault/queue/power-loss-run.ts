@@ -72,7 +72,7 @@ class Relay {
     assert(queue.status().canAppend, 'the queue takes nothing after a start');
     for (const [name, { recoveredSpans, waitingSpans }] of Object.entries(queue.status().destinations)) {
       assert.equal(waitingSpans, recoveredSpans);
-      const owed = this.#account.spansOf(this.#account.owedTo(name));
+      const owed = this.#account.spansOf(name, this.#account.owedTo(name));
       assert(recoveredSpans >= owed, `${recoveredSpans} spans wait for ${name}, and it is owed ${owed}`);
     }
     this.#checkLetterCounts();
@@ -111,7 +111,7 @@ class Relay {
     await this.start(2 ** DESTINATIONS.length - 1);
     await this.#readAll();
     for (const [name, { received }] of this.#readings)
-      assert.deepEqual([...received], [], `what was settled before an orderly end came again to ${name}`);
+      assert.deepEqual(received, [], `what was settled before an orderly end came again to ${name}`);
     const { destinations } = this.#queue.status();
     await this.#close();
     await this.#readLetters();
@@ -123,6 +123,7 @@ class Relay {
     this.#watch(this.#queue.close());
     await this.#settleDown();
     this.#saved();
+    if (this.#mount.refusals === 0) for (const reading of this.#readings.values()) reading.noted();
     this.#readings.clear();
   }
 

@@ -1,10 +1,12 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runCommand } from '../../e2e/support/command.ts';
 import { expectStored } from '../../e2e/support/compare.ts';
 import { ACCOUNT, createOtherOwner } from '../../e2e/support/other-owner.ts';
 import { DEADLINE_MS, isReady, metric, startTestRelay, temporaryFolder } from '../../e2e/support/relay.ts';
 import type { TestRelay } from '../../e2e/support/relay.ts';
-import { useSharedStack } from '../../e2e/support/stack.ts';
+import { startOwnStack, useSharedStack } from '../../e2e/support/stack.ts';
 import type { Stack } from '../../e2e/support/stack.ts';
 import { makeTrace, requestOf } from '../../e2e/support/traces.ts';
 import type { TestTrace } from '../../e2e/support/traces.ts';
@@ -12,11 +14,17 @@ import { waitFor } from '../../stack/processes.ts';
 import { openDoor } from '../support/door.ts';
 import type { Door } from '../support/door.ts';
 
+/** Two MLflows: one of them gives a trace to one experiment only. */
+let near: Stack;
 let stack: Stack;
 beforeAll(async () => {
+  near = await startOwnStack();
   stack = await useSharedStack();
 });
-afterAll(() => stack.stop());
+afterAll(async () => {
+  await near?.stop();
+  await stack?.stop();
+});
 
 type Status = {
   destinations: Record<string, { state: string; reason?: string; waiting_spans: number }>;
@@ -25,16 +33,17 @@ type Status = {
 
 const statusOf = async (relay: TestRelay) => (await relay.status()) as Status;
 
-/** A relay for two experiments, the second behind a door; started again, the second may have another name. */
+/** A relay for an experiment of each, the second behind a door; started again, the second may have another name. */
 async function setUp(farExperiment?: string) {
   const directory = await temporaryFolder();
   const door = await openDoor(stack.mlflowUrl);
   const experiments = {
-    near: await stack.mlflow.ensureExperiment(stack.experimentName()),
+    near: await near.mlflow.ensureExperiment(near.experimentName()),
     far: farExperiment ?? (await stack.mlflow.ensureExperiment(stack.experimentName())),
   };
+  await writeFile(join(directory, FAR_SECRET), stack.client.secret, { mode: 0o600 });
   const start = (nameOfFar: string | undefined) =>
-    startTestRelay(stack, {
+    startTestRelay(near, {
       directory,
       experiment: { id: experiments.near },
       more:
@@ -45,6 +54,8 @@ async function setUp(farExperiment?: string) {
   return { door, experiments, start };
 }
 
+const FAR_SECRET = 'far-secret';
+
 function farDestination(door: Door, experiment: string) {
   return {
     kind: 'mlflow',
@@ -54,7 +65,7 @@ function farDestination(door: Door, experiment: string) {
       kind: 'client_credentials',
       issuer: stack.issuer,
       client_id: stack.client.clientId,
-      client_secret_file: 'client-secret',
+      client_secret_file: FAR_SECRET,
     },
   };
 }
@@ -100,8 +111,8 @@ test('one that is away holds up nobody, and catches up from its own position', a
   await untilNothingWaits(relay, 'far');
   expect(await metric(relay, 'delivered_spans_total{destination="mlflow"}')).toBe(10);
   expect(await metric(relay, 'delivered_spans_total{destination="far"}')).toBe(20);
-  // MLflow knows a trace by its id alone: it belongs to the experiment that had it first.
-  await expectStored(stack.mlflow, experiments.near, [...before, ...after]);
+  await expectStored(near.mlflow, experiments.near, [...before, ...after]);
+  await expectStored(stack.mlflow, experiments.far, [...before, ...after]);
   expect(takenBehind(door)).toEqual([...before, ...after].map(({ traceId }) => traceId).toSorted());
 });
 
@@ -138,7 +149,8 @@ test('one whose experiment may not be written holds up nobody; it is asked witho
   await untilNothingWaits(relay, 'far');
   expect(await metric(relay, 'dead_letter_spans{destination="far"}')).toBe(0);
   expect(takenBehind(door)).toEqual(traces.map(({ traceId }) => traceId).toSorted());
-  await expectStored(stack.mlflow, experiments.near, traces);
+  await expectStored(near.mlflow, experiments.near, traces);
+  await expectStored(owner.mlflow, experiments.far, traces);
 });
 
 test('one that is renamed keeps its data until it is forgotten, and a new one starts at the tail', async () => {

@@ -6,6 +6,7 @@ import { emptySpansAttacks } from './empty-spans.ts';
 import { idleConnectionsAttacks } from './idle-connections.ts';
 import { largeJsonAttacks } from './large-json.ts';
 import { largeResourceAttacks } from './large-resource.ts';
+import { allAtOnceAttacks } from './all-at-once.ts';
 import { manyTracesAttacks, oneTraceAttacks } from './many-traces.ts';
 import { pipelinedRequestsAttacks } from './pipelined-requests.ts';
 import { unfinishedBodiesAttacks } from './unfinished-bodies.ts';
@@ -23,4 +24,5 @@ export const ATTACKS: Readonly<Record<string, (form: Form) => Attack[]>> = {
   'large-json': largeJsonAttacks,
   'admin-port': adminPortAttacks,
   'pipelined-requests': pipelinedRequestsAttacks,
+  'all-at-once': allAtOnceAttacks,
 };

@@ -110,6 +110,7 @@ func describe(span sdk.ReadOnlySpan) object {
 		"spanId":       span.SpanContext().SpanID().String(),
 		"parentSpanId": parent,
 		"name":         span.Name(),
+		"kind":         "SPAN_KIND_" + strings.ToUpper(span.SpanKind().String()),
 		"start":        nanoseconds(span.StartTime()),
 		"end":          nanoseconds(span.EndTime()),
 		"attributes":   plain(span.Attributes()),

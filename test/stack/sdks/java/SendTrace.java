@@ -131,6 +131,7 @@ public final class SendTrace {
     described.put("spanId", span.getSpanId());
     described.put("parentSpanId", span.getParentSpanContext().isValid() ? span.getParentSpanId() : "");
     described.put("name", span.getName());
+    described.put("kind", "SPAN_KIND_" + span.getKind());
     described.put("start", Long.toString(span.getStartEpochNanos()));
     described.put("end", Long.toString(span.getEndEpochNanos()));
     described.put("attributes", span.getAttributes());

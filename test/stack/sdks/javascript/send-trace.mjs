@@ -74,6 +74,7 @@ for (const span of spans) {
     spanId,
     parentSpanId: span.parentSpanContext?.spanId ?? '',
     name: span.name,
+    kind: `SPAN_KIND_${SpanKind[span.kind]}`,
     start: nanoseconds(span.startTime),
     end: nanoseconds(span.endTime),
     attributes: span.attributes,

@@ -2,6 +2,10 @@
 export class RoundRobin<T> {
   readonly #items = new Map<string, Set<T>>();
 
+  get isEmpty(): boolean {
+    return this.#items.size === 0;
+  }
+
   add(sender: string, item: T): void {
     const own = this.#items.get(sender);
     if (own === undefined) this.#items.set(sender, new Set([item]));

@@ -164,7 +164,8 @@ class Mender extends Walker {
       const from = reader.pos;
       const tag = this.tag(end);
       if (tag === WAY_TO_SPANS[level]) {
-        reader.pos += this.length(end);
+        const childEnd = this.length(end) + reader.pos;
+        reader.pos = childEnd;
         continue;
       }
       messages.done = from;

@@ -39,7 +39,7 @@ test.each([1, 2])(
           const body = bodyOf(request);
           const good = valid(textOf(body));
           // Nothing in it is shared between spans.
-        const spoilt = JSON.parse(JSON.stringify(body)) as typeof body;
+          const spoilt = JSON.parse(JSON.stringify(body)) as typeof body;
           const spans = spansOfBody(spoilt);
           const faulty = new Map<number, boolean>();
           for (const { kind, place, which } of faults) {

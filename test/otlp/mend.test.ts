@@ -95,8 +95,9 @@ describe('a span with broken text is mended and marked', () => {
   });
 });
 
+const list = (inner: Uint8Array) => len(5, len(1, inner));
+
 describe('what cannot be mended costs its span', () => {
-  const list = (inner: Uint8Array) => len(5, len(1, inner));
   test.each<[string, Uint8Array, string]>([
     ['too deep', attribute('k', nest(48, len(1, 'x'), list)), 'messages nested more than 100 deep'],
     ['groups too deep', nest(99, hex(''), (inner) => group(20, inner)), 'nesting deeper than 99'],
@@ -157,10 +158,10 @@ describe('what cannot be mended costs its span', () => {
   });
 });
 
-describe('what is around spans', () => {
-  const around = (text: Uint8Array) => len(1, len(1, len(1, 'service.name'), len(2, len(1, text))));
-  const scope = (text: Uint8Array) => len(1, len(1, text));
+const around = (text: Uint8Array) => len(1, len(1, len(1, 'service.name'), len(2, len(1, text))));
+const scope = (text: Uint8Array) => len(1, len(1, text));
 
+describe('what is around spans', () => {
   test('is mended and marked itself, before or behind its spans; the spans stay as they are', () => {
     const good = span(len(5, 'good'));
     const spans = len(2, len(2, good), len(2, good));

@@ -17,21 +17,21 @@ function sift(payload: Uint8Array, maxSize = Infinity) {
 const span = (...fields: Uint8Array[]) => join(GOOD_IDS, ...fields);
 const BROKEN = hex('61 ff 62');
 
+const old = (...spans: Uint8Array[]) =>
+  len(1000, len(1, len(1, 'lib')), ...spans.map((each) => len(2, each)));
+
+test('is read where scope_spans has no span', () => {
+  const body = join(len(1, old(span(len(5, 'a')), span()), len(2)), requestOf(span()));
+  const { payload, spanCount } = sift(body);
+  const json = tracesToJson(payload) as Json;
+  expect(spanCount).toBe(3);
+  const [, lib] = [...json.resourceSpans[0]!.scopeSpans].toSorted((one) =>
+    one.scope === undefined ? -1 : 1,
+  );
+  expect(lib).toMatchObject({ scope: { name: 'lib' }, spans: [{ name: 'a' }, {}] });
+});
+
 describe('the list of before OTLP 0.15, by its number of 0.15 to 0.19', () => {
-  const old = (...spans: Uint8Array[]) =>
-    len(1000, len(1, len(1, 'lib')), ...spans.map((each) => len(2, each)));
-
-  test('is read where scope_spans has no span', () => {
-    const body = join(len(1, old(span(len(5, 'a')), span()), len(2)), requestOf(span()));
-    const { payload, spanCount } = sift(body);
-    const json = tracesToJson(payload) as Json;
-    expect(spanCount).toBe(3);
-    const [, lib] = [...json.resourceSpans[0]!.scopeSpans].toSorted((one) =>
-      one.scope === undefined ? -1 : 1,
-    );
-    expect(lib).toMatchObject({ scope: { name: 'lib' }, spans: [{ name: 'a' }, {}] });
-  });
-
   test('is passed over where scope_spans has spans', () => {
     const body = len(1, old(span()), len(2, len(2, span())));
     expect(sift(body).spanCount).toBe(1);

@@ -4,17 +4,7 @@ import type { SpanIds } from './span-ids.ts';
 import { KEY_TAG } from './append-attribute.ts';
 import { isText, writeMended } from './utf8.ts';
 import type { WireReader } from './wire-reader.ts';
-import {
-  KEY_VALUE_TYPE,
-  kindOf,
-  MESSAGE,
-  nameOfField,
-  PARENT_SPAN_ID,
-  SKIP,
-  SPAN_ID,
-  TEXT,
-  TRACE_ID,
-} from './wire-table.ts';
+import { KEY_VALUE_TYPE, kindOf, MESSAGE, nameOfField, SKIP, TEXT } from './wire-table.ts';
 
 /** Bytes of an attribute's key by which a place is named. */
 const LONGEST_KEY = 100;
@@ -99,7 +89,7 @@ export class MessageMender {
       this.copyTo(fieldEnd);
       this.#writer.end(begin);
     } else {
-      this.#noteId(kind, at, length);
+      this.#ids.note(kind, at, length);
     }
     reader.pos = fieldEnd;
     return true;
@@ -131,18 +121,6 @@ export class MessageMender {
     this.#namedAt = attributeAt;
     const key = attributeAt === -1 ? undefined : this.#attributeKey(attributeAt);
     this.places.add(key ?? nameOfField(type, tag >>> 3));
-  }
-
-  #noteId(kind: number, at: number, length: number): void {
-    if (kind === TRACE_ID) {
-      this.#ids.traceIdAt = at;
-      this.#ids.traceIdLength = length;
-    } else if (kind === SPAN_ID) {
-      this.#ids.spanIdAt = at;
-      this.#ids.spanIdLength = length;
-    } else if (kind === PARENT_SPAN_ID) {
-      this.#ids.parentIdLength = length;
-    }
   }
 
   /** Of the attribute that the cursor is in, if it has a key. */

@@ -28,6 +28,11 @@ export class BusyTraces<T> {
     return busy !== undefined;
   }
 
+  /** What waits for a trace. */
+  parked(traceId: TraceId): readonly T[] {
+    return this.#busy.get(traceId)?.parked ?? [];
+  }
+
   /** Spans are back. @returns what has waited for traces that are not busy any more */
   free(traces: Counts): T[] {
     const waited: T[] = [];

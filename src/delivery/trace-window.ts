@@ -182,6 +182,11 @@ export class TraceWindow<H> {
     for (const gathering of this.#busy.free(traces)) this.#makeReady(gathering);
   }
 
+  /** The spans of a trace that wait until those that are out are settled. */
+  parkedSpans(traceId: TraceId): number {
+    return this.#busy.parked(traceId).reduce((sum, { spans }) => sum + spans, 0);
+  }
+
   /** When a trace becomes ready by waiting at the tail, in ms since the Unix epoch; undefined if none waits. */
   nextReadyAt(): number | undefined {
     const first = this.#waiting.first?.value;

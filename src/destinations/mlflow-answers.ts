@@ -7,6 +7,7 @@ import {
   isAboutSpans,
   isAboutStore,
   isAboutTarget,
+  isAboutValue,
   isPassing,
   jsonProblem,
   readMlflowError,
@@ -33,11 +34,14 @@ export function readTracesAnswer(result: HttpResult, asked: Asked): SendOutcome 
   if (result.kind !== 'answer') return tooSlow(withoutAnswer(result), 'tooSlow' in result);
   const { status } = result;
   if (status >= 200 && status < 300) return readSuccess(result, asked);
+  const error = readMlflowError(result);
+  if (error !== undefined && isAboutValue(error)) {
+    return { kind: 'refused', reason: sentence(result, asked), status, doubtful: true };
+  }
   const shared = readSharedAnswer(result, asked);
   // What is before MLflow has waited in the relay's place.
   if (shared !== undefined) return tooSlow(shared, status === 408 || status === 504);
 
-  const error = readMlflowError(result);
   switch (status) {
     case 403:
       return blocked(`${sentence(result, asked)}: ${permissionWords(result, asked)}`);

@@ -1,6 +1,7 @@
 import { ensureCollector } from './collector.ts';
 import { CACHE } from './install.ts';
 import { ensureKeycloak } from './keycloak.ts';
+import { ensureMariadb } from './mariadb.ts';
 import { ensureNode } from './nodes.ts';
 import { ensureOldestPython, ensurePatchedPlugin } from './mlflow-oldest.ts';
 import { ensurePythonEnvironment } from './python.ts';
@@ -23,6 +24,7 @@ await runUntilStopped('prefetch', async (signal) => {
     () => ensureKeycloak({ signal }),
     () => ensureCollector({ signal }),
     () => ensureToxiproxy({ signal }),
+    () => ensureMariadb({ signal }),
     async () => ensurePatchedPlugin(await ensureOldestPython()),
     ...LANGUAGES.map((language) => () => ensureSdk(language, { signal })),
     () => ensureAgent('genai', { signal }),

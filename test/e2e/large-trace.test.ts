@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { figure, howMany } from '../fault/support/run.ts';
 import { waitFor } from '../stack/processes.ts';
 import { expectWhole } from './support/compare.ts';
@@ -38,13 +38,12 @@ describe.each([
     'others go on, and it arrives whole',
     { timeout: LIMIT_MS },
     async () => {
-      const finishers: (() => Promise<unknown>)[] = [];
-      try {
-        const stack = await start(finishers, isOnPostgres);
+      {
+        const stack = await start(isOnPostgres);
         const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
         const relay = await startTestRelay(stack, { experiment: { id: experiment } });
         const sender = await createSender(relay.url, clientFiles(stack));
-        finishers.push(() => sender.close());
+        onTestFinished(() => sender.close());
         const large = makeLarge();
         const stream = streamTraces(relay.sender, 200);
         await stream.acknowledge(5);
@@ -78,16 +77,14 @@ describe.each([
         });
         // Its slow requests have made none smaller for the others.
         expect(await metric(relay, 'upstream_batch_spans_limit{destination="mlflow"}')).toBe(1000);
-      } finally {
-        for (const finish of finishers.toReversed()) await finish();
       }
     },
   );
 });
 
-async function start(finishers: (() => Promise<unknown>)[], isOnPostgres: boolean): Promise<OwnStack> {
-  if (isOnPostgres) return (await startStackOnPostgres((finish) => finishers.push(finish))).stack;
+async function start(isOnPostgres: boolean): Promise<OwnStack> {
+  if (isOnPostgres) return (await startStackOnPostgres((finish) => onTestFinished(finish))).stack;
   const stack = await startOwnStack();
-  finishers.push(() => stack.stop());
+  onTestFinished(() => stack.stop());
   return stack;
 }

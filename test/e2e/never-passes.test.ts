@@ -146,5 +146,6 @@ describe.skipIf(skipWithout('apt'))('MLflow on MariaDB 10.11, whose packets are 
       return waiting + deadLetters === 1 ? true : undefined;
     });
     await expectWhole(stack.mlflow, [...stream.acknowledged, large]);
+    expect((await accountOf(relay)).rejected).toBe(0);
   });
 });

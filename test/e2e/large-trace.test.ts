@@ -38,46 +38,44 @@ describe.each([
     'others go on, and it arrives whole',
     { timeout: LIMIT_MS },
     async () => {
-      {
-        const stack = await start(isOnPostgres);
-        const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
-        const relay = await startTestRelay(stack, { experiment: { id: experiment } });
-        const sender = await createSender(relay.url, clientFiles(stack));
-        onTestFinished(() => sender.close());
-        const large = makeLarge();
-        const stream = streamTraces(relay.sender, 200);
-        await stream.acknowledge(5);
-        const begun = Date.now();
-        for (let at = 0; at < large.spans.length; at += SPANS_EACH) {
-          await sender.send(requestOf(large.spans.slice(at, at + SPANS_EACH)));
-        }
-        // One that comes behind all of it is there while it is not.
-        const behind = makeTrace(3);
-        await relay.sender.send(requestOf(behind.spans));
-        await stack.mlflow.waitForTrace(behind.traceId, { spans: 3, deadlineMs: LIMIT_MS });
-        const waited = Date.now() - begun;
-        await waitFor('the large trace was not stored', LIMIT_MS, async () =>
-          (await accountOf(relay)).delivered >= large.spans.length + 3 ? true : undefined,
-        );
-        await stream.stop();
-        await waitFor('there was more', LIMIT_MS, async () =>
-          (await accountOf(relay)).waiting === 0 ? true : undefined,
-        );
-        figure('a trace behind the large one, s', (waited / 1000).toFixed(1), 'a few');
-        figure('the large trace, s', ((Date.now() - begun) / 1000).toFixed(1), 'none');
-        const account = await accountOf(relay);
-        expect(account).toMatchObject({ rejected: 0, deadLetters: 0, delivered: account.accepted });
-        expectBalanced(account);
-        await expectWhole(stack.mlflow, [...stream.acknowledged, behind]);
-        const stored = await stack.mlflow.getTrace(large.traceId);
-        expect(stored?.spans).toHaveLength(large.spans.length);
-        expect(JSON.parse(stored?.metadata['mlflow.trace.tokenUsage'] ?? '{}')).toMatchObject({
-          input_tokens: 7 * (large.spans.length - 1),
-          output_tokens: 3 * (large.spans.length - 1),
-        });
-        // Its slow requests have made none smaller for the others.
-        expect(await metric(relay, 'upstream_batch_spans_limit{destination="mlflow"}')).toBe(1000);
+      const stack = await start(isOnPostgres);
+      const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
+      const relay = await startTestRelay(stack, { experiment: { id: experiment } });
+      const sender = await createSender(relay.url, clientFiles(stack));
+      onTestFinished(() => sender.close());
+      const large = makeLarge();
+      const stream = streamTraces(relay.sender, 200);
+      await stream.acknowledge(5);
+      const begun = Date.now();
+      for (let at = 0; at < large.spans.length; at += SPANS_EACH) {
+        await sender.send(requestOf(large.spans.slice(at, at + SPANS_EACH)));
       }
+      // One that comes behind all of it is there while it is not.
+      const behind = makeTrace(3);
+      await relay.sender.send(requestOf(behind.spans));
+      await stack.mlflow.waitForTrace(behind.traceId, { spans: 3, deadlineMs: LIMIT_MS });
+      const waited = Date.now() - begun;
+      await waitFor('the large trace was not stored', LIMIT_MS, async () =>
+        (await accountOf(relay)).delivered >= large.spans.length + 3 ? true : undefined,
+      );
+      await stream.stop();
+      await waitFor('there was more', LIMIT_MS, async () =>
+        (await accountOf(relay)).waiting === 0 ? true : undefined,
+      );
+      figure('a trace behind the large one, s', (waited / 1000).toFixed(1), 'a few');
+      figure('the large trace, s', ((Date.now() - begun) / 1000).toFixed(1), 'none');
+      const account = await accountOf(relay);
+      expect(account).toMatchObject({ rejected: 0, deadLetters: 0, delivered: account.accepted });
+      expectBalanced(account);
+      await expectWhole(stack.mlflow, [...stream.acknowledged, behind]);
+      const stored = await stack.mlflow.getTrace(large.traceId);
+      expect(stored?.spans).toHaveLength(large.spans.length);
+      expect(JSON.parse(stored?.metadata['mlflow.trace.tokenUsage'] ?? '{}')).toMatchObject({
+        input_tokens: 7 * (large.spans.length - 1),
+        output_tokens: 3 * (large.spans.length - 1),
+      });
+      // Its slow requests have made none smaller for the others.
+      expect(await metric(relay, 'upstream_batch_spans_limit{destination="mlflow"}')).toBe(1000);
     },
   );
 });

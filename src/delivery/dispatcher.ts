@@ -15,12 +15,16 @@ import { within } from './pause.ts';
 import { Requests } from './requests.ts';
 import { Settlement } from './settlement.ts';
 import { SharedFaults } from './shared-faults.ts';
+import { failingTraces, LongTraces } from './slow-traces.ts';
+import type { SlowTrace } from './slow-traces.ts';
 import { SuspectShares } from './suspect-shares.ts';
 import { TraceWindow } from './trace-window.ts';
 import type { WindowLimits } from './trace-window.ts';
-import { Upstream } from './upstream.ts';
+import { Upstream, whileSearching } from './upstream.ts';
 import type { UpstreamState } from './upstream.ts';
+import { UpstreamNews } from './upstream-news.ts';
 
+export type { SlowTrace } from './slow-traces.ts';
 export type { UpstreamState } from './upstream.ts';
 
 export type DeliveryOptions = WindowLimits & {
@@ -48,6 +52,8 @@ export type DeliveryDeps = {
 
 export type Delivery = {
   state(): UpstreamState;
+  /** Traces whose delivery takes long. */
+  slowTraces(): readonly SlowTrace[];
   /** As far as was found out, what the upstream gets at most at once, and in one request. */
   limits(): { readonly requests: number; readonly batchSpans: number };
   /**
@@ -63,6 +69,7 @@ export function startDelivery(options: DeliveryOptions, deps: DeliveryDeps): Del
   dispatcher.start();
   return {
     state: () => dispatcher.state,
+    slowTraces: () => dispatcher.slowTraces,
     limits: () => dispatcher.limits,
     stop: (deadlineMs) => dispatcher.stop(deadlineMs),
   };
@@ -76,9 +83,6 @@ const TARGET = { shareOfTimeout: 1 / 4, mostMs: 5_000 } as const;
 
 const NOBODY: ReadonlySet<string> = new Set();
 
-/** Senders that are named in the state. */
-const MOST_NAMED = 3;
-
 /** How often it is looked whether others have come, where a sender is suspected and nothing else happens, in ms. */
 const LOOK_EVERY_MS = 1000;
 
@@ -86,6 +90,7 @@ class Dispatcher {
   readonly #pacing: Pacing;
   readonly #requests: Requests;
   readonly #upstream: Upstream;
+  readonly #news: UpstreamNews;
   readonly #burial: Burial;
   readonly #answers: Answers;
   readonly #intake: Intake;
@@ -93,6 +98,8 @@ class Dispatcher {
   readonly #outbox: Outbox;
   readonly #reader: QueueReader;
   readonly #shares: SuspectShares;
+  readonly #window: TraceWindow<Lease>;
+  readonly #long = new LongTraces();
   readonly #sends: PQueue;
   /** Nothing new is begun. */
   readonly #stopping = new AbortController();
@@ -112,6 +119,7 @@ class Dispatcher {
     const onProgress = () => this.#pump();
     const window = new TraceWindow<Lease>(options);
     this.#reader = reader;
+    this.#window = window;
     this.#shares = new SuspectShares({
       windowSize: options.windowSize,
       inWindow: (sender) => window.bytesOf(sender),
@@ -150,6 +158,7 @@ class Dispatcher {
       window,
       reader,
       mostAtOnce: () => pacing.limit,
+      isSlow: (batch) => this.#long.isSlow(batch),
       intake,
       sizing,
       sharedFaults,
@@ -169,20 +178,21 @@ class Dispatcher {
     this.#sizing = sizing;
     this.#upstream = upstream;
     this.#outbox = outbox;
-    this.#answers = new Answers({ destination, pacing, sizing, outbox, settlement, upstream, log });
+    const news = new UpstreamNews({ pacing, outbox, upstream });
+    const isFull = () => window.isFull && !outbox.hasMore && pacing.isNearlyIdle;
+    const isPressed = () => intake.isStuck || isFull();
+    this.#answers = new Answers({ destination, pacing, sizing, outbox, settlement, news, isPressed, log });
+    this.#news = news;
     this.#sends = new PQueue({ concurrency: options.maxInFlight });
   }
 
   get state(): UpstreamState {
     const state = this.#burial.trouble ?? this.#upstream.state;
-    const { isolating } = this.#outbox;
-    if (state.state !== 'up' || isolating.size === 0) return state;
-    const count = [...isolating.values()].reduce((sum, each) => sum + each, 0);
-    const batches = count === 1 ? 'batch' : 'batches';
-    const senders = [...isolating.keys()].slice(0, MOST_NAMED).join(', ');
-    const others = isolating.size > MOST_NAMED ? ` and ${isolating.size - MOST_NAMED} others` : '';
-    const reason = `looking for the bad spans of ${count} refused ${batches} from ${senders}${others}; other senders are not held up; where the refusal may be a fault that passes, other spans have to be stored first`;
-    return { ...state, reason };
+    return state.state === 'up' ? whileSearching(state, this.#outbox.isolating) : state;
+  }
+
+  get slowTraces(): readonly SlowTrace[] {
+    return [...failingTraces(this.#outbox.failing, performance.now()), ...this.#long.told];
   }
 
   get limits(): { requests: number; batchSpans: number } {
@@ -219,13 +229,16 @@ class Dispatcher {
     if (this.#stopping.signal.aborted) return;
     const now = performance.now();
     this.#spareOthers(now);
+    if (this.#pacing.hasSlotBeside) this.#begin(now, this.#outbox.nextBeside(now), true);
     while (this.#pacing.slots(now) > 0) {
       const work = this.#outbox.next(now, this.#pacing.isIdle, this.#answers.seen);
-      if (work === undefined) break;
-      const ticket = this.#pacing.begin(now);
-      void this.#sends.add(() => this.#perform(work, ticket)).then(() => this.#pump());
+      // Where there is nothing else, that the upstream is up again shows by what has failed by itself.
+      const isDown = this.#pacing.condition !== 'up';
+      if (!this.#begin(now, work ?? (isDown ? this.#outbox.nextBeside(now) : undefined))) break;
     }
-    const { failedTarget } = this.#answers;
+    // What was next, and is not to be waited for.
+    if (this.#pacing.hasSlotBeside) this.#begin(now, this.#outbox.nextBeside(now), true);
+    const { failedTarget } = this.#news;
     if (failedTarget !== undefined && now >= (this.#pacing.probesAt() ?? Infinity)) {
       this.#pacing.beginProbe(now);
       void this.#probe(failedTarget).then(() => this.#pump());
@@ -233,13 +246,21 @@ class Dispatcher {
     this.#setTimer(now);
   }
 
+  /** @returns whether there was something to begin */
+  #begin(now: number, work: Work | undefined, isBeside = false): boolean {
+    if (work === undefined) return false;
+    const ticket = this.#pacing.begin(now, isBeside);
+    void this.#sends.add(() => this.#perform(work, ticket)).then(() => this.#pump());
+    return true;
+  }
+
   /** What takes long, for a search or for its size, must not hold up what others have sent. */
   #spareOthers(now: number): void {
     const isOther = this.#outbox.separate(now);
     if (isOther) this.#intake.wake();
     if (isOther && this.#answers.isDoubted) this.#pacing.tryNow(now);
-    const { apart, proven } = this.#outbox;
-    this.#reader.isPatient = apart.size > 0 || this.#intake.isBehind;
+    const { apart, proven, failing } = this.#outbox;
+    this.#reader.isPatient = apart.size > 0 || failing.size > 0 || this.#intake.isBehind;
     // While it is down nothing can be looked through, and nobody is to blame for it.
     const isUp = this.#pacing.condition === 'up';
     this.#reader.heldSenders = this.#shares.held(isUp ? apart : NOBODY);
@@ -254,8 +275,9 @@ class Dispatcher {
     const resumesAt = this.#pacing.resumesAt() ?? 0;
     const canBegin = this.#pacing.slots(now) > 0;
     const goesAt = resumesAt > now ? resumesAt : canBegin ? (this.#outbox.nextAt(now) ?? Infinity) : Infinity;
+    const besideAt = this.#pacing.hasSlotBeside ? (this.#outbox.besideAt() ?? Infinity) : Infinity;
     const looksAt = this.#outbox.looksForOthers ? now + LOOK_EVERY_MS : Infinity;
-    const wait = Math.max(1, Math.ceil(Math.min(probesAt, goesAt, looksAt) - now));
+    const wait = Math.max(1, Math.ceil(Math.min(probesAt, goesAt, besideAt, looksAt) - now));
     if (wait === Infinity || (this.#timer !== undefined && this.#timer.at <= now + wait)) return;
     clearTimeout(this.#timer?.handle);
     const handle = setTimeout(() => {
@@ -280,7 +302,10 @@ class Dispatcher {
     // Cut off: what came of it is not known, and it comes again after a restart.
     if (this.#cut.signal.aborted) return;
     const ms = performance.now() - began;
-    this.#answers.toBatch(work.consignment, ticket, outcome, { number, ms });
+    const { batch } = work.consignment;
+    const [traceId = ''] = batch.traces.keys();
+    const isOfLong = this.#long.went(batch, this.#window.parkedSpans(traceId), ms);
+    this.#answers.toBatch(work.consignment, ticket, outcome, { number, ms, isOfLong });
   }
 
   async #probe(target: ResolvedTarget): Promise<void> {

@@ -2,7 +2,10 @@ import type { ResolvedTarget, SendOutcome } from '../destinations/destination.ts
 import type { Batch } from './batch.ts';
 import { halve } from './divide.ts';
 
-export type Refusal = Extract<SendOutcome, { kind: 'refused' }>;
+/** `status` is undefined where the answer that it follows from had none. */
+export type Refusal = Omit<Extract<SendOutcome, { kind: 'refused' }>, 'status'> & {
+  readonly status: number | undefined;
+};
 export type Delivered = Extract<SendOutcome, { kind: 'delivered' }>;
 
 /** What has been seen of a target so far. Requests are numbered in the order in which they begin, from 1. */

@@ -1,4 +1,5 @@
 import type { ResolvedTarget } from '../destinations/destination.ts';
+import type { TraceId } from '../otlp/record.ts';
 import type { SpanSlice } from '../otlp/wire.ts';
 import { BatchDraft, holdRecord, weightOf } from './batch.ts';
 import type { Batch, BatchLimits } from './batch.ts';
@@ -215,6 +216,11 @@ export class TraceWindow<H> {
   vacate({ traces }: Pick<Batch<H>, 'traces'>): void {
     // At the back: one trace without end must not keep the others from their turn.
     for (const gathering of this.#out.vacate(traces)) this.#makeReady(gathering);
+  }
+
+  /** The spans of a trace that wait until those that are out are settled. */
+  parkedSpans(traceId: TraceId): number {
+    return this.#out.parked(traceId).reduce((sum, { spans }) => sum + spans, 0);
   }
 
   /** When a trace becomes ready by waiting at the tail, in ms since the Unix epoch; undefined if none waits. */

@@ -8,6 +8,7 @@ import {
   isAboutSpans,
   isAboutStore,
   isAboutTarget,
+  isAboutValue,
   isPassing,
   jsonProblem,
   readMlflowError,
@@ -60,6 +61,10 @@ function readTraces(result: HttpResult, asked: Asked): SendOutcome {
   if (result.kind !== 'answer') return tooSlow(withoutAnswer(result), 'tooSlow' in result);
   const { status } = result;
   if (status >= 200 && status < 300) return readSuccess(result, asked);
+  const error = readMlflowError(result);
+  if (error !== undefined && isAboutValue(error)) {
+    return { kind: 'refused', reason: sentence(result, asked), status, doubtful: true };
+  }
   const shared = readSharedAnswer(result, asked);
   // What is before MLflow has waited in the relay's place.
   if (shared !== undefined) return tooSlow(shared, status === 408 || status === 504);
@@ -69,7 +74,6 @@ function readTraces(result: HttpResult, asked: Asked): SendOutcome {
     const { traces, advice } = aboutTraces;
     return { kind: 'refused', reason: `${sentence(result, asked)}: ${advice}`, status, traces };
   }
-  const error = readMlflowError(result);
   switch (status) {
     case 403:
       return blocked(`${sentence(result, asked)}: ${permissionWords(result, asked)}`);

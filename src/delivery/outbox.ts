@@ -266,12 +266,8 @@ export class Outbox {
   /** What a sender that is apart has to send beside its searches: what failed, or a fresh batch. */
   #otherOf(sender: string, now: number, isIdle: boolean): Consignment | undefined {
     if (!this.#apart.has(sender)) return undefined;
-    const again = this.#retries.takeDue(
-      now,
-      (one) => this.#underWay.mayGo(one) && this.#apartOf(one) === sender,
-    );
-    if (again !== undefined) return again;
-    return this.#fresh(isIdle, sender);
+    const isMine = (one: Consignment) => this.#underWay.mayGo(one) && this.#apartOf(one) === sender;
+    return this.#retries.takeDue(now, isMine) ?? this.#fresh(isIdle, sender);
   }
 
   /** The sender that is apart whose alone it is. */

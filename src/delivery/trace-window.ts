@@ -197,9 +197,11 @@ export class TraceWindow<H> {
 
   /**
    * Frees the traces of a refused batch that is going to be searched piece by piece, since that may take long. From now on
-   * they are busy by it only while a piece is in a request, which `occupy` and `vacate` tell.
+   * they are busy by it only while a piece is in a request, which `occupy` and `vacate` tell. A piece that has left one
+   * search may come to another.
    */
   release(batch: Batch<H>): Batch<H> {
+    if (batch.isReleased === true) return batch;
     this.vacate(batch);
     return { ...batch, isReleased: true };
   }

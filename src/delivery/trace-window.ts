@@ -123,7 +123,11 @@ export class TraceWindow<H> {
     for (const [spanIndex, span] of spans.entries()) {
       const gathering = this.#gatherings.add(arrival, spanIndex, span);
       const isComplete = this.#isComplete(target, span, gathering);
-      if (isComplete && gathering?.place === 'waiting') this.#makeReady(gathering);
+      if (!isComplete) continue;
+      // What its sender has sent of the trace before it was apart, or while it was, waits by itself.
+      const { shared, own } = arrival.trace!;
+      for (const here of span.isRoot ? [shared, own] : [gathering])
+        if (here?.place === 'waiting') this.#makeReady(here);
     }
     held.weight = weightOf(held);
     this.#weights.add(sender, held.weight);

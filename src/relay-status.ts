@@ -1,5 +1,5 @@
 import type { TokenSource } from './auth/token-source.ts';
-import type { Delivery } from './delivery/dispatcher.ts';
+import type { Delivery, SlowTrace } from './delivery/dispatcher.ts';
 import type { DeadLetters, Queue } from './queue/queue.ts';
 import type { RelayStatus } from './telemetry/admin-server.ts';
 import type { Logger } from './telemetry/logger.ts';
@@ -51,6 +51,7 @@ export function statusOf(
             dead_letter_spans: letters.spans[name] ?? 0,
             oldest_received_at: iso(oldestReceivedAt),
             token_expires_at: iso(tokens?.expiresAt()),
+            slow_traces: shownTraces(delivery.slowTraces()),
           },
         ];
       }),
@@ -123,6 +124,18 @@ export function fillGauges(
     metrics.oldestWaitingSeconds.set({ destination }, Math.max(age, 0));
     metrics.tokenExpiry.set({ destination }, (tokens?.expiresAt() ?? 0) / 1000);
   }
+}
+
+/** Left out where there is none, as for most of the time. */
+function shownTraces(traces: readonly SlowTrace[]) {
+  if (traces.length === 0) return undefined;
+  return traces.map(({ traceId, sender, waitingSpans, since, reason }) => ({
+    trace_id: traceId,
+    sender,
+    waiting_spans: waitingSpans,
+    since: iso(since),
+    reason,
+  }));
 }
 
 function iso(time: number | undefined): string | undefined {

@@ -5,28 +5,24 @@ import { sendersOf } from './batch.ts';
 import type { Batch } from './batch.ts';
 import type { BatchSizing } from './batch-sizing.ts';
 import { halveBySender } from './divide.ts';
+import { FailedBatches } from './failed-batches.ts';
 import { failureOf } from './failure.ts';
-import type { Failure } from './failure.ts';
 import { Isolation } from './isolation.ts';
 import type { Delivered, Refusal, Seen, Verdict } from './isolation.ts';
 import { mend } from './mending.ts';
 import type { Outbox } from './outbox.ts';
 import type { Pacing, Ticket } from './pacing.ts';
 import type { Consignment } from './retry-line.ts';
-import { ServedSenders } from './served-senders.ts';
 import type { Settlement } from './settlement.ts';
 import { isTraceRefusal, TraceRefusals } from './trace-refusals.ts';
 import type { TraceRefusal } from './trace-refusals.ts';
-import type { Upstream } from './upstream.ts';
+import type { UpstreamNews } from './upstream-news.ts';
 
 /**
  * Doubtful refusals with no delivery in between, after which it is the upstream and no span that is to blame. Down to
  * one span of the largest batch, and to its neighbour, it takes fewer.
  */
 const MOST_DOUBTS = 24;
-
-/** So often a batch fails between answers to others until it is taken for what fails, and not the upstream. */
-const FAILURES_ALONE = 1;
 
 const CONTENT_TOO_LARGE = 413;
 
@@ -36,26 +32,29 @@ export type AnswersDeps = {
   readonly sizing: BatchSizing;
   readonly outbox: Outbox;
   readonly settlement: Settlement;
-  readonly upstream: Upstream;
+  readonly news: UpstreamNews;
+  /** Nothing new can be read before what is open is settled. */
+  readonly isPressed: () => boolean;
   readonly log: Logger;
 };
 
 /** What an answer of the upstream means: for the batch, for what is sent next, for the state that people see. */
 export class Answers {
   readonly #deps: AnswersDeps;
-  /** Of requests with spans, whatever they said. */
-  #answers = 0;
   #seen: Seen = { begun: 0, delivered: 0, accepted: 0 };
   /** Doubtful refusals since the last delivery. */
   #doubts = 0;
   #isDoubted = false;
-  readonly #served = new ServedSenders();
+  readonly #failures: FailedBatches;
   readonly #traceRefusals: TraceRefusals;
-  #failedTarget: ResolvedTarget | undefined;
 
   constructor(deps: AnswersDeps) {
     this.#deps = deps;
     this.#traceRefusals = new TraceRefusals(deps);
+    this.#failures = new FailedBatches({
+      ...deps,
+      giveUp: (consignment, refusal) => this.#giveUp(consignment, refusal),
+    });
   }
 
   get seen(): Seen {
@@ -74,26 +73,29 @@ export class Answers {
     return this.#isDoubted;
   }
 
-  /** Of the request that failed last. */
-  get failedTarget(): ResolvedTarget | undefined {
-    return this.#failedTarget;
-  }
-
-  /** @param about.ms how long it took */
+  /**
+   * @param about.ms how long it took
+   * @param about.isOfLong it is a part of a large trace, which tells nothing of how fast the upstream is with others
+   */
   toBatch(
     consignment: Consignment,
     ticket: Ticket,
     outcome: SendOutcome,
-    about: { readonly number: number; readonly ms: number },
+    about: { readonly number: number; readonly ms: number; readonly isOfLong: boolean },
   ): void {
     // What began later was taken: it is this batch that is too much, and not the upstream that is away.
     const isAlive = this.#seen.accepted > about.number;
-    this.#resize(consignment, outcome, about.ms, isAlive);
+    if (!about.isOfLong) this.#resize(consignment, outcome, about.ms, isAlive);
     this.#traceRefusals.answered(consignment, outcome);
-    if (outcome.kind === 'delivered') this.#delivered(consignment, ticket, outcome, about.number);
+    const isFailed = outcome.kind !== 'delivered' && outcome.kind !== 'refused';
+    this.#failures.heard(consignment, isFailed);
+    if (outcome.kind === 'delivered') this.#delivered(consignment, ticket, outcome, about);
     else if (isTraceRefusal(outcome)) this.#refusedTraces(consignment, ticket, outcome);
     else if (outcome.kind === 'refused') this.#refused(consignment, ticket, outcome);
-    else this.#failed(consignment, ticket, outcome, isAlive);
+    else {
+      const { begun } = this.#seen;
+      this.#failures.failed(consignment, ticket, { ...about, failure: outcome, begun, isAlive });
+    }
     this.#endSearches();
   }
 
@@ -113,12 +115,12 @@ export class Answers {
   toQuestion(target: ResolvedTarget, ticket: Ticket, outcome: SendOutcome, number: number): void {
     if (outcome.kind === 'delivered') {
       this.#accepted(number);
-      this.#answered(ticket, 0);
+      this.#deps.news.answered(ticket, 0);
       return;
     }
     const failure =
       outcome.kind === 'refused' ? { kind: 'blocked' as const, reason: outcome.reason } : outcome;
-    this.#fell(target, ticket, failure);
+    this.#deps.news.fell(target, ticket, failure);
   }
 
   /** To a probe of an upstream that is down. What comes of it is said only then: that it is up, batches have to tell. */
@@ -132,7 +134,7 @@ export class Answers {
     }
     const { condition, after } = failureOf(outcome);
     pacing.probeFailed(condition, now, after);
-    this.#tellDown(outcome.reason, now);
+    this.#deps.news.tellDown(outcome.reason, now);
   }
 
   #resize({ batch, bytes }: Consignment, outcome: SendOutcome, ms: number, isAlive: boolean): void {
@@ -143,14 +145,21 @@ export class Answers {
     else if (outcome.kind === 'refused' && outcome.status === CONTENT_TOO_LARGE) sizing.tooLarge(size);
   }
 
-  #delivered(consignment: Consignment, ticket: Ticket, outcome: Delivered, number: number): void {
+  #delivered(
+    consignment: Consignment,
+    ticket: Ticket,
+    outcome: Delivered,
+    { number, isOfLong }: { readonly number: number; readonly isOfLong: boolean },
+  ): void {
     const { batch, isolation, attempts } = consignment;
     this.#accepted(number);
     this.#seen = { ...this.#seen, delivered: Math.max(this.#seen.delivered, number) };
     this.#doubts = 0;
     this.#isDoubted = false;
-    this.#served.served(sendersOf(batch), performance.now());
-    this.#answered(ticket, batch.spanCount);
+    this.#failures.stored(consignment, number);
+    if (consignment.halving?.taken() === true && !isOfLong)
+      this.#deps.sizing.tooMuch(consignment.halving.size);
+    this.#deps.news.answered(ticket, isOfLong ? 0 : batch.spanCount);
     const piece = { batch, attempts };
     if (isolation === undefined) this.#deps.settlement.delivered(piece, outcome);
     else this.#apply(isolation.delivered(piece, outcome));
@@ -158,7 +167,7 @@ export class Answers {
 
   #refusedTraces(consignment: Consignment, ticket: Ticket, refusal: TraceRefusal): void {
     const { batch, isolation } = consignment;
-    this.#answered(ticket, 0);
+    this.#deps.news.answered(ticket, 0);
     const known = isolation?.leave(batch);
     if (known !== undefined) this.#apply([known]);
     else this.#traceRefusals.refused(consignment, refusal);
@@ -200,75 +209,22 @@ export class Answers {
    * Refusals of a sender that is apart are no evidence: the answers to the others are.
    */
   #answeredRefusal(batch: Batch<Lease>, ticket: Ticket, refusal: Refusal, isKnown: boolean): void {
-    const isApart = this.#areApart(sendersOf(batch));
+    const isApart = this.#failures.areApart(sendersOf(batch));
     this.#isDoubted = refusal.doubtful === true && !isKnown && !isApart && ++this.#doubts > MOST_DOUBTS;
     if (this.#isDoubted) {
-      const kind = refusal.status >= 500 ? 'retry' : 'blocked';
+      const kind = (refusal.status ?? 0) >= 500 ? 'retry' : 'blocked';
       const reason = `${refusal.reason}; whatever is sent is answered like this, so that no span is to blame: see to the upstream`;
-      this.#fell(batch.target, ticket, { kind, reason });
+      this.#deps.news.fell(batch.target, ticket, { kind, reason });
     } else {
-      this.#answered(ticket, 0);
+      this.#deps.news.answered(ticket, 0);
     }
   }
 
-  /** Keeps the batch, its traces busy: the upstream may still be at work on them. */
-  #failed(consignment: Consignment, ticket: Ticket, failure: Failure, isAlive: boolean): void {
-    const isTooMuch = failure.kind === 'retry' && failure.tooSlow === true && isAlive;
-    if (this.#isOfSender(consignment)) {
-      this.#failedForSender(consignment, ticket, failure, isTooMuch);
-      return;
-    }
-    const { outbox, pacing } = this.#deps;
-    const { batch, isolation } = consignment;
-    // Tried again, and failed again: it may be what one sender has in it, which its parts tell.
-    const isTrial = pacing.condition !== 'up' && isolation === undefined;
-    const halves = isTrial ? halveBySender(batch) : undefined;
-    const pause = this.#fell(batch.target, ticket, failure);
-    if (halves !== undefined) outbox.part(halves, consignment);
-    else outbox.retry(consignment, { ...pause, answers: this.#answers }, isTooMuch);
-  }
-
-  /** The upstream serves others, and fails at what is of this sender, or at this batch again and again. */
-  #isOfSender({ batch, failuresAlone }: Consignment): boolean {
-    const senders = sendersOf(batch);
-    const isKnown = failuresAlone >= FAILURES_ALONE || this.#areApart(senders);
-    return isKnown && this.#served.hasServedOthers(senders, performance.now());
-  }
-
-  /** It is not the upstream that has to be spared. The batch waits for its own pause, and its sender is apart. */
-  #failedForSender(consignment: Consignment, ticket: Ticket, failure: Failure, isTooMuch: boolean): void {
-    const { outbox } = this.#deps;
-    const { batch, isolation } = consignment;
-    const now = performance.now();
-    const halves = isolation === undefined ? halveBySender(batch) : undefined;
-    this.#answered(ticket, 0);
-    if (halves !== undefined) {
-      outbox.part(halves, consignment);
-      return;
-    }
-    for (const sender of sendersOf(batch)) outbox.refused(sender, now);
-    outbox.retry(consignment, { now, ...failureOf(failure), answers: this.#answers }, isTooMuch);
-  }
-
-  #areApart(senders: ReadonlySet<string>): boolean {
-    const { apart } = this.#deps.outbox;
-    return [...senders].every((sender) => apart.has(sender));
-  }
-
-  #fell(target: ResolvedTarget, ticket: Ticket, failure: Failure) {
-    const now = performance.now();
-    const { condition, after } = failureOf(failure);
-    this.#failedTarget = target;
-    this.#deps.pacing.failed(ticket, condition, now, after);
-    this.#tellDown(failure.reason, now);
-    return { now, condition, after };
-  }
-
-  #answered(ticket: Ticket, spans: number): void {
-    const { pacing, outbox, upstream } = this.#deps;
-    this.#answers++;
-    pacing.answered(ticket, { now: performance.now(), spans, moreWaits: outbox.hasMore });
-    if (pacing.condition === 'up') upstream.isUp();
+  /** It fails for good in a way that usually passes. */
+  #giveUp({ batch, attempts, isolation }: Consignment, refusal: Refusal): void {
+    const piece = { batch, attempts };
+    if (isolation === undefined) this.#deps.settlement.guilty([{ piece, refusal }]);
+    else this.#apply(isolation.refused(piece, refusal, { now: performance.now(), seen: this.#seen }));
   }
 
   #accepted(number: number): void {
@@ -288,12 +244,5 @@ export class Answers {
         settlement.guilty(verdict.spans);
       } else settlement.delivered(verdict.piece, verdict.outcome);
     }
-  }
-
-  #tellDown(reason: string, now: number): void {
-    const { pacing, upstream } = this.#deps;
-    if (pacing.condition === 'up') return;
-    const nextAt = Math.min(pacing.resumesAt() ?? Infinity, pacing.probesAt() ?? Infinity);
-    upstream.isDown(pacing.condition, reason, Number.isFinite(nextAt) ? nextAt - now : 0);
   }
 }

@@ -19,6 +19,12 @@ const RAISED = 1.5;
 const RAISED_CAREFULLY = 1.01;
 /** Raised if an answer of the raised size can be expected in this share of the target. */
 const HEADROOM = 0.75;
+/** After requests failed for their size: on towards that size, up to this share of it. */
+const BELOW = 0.9;
+/** Answers by which it is known what sizes are taken. */
+const REMEMBERED = 64;
+/** Answers until a size that has failed is tried again: doubled each time. */
+const PATIENCE = { least: 64, most: 4096 } as const;
 /** Smaller requests are of no use where they store fewer spans a second than this share of what larger ones did. */
 const OF_NO_USE = 0.6;
 
@@ -37,6 +43,11 @@ export class BatchSizing {
   #bytesRaise = RAISED;
   /** What was there before answers were late, and what came of it. */
   #before: { readonly spans: number; readonly bytes: number; readonly rate: number } | undefined;
+  /** What requests stay below for so many answers more, since larger ones fail. */
+  #ceiling: { readonly spans: number; readonly bytes: number; left: number } | undefined;
+  #patience: number = PATIENCE.least;
+  /** The most spans that were taken at once: of the last answers, and of those before them. */
+  #taken = { answers: 0, most: 0, mostBefore: 0 };
   /** Smaller requests were tried, and were of no use. */
   #isLateAnyway = false;
 
@@ -50,23 +61,47 @@ export class BatchSizing {
     return { maxBatchSpans: Math.floor(this.#spans), maxBatchSize: Math.floor(this.#bytes) };
   }
 
-  /** The upstream has answered the request after so long. */
+  /** Whether requests were taken lately, and none of this size. */
+  isUnproven({ spans }: Pick<RequestSize, 'spans'>): boolean {
+    const most = Math.max(this.#taken.most, this.#taken.mostBefore);
+    return most > 0 && spans > most;
+  }
+
+  /** The upstream has taken the request, after so long. */
   answered({ spans, bytes, ms }: RequestSize & { readonly ms: number }): void {
+    const { answers, most, mostBefore } = this.#taken;
+    this.#taken =
+      answers < REMEMBERED
+        ? { answers: answers + 1, most: Math.max(most, spans), mostBefore }
+        : { answers: 1, most: spans, mostBefore: most };
     const { targetMs } = this.#options;
     if (ms > targetMs) {
       this.#late(spans, bytes, ms);
       return;
     }
     if (isFilling(spans, this.#spans) || isFilling(bytes, this.#bytes)) this.#beginAnew();
-    const { maxSpans, maxBytes } = this.#options;
-    this.#spans = this.#raised(this.#spans, { by: RAISED, to: maxSpans, size: spans, ms });
-    this.#bytes = this.#raised(this.#bytes, { by: this.#bytesRaise, to: maxBytes, size: bytes, ms });
+    if (this.#ceiling !== undefined && --this.#ceiling.left <= 0) this.#ceiling = undefined;
+    const to = this.#bounds;
+    this.#spans = this.#raised(this.#spans, { by: RAISED, to: to.spans, size: spans, ms });
+    this.#bytes = this.#raised(this.#bytes, { by: this.#bytesRaise, to: to.bytes, size: bytes, ms });
   }
 
   /** The upstream has not answered the request in time. */
   tooSlow({ spans, bytes }: RequestSize): void {
     this.#beginAnew();
     this.#lower(spans / 2, bytes / 2);
+  }
+
+  /** The upstream fails at a request of this size, and has taken what was in it in two. */
+  tooMuch(size: RequestSize): void {
+    this.tooSlow(size);
+    const { spans, bytes } = this.#bounds;
+    this.#ceiling = {
+      spans: Math.min(spans, size.spans * BELOW),
+      bytes: Math.min(bytes, size.bytes * BELOW),
+      left: this.#patience,
+    };
+    this.#patience = Math.min(PATIENCE.most, this.#patience * 2);
   }
 
   /** The upstream takes no requests of this size. */
@@ -97,8 +132,15 @@ export class BatchSizing {
     this.#isLateAnyway = false;
   }
 
+  /** What the limits are raised to. */
+  get #bounds(): RequestSize {
+    const { maxSpans, maxBytes } = this.#options;
+    const { spans, bytes } = this.#ceiling ?? { spans: Infinity, bytes: Infinity };
+    return { spans: Math.min(maxSpans, spans), bytes: Math.min(maxBytes, bytes) };
+  }
+
   #raised(limit: number, { by, to, size, ms }: { by: number; to: number; size: number; ms: number }): number {
-    const raised = Math.min(to, Math.max(limit * by, limit + 1));
+    const raised = Math.max(limit, Math.min(to, Math.max(limit * by, limit + 1)));
     const expectedMs = (ms * raised) / size;
     return isFilling(size, limit) && expectedMs <= this.#options.targetMs * HEADROOM ? raised : limit;
   }

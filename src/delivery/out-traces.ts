@@ -74,6 +74,11 @@ export class OutTraces<T, H> {
     return true;
   }
 
+  /** What waits for a trace. */
+  parked(traceId: TraceId): readonly T[] {
+    return this.#traces.get(traceId)?.parked ?? [];
+  }
+
   occupy(traces: Counts): void {
     for (const [traceId, spans] of traces) this.#of(traceId).busy += spans;
   }

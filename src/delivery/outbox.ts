@@ -1,20 +1,22 @@
 import type { ResolvedTarget } from '../destinations/destination.ts';
-import type { TraceId } from '../otlp/record.ts';
 import type { Lease, QueueReader } from '../queue/queue.ts';
 import { sendersOf } from './batch.ts';
 import type { Batch } from './batch.ts';
 import type { BatchSizing } from './batch-sizing.ts';
 import { halve } from './divide.ts';
+import { ofPart } from './failure-evidence.ts';
+import { Halving } from './halving.ts';
 import type { Intake } from './intake.ts';
 import type { Isolation, Seen, Verdict } from './isolation.ts';
 import { Isolations } from './isolations.ts';
 import { PartedLine } from './parted-line.ts';
 import { newConsignment, RetryLine } from './retry-line.ts';
-import type { Consignment, PauseOf } from './retry-line.ts';
+import type { Again, Consignment, PauseOf } from './retry-line.ts';
 import { SenderMix } from './sender-mix.ts';
 import type { SharedFaults } from './shared-faults.ts';
 import type { TraceSieve } from './trace-sieve.ts';
 import type { TraceWindow } from './trace-window.ts';
+import { UnderWay } from './under-way.ts';
 
 /** What the next request is for. */
 export type Work =
@@ -28,6 +30,8 @@ type Deps = {
   readonly reader: Pick<QueueReader, 'hasOthers'>;
   readonly intake: Pick<Intake, 'isAtTail' | 'isStuck'>;
   readonly sharedFaults: Pick<SharedFaults, 'mend'>;
+  /** Whether others must not wait for a batch. */
+  readonly isSlow: (batch: Batch<Lease>) => boolean;
   /** Most requests to the upstream at once. */
   readonly mostAtOnce: () => number;
   /** Values in [0, 1), for jitter. */
@@ -50,8 +54,11 @@ export class Outbox {
   /** A sender would be apart if others were there. */
   looksForOthers = false;
   readonly #parted = new PartedLine();
-  /** Traces in a request of which other pieces of the same batch may have spans too. */
-  readonly #underWay = new Set<TraceId>();
+  readonly #underWay: UnderWay;
+  /** What fails while others are stored. */
+  readonly #suspects: RetryLine;
+  /** Of these, those that are not known to be taken, also while they are under way. */
+  readonly #failing = new Set<Consignment>();
   /** Requests for refused batches that are under way, each with the sender whose search it is. */
   readonly #extra = new Map<Work, string>();
   #isTurnOfRetries = true;
@@ -60,6 +67,8 @@ export class Outbox {
   constructor(deps: Deps) {
     this.#deps = deps;
     this.#retries = new RetryLine(deps.random);
+    this.#suspects = new RetryLine(deps.random);
+    this.#underWay = new UnderWay(deps.window);
     this.#mix = new SenderMix((sender) => deps.reader.hasOthers(sender));
   }
 
@@ -73,6 +82,11 @@ export class Outbox {
     return this.#isolations.counts;
   }
 
+  /** Batches that fail again and again while others are stored, and halves of such. */
+  get failing(): ReadonlySet<Consignment> {
+    return this.#failing;
+  }
+
   /**
    * What goes next; to be handed back by `ended`. Undefined if nothing may go.
    * @param isIdle nothing is under way that might settle the oldest records yet
@@ -83,12 +97,24 @@ export class Outbox {
     return work ?? (isPieceFirst ? undefined : this.#piece(now, isIdle, seen));
   }
 
+  /** What fails by itself, to go beside the others; to be handed back by `ended`. */
+  nextBeside(now: number): Work | undefined {
+    const consignment = this.#suspects.takeDue(now, (one) => this.#underWay.mayGo(one));
+    return consignment && this.#begin(consignment);
+  }
+
+  /** When there is such, by waiting alone. */
+  besideAt(): number | undefined {
+    return this.#suspects.nextDueAt((one) => this.#underWay.mayGo(one));
+  }
+
   ended(work: Work): void {
     const sender = this.#extra.get(work);
     if (sender !== undefined) this.#isolations.ended(sender);
     this.#extra.delete(work);
     if (work.kind !== 'batch') return;
-    this.#free(work.consignment);
+    this.#failing.delete(work.consignment);
+    this.#underWay.end(work.consignment);
   }
 
   /** When something may go that cannot now, by waiting alone, in ms of the clock of `now`. */
@@ -96,9 +122,12 @@ export class Outbox {
     const { window, intake } = this.#deps;
     const readyAt = intake.isAtTail ? window.nextReadyAt() : undefined;
     const times = [
-      this.#retries.nextDueAt((one) => this.#mayGo(one) && this.#apartOf(one) === undefined),
-      this.#isolations.mayGoAt(now, this.#mostSearches, (sender) =>
-        this.#retries.nextDueAt((one) => this.#mayGo(one) && this.#apartOf(one) === sender),
+      this.#retries.nextDueAt(this.#mayGoOf(undefined)),
+      this.#isolations.mayGoAt(
+        now,
+        this.#mostSearches,
+        (batch) => this.#underWay.isFree(batch),
+        (sender) => this.#retries.nextDueAt(this.#mayGoOf(sender)),
       ),
       readyAt === undefined ? undefined : now + readyAt - Date.now(),
     ].filter((at) => at !== undefined);
@@ -107,21 +136,25 @@ export class Outbox {
 
   /**
    * Keeps it as it is: the upstream may still be at work on it. It goes again, later.
-   * @param isTooMuch it goes in halves then
    */
-  retry(consignment: Consignment, pauseOf: PauseOf, isTooMuch: boolean): void {
+  retry(consignment: Consignment, pauseOf: PauseOf, how: Again): void {
     const { batch, isolation, attempts } = consignment;
-    const halves = isTooMuch ? halve(batch) : undefined;
+    const line = how.isAlone ? this.#suspects : this.#retries;
+    const halves = how.isTooMuch ? halve(batch) : undefined;
     if (halves === undefined) {
       // Nothing has come between: the upstream may still be at work on it.
-      if (batch.isReleased) this.#occupy(consignment);
-      this.#retries.push(consignment, pauseOf);
+      if (batch.isReleased) this.#underWay.occupy(consignment);
+      line.push([consignment], pauseOf);
+      if (how.isAlone) this.#failing.add(consignment);
       return;
     }
     isolation?.divided({ batch, attempts }, halves);
-    for (const half of halves) {
-      this.#retries.push(newConsignment(half, { isPiece: true, isolation, attempts }), pauseOf);
-    }
+    const size = { spans: batch.spanCount, bytes: consignment.bytes };
+    const halving = how.isAlone ? new Halving(size) : undefined;
+    const about = { isPiece: true, isolation, attempts, own: ofPart(consignment.own), halving };
+    const pieces = halves.map((half) => newConsignment(half, about));
+    line.push(pieces, pauseOf);
+    if (how.isAlone) for (const piece of pieces) this.#failing.add(piece);
   }
 
   /** Looks for the bad spans of a refused batch of this sender. */
@@ -183,13 +216,12 @@ export class Outbox {
 
   #good(now: number, isIdle: boolean): Work | undefined {
     const fresh = () => this.#fresh(isIdle);
-    const again = () =>
-      this.#retries.takeDue(now, (one) => this.#mayGo(one) && this.#apartOf(one) === undefined);
+    const again = () => this.#retries.takeDue(now, this.#mayGoOf(undefined));
     const others = () => {
       this.#isTurnOfRetries = !this.#isTurnOfRetries;
       return this.#isTurnOfRetries ? (again() ?? fresh()) : (fresh() ?? again());
     };
-    const partedOf = (isOfSieve: boolean) => this.#parted.take(isOfSieve, (one) => this.#mayGo(one));
+    const partedOf = (isOfSieve: boolean) => this.#parted.take(isOfSieve, (one) => this.#underWay.mayGo(one));
     const parted = partedOf(false);
     if (parted === undefined) this.#isTurnOfSieves = !this.#isTurnOfSieves;
     const consignment =
@@ -201,15 +233,16 @@ export class Outbox {
 
   /** @param only of this sender, which is apart; without it, of all that are not */
   #fresh(isIdle: boolean, only?: string): Consignment | undefined {
-    const { window, intake, sizing, sharedFaults } = this.#deps;
+    const { window, intake, sizing, sharedFaults, isSlow } = this.#deps;
     window.limitBatches(sizing.limits);
-    const batch = window.take({
-      now: Date.now(),
-      atTail: intake.isAtTail,
-      isStuck: intake.isStuck && isIdle,
-      only,
-    });
-    return batch && newConsignment(sharedFaults.mend(batch, performance.now()));
+    const at = { now: Date.now(), atTail: intake.isAtTail, isStuck: intake.isStuck && isIdle, only };
+    for (;;) {
+      const batch = window.take(at);
+      if (batch === undefined) return undefined;
+      const consignment = newConsignment(sharedFaults.mend(batch, performance.now()));
+      if (!isSlow(batch)) return consignment;
+      this.#suspects.add(consignment);
+    }
   }
 
   /** One of the requests at once is for others. */
@@ -223,7 +256,7 @@ export class Outbox {
       now,
       seen,
       this.#mostSearches,
-      (batch) => this.#isFree(batch),
+      (batch) => this.#underWay.isFree(batch),
       otherOf,
     );
     if (next === undefined) return undefined;
@@ -235,9 +268,12 @@ export class Outbox {
   /** What a sender that is apart has to send beside its searches: what failed, or a fresh batch. */
   #otherOf(sender: string, now: number, isIdle: boolean): Consignment | undefined {
     if (!this.#apart.has(sender)) return undefined;
-    const again = this.#retries.takeDue(now, (one) => this.#mayGo(one) && this.#apartOf(one) === sender);
-    if (again !== undefined) return again;
-    return this.#fresh(isIdle, sender);
+    return this.#retries.takeDue(now, this.#mayGoOf(sender)) ?? this.#fresh(isIdle, sender);
+  }
+
+  /** Whether a batch may go now, and is of this sender, which is apart; or without one, of none that is. */
+  #mayGoOf(sender: string | undefined): (one: Consignment) => boolean {
+    return (one) => this.#underWay.mayGo(one) && this.#apartOf(one) === sender;
   }
 
   /** The sender that is apart whose alone it is. */
@@ -261,39 +297,7 @@ export class Outbox {
   }
 
   #begin(consignment: Consignment): Work {
-    if (consignment.batch.isReleased && !consignment.isOccupying) this.#occupy(consignment);
-    if (consignment.isPiece)
-      for (const traceId of consignment.batch.traces.keys()) this.#underWay.add(traceId);
+    this.#underWay.begin(consignment);
     return { kind: 'batch', consignment };
-  }
-
-  #free(consignment: Consignment): void {
-    const { isPiece, batch, isOccupying } = consignment;
-    if (isPiece) for (const traceId of batch.traces.keys()) this.#underWay.delete(traceId);
-    if (isOccupying) this.#deps.window.vacate(batch);
-    consignment.isOccupying = false;
-  }
-
-  #occupy(consignment: Consignment): void {
-    this.#deps.window.occupy(consignment.batch);
-    consignment.isOccupying = true;
-  }
-
-  #mayGo({ isPiece, batch, isOccupying }: Consignment): boolean {
-    return !isPiece || (this.#isNotUnderWay(batch) && (isOccupying || this.#hasFreeTraces(batch)));
-  }
-
-  #isFree(batch: Batch<Lease>): boolean {
-    return this.#isNotUnderWay(batch) && this.#hasFreeTraces(batch);
-  }
-
-  #hasFreeTraces(batch: Batch<Lease>): boolean {
-    return batch.isReleased !== true || this.#deps.window.isFree(batch);
-  }
-
-  #isNotUnderWay({ traces }: Batch<Lease>): boolean {
-    if (this.#underWay.size === 0) return true;
-    for (const traceId of traces.keys()) if (this.#underWay.has(traceId)) return false;
-    return true;
   }
 }

@@ -13,7 +13,11 @@ export type PacingOptions = {
 export type UpstreamCondition = 'up' | 'retrying' | 'blocked';
 
 /** A request that was begun; to be handed back once, with its outcome. */
-export type Ticket = { readonly epoch: number };
+export type Ticket = {
+  readonly epoch: number;
+  /** It has kept no other from going. */
+  readonly isBeside: boolean;
+};
 
 export type Answer = {
   readonly now: number;
@@ -26,6 +30,8 @@ export type Answer = {
 const BACKOFF = {
   retrying: { baseMs: 500, capMs: 30_000 },
   blocked: { baseMs: 2_000, capMs: 60_000 },
+  /** What fails while others are taken. */
+  alone: { baseMs: 500, capMs: 300_000 },
 } as const;
 /** A `Retry-After` beyond this is taken for a mistake. */
 const LONGEST_AFTER_MS = 3_600_000;
@@ -36,7 +42,7 @@ const PROBE_EVERY = { leastMs: 600, mostMs: 900 };
  * How long to wait after the `failures`th failure in a row, in ms: doubled each time up to the cap, of which a random
  * half to whole, so that relays that failed together do not come back together.
  */
-export function backoff(failures: number, condition: 'retrying' | 'blocked', random: () => number): number {
+export function backoff(failures: number, condition: keyof typeof BACKOFF, random: () => number): number {
   const { baseMs, capMs } = BACKOFF[condition];
   return Math.min(capMs, baseMs * 2 ** (failures - 1)) * (0.5 + random() / 2);
 }
@@ -44,7 +50,7 @@ export function backoff(failures: number, condition: 'retrying' | 'blocked', ran
 /** As `backoff`, and at least `after`: what the upstream asked for (`Retry-After`), in ms, within reason. */
 export function pauseAfter(
   failures: number,
-  condition: 'retrying' | 'blocked',
+  condition: keyof typeof BACKOFF,
   after: number,
   random: () => number,
 ): number {
@@ -72,6 +78,8 @@ export class Pacing {
   /** Most requests at once since the last return; grows with each answer. */
   #ramp = Infinity;
   #inFlight = 0;
+  /** Of the request that goes beside the others. */
+  #beside: Ticket | undefined;
   #trial: Ticket | undefined;
   /** Since the last success. */
   readonly #failures = { retrying: 0, blocked: 0 };
@@ -101,9 +109,24 @@ export class Pacing {
     return this.#condition;
   }
 
+  /** Times that it did not take a request for now, since it has taken one. */
+  get failuresInARow(): number {
+    return this.#failures.retrying;
+  }
+
+  /** Not there at all, by the last that was heard of it. */
+  get isAway(): boolean {
+    return this.#isAway;
+  }
+
   /** No request is under way. */
   get isIdle(): boolean {
-    return this.#inFlight === 0;
+    return this.#inFlight === 0 && this.#beside === undefined;
+  }
+
+  /** No more than one request is under way. */
+  get isNearlyIdle(): boolean {
+    return this.#inFlight + (this.#beside === undefined ? 0 : 1) <= 1;
   }
 
   /** Most requests at once, as far as was found out. */
@@ -114,10 +137,24 @@ export class Pacing {
   /** How many requests may begin at `now`. */
   slots(now: number): number {
     if (this.#condition === 'up') {
-      return Math.max(0, Math.min(this.#concurrency.limit, this.#ramp) - this.#inFlight);
+      return Math.max(0, Math.min(this.#concurrency.limit, this.#ramp, this.#mostInFlight) - this.#inFlight);
     }
     const isBusy = this.#trial !== undefined || this.#isProbing || this.#awaitsProbe;
-    return !isBusy && now >= this.#resumesAt && this.#inFlight < this.#options.maxInFlight ? 1 : 0;
+    return !isBusy && now >= this.#resumesAt && this.#inFlight < this.#mostInFlight ? 1 : 0;
+  }
+
+  /**
+   * Whether a request may begin that is known to fail, or to take long: one at a time, while the upstream is up, and
+   * beside as many others as are of use, so that these do not wait for it.
+   */
+  get hasSlotBeside(): boolean {
+    const isFree = this.#beside === undefined && this.#inFlight < this.#options.maxInFlight;
+    return this.#condition === 'up' && isFree;
+  }
+
+  /** But for the one beside them. */
+  get #mostInFlight(): number {
+    return this.#options.maxInFlight - (this.#beside === undefined ? 0 : 1);
   }
 
   /** When there are slots again by waiting alone; undefined if there is nothing to wait for. */
@@ -143,8 +180,13 @@ export class Pacing {
     this.#resumesAt = Math.max(this.#notBefore, Math.min(this.#resumesAt, now));
   }
 
-  begin(now: number): Ticket {
-    const ticket = { epoch: this.#epoch };
+  /** @param isBeside while `hasSlotBeside` */
+  begin(now: number, isBeside = false): Ticket {
+    const ticket = { epoch: this.#epoch, isBeside };
+    if (isBeside) {
+      this.#beside = ticket;
+      return ticket;
+    }
     this.#inFlight++;
     if (this.#condition !== 'up') {
       this.#trial = ticket;
@@ -157,7 +199,7 @@ export class Pacing {
   /** The upstream took the request, or refused these bytes: it is there. */
   answered(ticket: Ticket, { now, spans, moreWaits }: Answer): void {
     this.#end(ticket);
-    if (ticket.epoch !== this.#epoch) return;
+    if (ticket.epoch !== this.#epoch || ticket.isBeside) return;
     this.#condition = 'up';
     this.#failures.retrying = 0;
     this.#failures.blocked = 0;
@@ -241,7 +283,8 @@ export class Pacing {
   }
 
   #end(ticket: Ticket): void {
-    this.#inFlight--;
+    if (ticket.isBeside) this.#beside = undefined;
+    else this.#inFlight--;
     if (this.#trial === ticket) this.#trial = undefined;
   }
 }

@@ -1,5 +1,6 @@
 import type { Lease } from '../queue/queue.ts';
 import type { Batch } from './batch.ts';
+import { ofPart } from './failure-evidence.ts';
 import { newConsignment } from './retry-line.ts';
 import type { Consignment } from './retry-line.ts';
 import type { TraceSieve } from './trace-sieve.ts';
@@ -14,9 +15,9 @@ export class PartedLine {
 
   /** @param sieve that they are taken from */
   add(batches: readonly Batch<Lease>[], of: Consignment, sieve?: TraceSieve<Lease>): void {
-    const { attempts, failuresAlone } = of;
-    for (const batch of batches)
-      this.#line.push(newConsignment(batch, { isPiece: true, sieve, attempts, failuresAlone }));
+    const { attempts, failuresAlone, own } = of;
+    const about = { isPiece: true, sieve, attempts, failuresAlone, own: ofPart(own) };
+    for (const batch of batches) this.#line.push(newConsignment(batch, about));
   }
 
   /** The first that `mayGo`, of those of a sieve or of the others. */

@@ -1,5 +1,8 @@
 import type { Lease } from '../queue/queue.ts';
 import type { Batch } from './batch.ts';
+import { isOwn } from './failure-evidence.ts';
+import type { OwnFailures } from './failure-evidence.ts';
+import type { Halving } from './halving.ts';
 import type { Isolation } from './isolation.ts';
 import { pauseAfter } from './pacing.ts';
 import type { TraceSieve } from './trace-sieve.ts';
@@ -21,6 +24,12 @@ export type Consignment = {
   isOccupying: boolean;
   /** Failures between which the upstream answered others: it is this batch, not the upstream. */
   failuresAlone: number;
+  /** What its failures tell; undefined while there is none. */
+  own: OwnFailures | undefined;
+  /** The words of its last failure. */
+  reason: string | undefined;
+  /** Of what it is a half, where it is not known yet what came of that. */
+  readonly halving: Halving | undefined;
   /** Answers that the upstream had given when this one failed last. */
   answersBefore: number | undefined;
   notBefore: number;
@@ -28,9 +37,11 @@ export type Consignment = {
 
 export function newConsignment(
   batch: Batch<Lease>,
-  about: Partial<Pick<Consignment, 'isPiece' | 'isolation' | 'sieve' | 'attempts' | 'failuresAlone'>> = {},
+  about: Partial<
+    Pick<Consignment, 'isPiece' | 'isolation' | 'sieve' | 'attempts' | 'failuresAlone' | 'own' | 'halving'>
+  > = {},
 ): Consignment {
-  const { isPiece = false, isolation, sieve, attempts = 0, failuresAlone = 0 } = about;
+  const { isPiece = false, isolation, sieve, attempts = 0, failuresAlone = 0, own, halving } = about;
   return {
     batch,
     isPiece,
@@ -40,6 +51,9 @@ export function newConsignment(
     bytes: 0,
     isOccupying: false,
     failuresAlone,
+    own,
+    reason: undefined,
+    halving,
     answersBefore: undefined,
     notBefore: 0,
   };
@@ -53,6 +67,14 @@ export type PauseOf = {
   readonly after: number;
   /** How many requests the upstream has answered so far, of whatever batch. */
   readonly answers: number;
+};
+
+/** How what failed goes again. */
+export type Again = {
+  /** In halves. */
+  readonly isTooMuch: boolean;
+  /** It fails by itself, and goes beside the others. */
+  readonly isAlone: boolean;
 };
 
 /**
@@ -73,13 +95,25 @@ export class RetryLine {
     return this.#line.length === 0;
   }
 
-  push(consignment: Consignment, failure: PauseOf): void {
-    const { now, condition, after, answers } = failure;
-    if (consignment.answersBefore !== undefined && consignment.answersBefore < answers)
-      consignment.failuresAlone++;
-    consignment.answersBefore = answers;
-    consignment.notBefore = now + pauseAfter(1 + consignment.failuresAlone, condition, after, this.#random);
+  /** To go next, as if its pause were over. */
+  add(consignment: Consignment): void {
     this.#line.push(consignment);
+  }
+
+  /** @param consignments all of one batch: they wait for the same time, and go in order then */
+  push(consignments: readonly Consignment[], failure: PauseOf): void {
+    const { now, condition, after, answers } = failure;
+    const chance = this.#random();
+    for (const consignment of consignments) {
+      if (consignment.answersBefore !== undefined && consignment.answersBefore < answers)
+        consignment.failuresAlone++;
+      consignment.answersBefore = answers;
+      const { failuresAlone, own } = consignment;
+      // It is not for the upstream to come back, but for the batch to be seldom.
+      const kind = condition === 'retrying' && isOwn(own) ? 'alone' : condition;
+      consignment.notBefore = now + pauseAfter(1 + failuresAlone, kind, after, () => chance);
+      this.#line.push(consignment);
+    }
   }
 
   /** The first whose pause is over, and that `mayGo`. */

@@ -5,14 +5,16 @@ import { sendersOf } from './batch.ts';
 import type { Batch } from './batch.ts';
 import { divide, halveByTrace } from './divide.ts';
 import { isLargeAround } from './isolation.ts';
-import type { Guilty, Refusal } from './isolation.ts';
+import type { Guilty } from './isolation.ts';
 import type { Outbox } from './outbox.ts';
 import type { Consignment } from './retry-line.ts';
 import type { Settlement } from './settlement.ts';
 import { TraceSieve } from './trace-sieve.ts';
 
 /** A refusal of whole traces, whatever is in their spans. */
-export type TraceRefusal = Refusal & { readonly traces: readonly TraceId[] };
+export type TraceRefusal = Extract<SendOutcome, { kind: 'refused' }> & {
+  readonly traces: readonly TraceId[];
+};
 
 export function isTraceRefusal(outcome: SendOutcome): outcome is TraceRefusal {
   return outcome.kind === 'refused' && outcome.traces !== undefined;

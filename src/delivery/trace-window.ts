@@ -1,4 +1,5 @@
 import type { ResolvedTarget } from '../destinations/destination.ts';
+import type { TraceId } from '../otlp/record.ts';
 import type { SpanSlice } from '../otlp/wire.ts';
 import { BatchDraft, holdRecord, weightOf } from './batch.ts';
 import type { Batch, BatchLimits } from './batch.ts';
@@ -122,7 +123,11 @@ export class TraceWindow<H> {
     for (const [spanIndex, span] of spans.entries()) {
       const gathering = this.#gatherings.add(arrival, spanIndex, span);
       const isComplete = this.#isComplete(target, span, gathering);
-      if (isComplete && gathering?.place === 'waiting') this.#makeReady(gathering);
+      if (!isComplete) continue;
+      // What its sender has sent of the trace before it was apart, or while it was, waits by itself.
+      const { shared, own } = arrival.trace!;
+      for (const here of span.isRoot ? [shared, own] : [gathering])
+        if (here?.place === 'waiting') this.#makeReady(here);
     }
     held.weight = weightOf(held);
     this.#weights.add(sender, held.weight);
@@ -196,9 +201,11 @@ export class TraceWindow<H> {
 
   /**
    * Frees the traces of a refused batch that is going to be searched piece by piece, since that may take long. From now on
-   * they are busy by it only while a piece is in a request, which `occupy` and `vacate` tell.
+   * they are busy by it only while a piece is in a request, which `occupy` and `vacate` tell. A piece that has left one
+   * search may come to another.
    */
   release(batch: Batch<H>): Batch<H> {
+    if (batch.isReleased === true) return batch;
     this.vacate(batch);
     return { ...batch, isReleased: true };
   }
@@ -215,6 +222,11 @@ export class TraceWindow<H> {
   vacate({ traces }: Pick<Batch<H>, 'traces'>): void {
     // At the back: one trace without end must not keep the others from their turn.
     for (const gathering of this.#out.vacate(traces)) this.#makeReady(gathering);
+  }
+
+  /** The spans of a trace that wait until those that are out are settled. */
+  parkedSpans(traceId: TraceId): number {
+    return this.#out.parked(traceId).reduce((sum, { spans }) => sum + spans, 0);
   }
 
   /** When a trace becomes ready by waiting at the tail, in ms since the Unix epoch; undefined if none waits. */

@@ -12,6 +12,9 @@ export type UpstreamState = {
   readonly since: number;
 };
 
+/** Senders that are named in the state. */
+const MOST_NAMED = 3;
+
 const STATES: readonly UpstreamState['state'][] = ['unknown', 'up', 'retrying', 'blocked'];
 
 const TROUBLE = {
@@ -76,6 +79,17 @@ export class Upstream {
       );
     }
   }
+}
+
+/** @param isolating refused batches of which the bad spans are looked for, by sender */
+export function whileSearching(state: UpstreamState, isolating: ReadonlyMap<string, number>): UpstreamState {
+  if (isolating.size === 0) return state;
+  const count = [...isolating.values()].reduce((sum, each) => sum + each, 0);
+  const batches = count === 1 ? 'batch' : 'batches';
+  const senders = [...isolating.keys()].slice(0, MOST_NAMED).join(', ');
+  const others = isolating.size > MOST_NAMED ? ` and ${isolating.size - MOST_NAMED} others` : '';
+  const reason = `looking for the bad spans of ${count} refused ${batches} from ${senders}${others}; other senders are not held up; where the refusal may be a fault that passes, other spans have to be stored first`;
+  return { ...state, reason };
 }
 
 function secondsBetween(from: number, to: number): number {

@@ -8,6 +8,7 @@ import {
   isAboutSpans,
   isAboutStore,
   isAboutTarget,
+  isAboutValue,
   isPassing,
   jsonProblem,
   readMlflowError,
@@ -60,6 +61,10 @@ function readTraces(result: HttpResult, asked: Asked): SendOutcome {
   if (result.kind !== 'answer') return tooSlow(withoutAnswer(result), 'tooSlow' in result);
   const { status } = result;
   if (status >= 200 && status < 300) return readSuccess(result, asked);
+  const error = readMlflowError(result);
+  if (error !== undefined && isAboutValue(error)) {
+    return { kind: 'refused', reason: sentence(result, asked), status, doubtful: true };
+  }
   const shared = readSharedAnswer(result, asked);
   // What is before MLflow has waited in the relay's place.
   if (shared !== undefined) return tooSlow(shared, status === 408 || status === 504);
@@ -69,10 +74,9 @@ function readTraces(result: HttpResult, asked: Asked): SendOutcome {
     const { traces, advice } = aboutTraces;
     return { kind: 'refused', reason: `${sentence(result, asked)}: ${advice}`, status, traces };
   }
-  const error = readMlflowError(result);
   switch (status) {
     case 403:
-      return blocked(`${sentence(result, asked)}: ${permissionWords(result, asked)}`);
+      return blocked(`${sentence(result, asked)}: ${forbiddenByProxy(result) ?? permissionWords(asked)}`);
     case 404:
     case 405:
       return blocked(
@@ -211,12 +215,17 @@ function byProxy(answer: HttpAnswer, asked: Asked): SendOutcome {
 }
 
 /** mlflow-oidc-auth says the same where its header is missing, and gives nothing by which to tell. */
-function permissionWords(answer: HttpAnswer, { account, experiment }: Asked): string {
+function permissionWords({ account, experiment }: Asked): string {
+  return `${account} needs EDIT on ${experiment}, which must exist; if it has that, something on the way takes the header x-mlflow-experiment-id away`;
+}
+
+/** What to do about a 403 that MLflow did not give itself; undefined if it may have. */
+export function forbiddenByProxy(answer: HttpAnswer): string | undefined {
   const remedy = oauth2ProxyRemedy(answer);
   if (remedy !== undefined) return remedy;
   return isHtml(answer.contentType, answer.body)
     ? 'a proxy or firewall before MLflow does not let the request through'
-    : `${account} needs EDIT on ${experiment}, which must exist; if it has that, something on the way takes the header x-mlflow-experiment-id away`;
+    : undefined;
 }
 
 function isHtml(contentType: string | undefined, body: Uint8Array): boolean {

@@ -174,6 +174,15 @@ export function unstorableOf({ message }: MlflowError): Unstorable | undefined {
   return UNSTORABLE.find(([, words]) => words.test(message))?.[0];
 }
 
+/**
+ * Whether it is a value that the database does not take, which the driver of MySQL and MariaDB takes for a fault of
+ * operation, so that MLflow answers 503: an incorrect string for the character set, one too long, a number out of range.
+ */
+export function isAboutValue({ code, message }: MlflowError): boolean {
+  const words = String.raw`${ofClass('OperationalError')} \((?:1366|1406|1264)\b`;
+  return code === 'TEMPORARILY_UNAVAILABLE' && beginsWith(words).test(message);
+}
+
 /** SQLAlchemy appends the statement and its parameters, which are users' data. */
 function withoutSql(message: string): string {
   return message.split('[SQL:')[0] ?? '';

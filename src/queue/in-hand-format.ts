@@ -8,9 +8,9 @@ import type { Position } from './log-cursor.ts';
  * is never synced: what a process has written outlives it without that. After a loss of power it may tell of any moment,
  * or be damaged.
  *
- *     head (64 bytes), written by itself for each record
+ *     head (64 bytes), written by itself
  *          0  magic "MTRHAND" and a byte: the format's version
- *          8  u32 1 while a record is in hand, else 0
+ *          8  u32 0 before anything is worked on, and after a clean end; 1 while a record is in hand; 2 otherwise
  *         12  the record in hand                      32  zeros
  *         60  u32 CRC-32 of bytes 0 to 59
  *     list, written together with the head
@@ -29,6 +29,8 @@ const LIST_AT = 72;
 const PLACE_SIZE = 24;
 const MAGIC = Buffer.from('MTRHAND', 'latin1');
 const VERSION = 2;
+const IN_HAND = 1;
+const AT_WORK = 2;
 
 /**
  * Places that are kept. A relay has to die twice of each before the list is full of suspect ones, which takes half a day
@@ -43,7 +45,8 @@ export type RecordPlace = Position & { readonly index: number };
 export type Ended = { readonly place: RecordPlace; readonly ends: number };
 
 export type State = {
-  readonly inHand: RecordPlace | undefined;
+  /** `at work`: of a record that is not told. */
+  readonly inHand: RecordPlace | 'at work' | undefined;
   /** By `keyOf`, oldest first. */
   readonly ended: ReadonlyMap<string, Ended>;
 };
@@ -66,15 +69,18 @@ export async function readState(file: OpenFile): Promise<State | 'damaged' | und
     const place = readPlace(bytes, at);
     ended.set(keyOf(place), { place, ends: bytes.readUInt32LE(at + 20) });
   }
-  return { inHand: bytes.readUInt32LE(8) === 0 ? undefined : readPlace(bytes, 12), ended };
+  const mark = bytes.readUInt32LE(8);
+  const inHand = mark === IN_HAND ? readPlace(bytes, 12) : mark === AT_WORK ? 'at work' : undefined;
+  return { inHand, ended };
 }
 
-export function encodeHead(bytes: Buffer, inHand: RecordPlace | undefined): void {
+export function encodeHead(bytes: Buffer, inHand: State['inHand']): void {
   const head = bytes.subarray(0, HEAD_SIZE);
   MAGIC.copy(head);
   head.writeUInt8(VERSION, MAGIC.length);
-  head.writeUInt32LE(inHand === undefined ? 0 : 1, 8);
-  writePlace(head, inHand, 12);
+  const place = inHand === 'at work' ? undefined : inHand;
+  head.writeUInt32LE(place !== undefined ? IN_HAND : inHand === 'at work' ? AT_WORK : 0, 8);
+  writePlace(head, place, 12);
   check(head);
 }
 

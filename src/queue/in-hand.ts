@@ -28,7 +28,9 @@ export function removeInHand(fs: FileSystem, directory: string, destination: str
 /**
  * Which record of a destination is worked on, and which were at unclean ends of the relay. Each of these is kept until it
  * cannot come again: several deadly records beside each other are found out one after the other, and none of them makes
- * another forgotten. It helps where it can and never stands in the way: without its file no record is suspect.
+ * another forgotten. After a clean end only that the relay is at work is written, and after an unclean one each record,
+ * since a write for each costs as much as some spans do. It helps where it can and never stands in the way: without its
+ * file no record is suspect.
  */
 export class InHand {
   readonly #path: string;
@@ -39,6 +41,8 @@ export class InHand {
   readonly #bytes = Buffer.alloc(SIZE);
   #state: State = NOTHING;
   #hasTaken = false;
+  /** The end before was not clean: it is written which record is in hand. */
+  #isWatching = false;
 
   private constructor(path: string, destination: string, log: Logger, file: OpenFile | undefined) {
     this.#path = path;
@@ -84,7 +88,7 @@ export class InHand {
     return inHand;
   }
 
-  /** Whether this record was in hand at two unclean ends, without a clean one of a relay that worked in between. */
+  /** Whether this record was in hand at two unclean ends, as far as it was written, without a clean one in between. */
   isSuspect(place: RecordPlace): boolean {
     const { ended } = this.#state;
     return ended.size > 0 && isSuspect(ended.get(keyOf(place)));
@@ -92,17 +96,17 @@ export class InHand {
 
   /** To be called right before a record is worked on; one at a time. Takes microseconds. */
   take(place: RecordPlace): void {
+    const isFirst = !this.#hasTaken;
     this.#hasTaken = true;
-    this.#state = { ...this.#state, inHand: place };
-    this.#write(HEAD_SIZE);
+    if (this.#isWatching) this.#write(HEAD_SIZE, place);
+    else if (isFirst) this.#write(HEAD_SIZE, 'at work');
   }
 
   /** The work on this record is over for now. */
   release(place: RecordPlace): void {
     const { inHand } = this.#state;
-    if (inHand === undefined || keyOf(inHand) !== keyOf(place)) return;
-    this.#state = { ...this.#state, inHand: undefined };
-    this.#write(HEAD_SIZE);
+    if (inHand === undefined || inHand === 'at work' || keyOf(inHand) !== keyOf(place)) return;
+    this.#write(HEAD_SIZE, 'at work');
   }
 
   /** A start would begin here: what is before it does not come again, and is forgotten. What was settled may come. */
@@ -116,7 +120,7 @@ export class InHand {
    */
   async close(): Promise<void> {
     if (this.#hasTaken) {
-      if (this.#state.inHand !== undefined) this.release(this.#state.inHand);
+      this.#write(HEAD_SIZE, undefined);
       this.#keep(isSuspect);
     }
     await this.#file?.close();
@@ -130,12 +134,13 @@ export class InHand {
 
   /** An end with nothing in hand says nothing, neither for the records of the ends before nor against them. */
   #begin({ inHand, ended }: State): void {
-    if (inHand === undefined) {
+    this.#isWatching = inHand !== undefined || ended.size > 0;
+    if (inHand === undefined || inHand === 'at work') {
       this.#state = { inHand, ended };
       return;
     }
     const ends = 1 + (ended.get(keyOf(inHand))?.ends ?? 0);
-    this.#set({ inHand: undefined, ended: withEnded(ended, { place: inHand, ends }) });
+    this.#set({ inHand: 'at work', ended: withEnded(ended, { place: inHand, ends }) });
     const { segment, offset, index } = inHand;
     const details = { destination: this.#destination, segment, offset, index, ends };
     if (ends < SUSPECT_AFTER) {
@@ -151,16 +156,17 @@ export class InHand {
     }
   }
 
-  #set(state: State): void {
-    this.#state = state;
-    this.#write(SIZE);
+  #set({ inHand, ended }: State): void {
+    this.#state = { inHand, ended };
+    this.#write(SIZE, inHand);
   }
 
   /** Writes the first bytes of the file: its head, or all of it. Never throws. */
-  #write(size: typeof HEAD_SIZE | typeof SIZE): void {
+  #write(size: typeof HEAD_SIZE | typeof SIZE, inHand: State['inHand']): void {
+    this.#state = { inHand, ended: this.#state.ended };
     if (this.#file === undefined) return;
     if (size === SIZE) encodeList(this.#bytes, this.#state.ended);
-    encodeHead(this.#bytes, this.#state.inHand);
+    encodeHead(this.#bytes, inHand);
     try {
       this.#file.writeSync(this.#bytes.subarray(0, size), 0);
     } catch (error) {

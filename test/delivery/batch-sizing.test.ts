@@ -194,3 +194,45 @@ test('whatever comes, the limits are within their bounds', () => {
     }),
   );
 });
+
+/** Requests as large as may be, of 100 bytes a span; the upstream takes so many spans. @returns their sizes */
+function run(sizing: BatchSizing, most: number, requests: number): number[] {
+  return Array.from({ length: requests }, () => {
+    const spans = spansOf(sizing);
+    const size = { spans, bytes: spans * 100 };
+    if (spans > most) sizing.tooMuch(size);
+    else sizing.answered({ ...size, ms: 100 });
+    return spans;
+  });
+}
+
+describe('a size that fails', () => {
+  test('is tried again ever more seldom, and what is below it is used', () => {
+    const sizing = sizingOf();
+    run(sizing, 300, 100);
+    const sizes = run(sizing, 300, 1000);
+    const failures = sizes.filter((spans) => spans > 300);
+    expect(failures.length).toBeLessThan(20);
+    expect(sizes.filter((spans) => spans >= 200).length).toBeGreaterThan(900);
+  });
+
+  test('is used again once it is taken', () => {
+    const sizing = sizingOf();
+    run(sizing, 300, 100);
+    run(sizing, 1000, 5000);
+    expect(spansOf(sizing)).toBe(1000);
+  });
+
+  test.each([
+    ['where nothing was taken, none is unproven', 0, 1000, false],
+    ['what is larger than all that was taken is', 10, 11, true],
+    ['and what is not, is not', 10, 10, false],
+  ])('%s', (_, taken, spans, isUnproven) => {
+    const sizing = sizingOf();
+    if (taken > 0) sizing.answered({ spans: taken, bytes: KIB, ms: 10 });
+    expect(sizing.isUnproven({ spans })).toBe(isUnproven);
+    // Of late only.
+    for (let answer = 0; answer < 200; answer++) sizing.answered({ spans: 1, bytes: KIB, ms: 10 });
+    expect(sizing.isUnproven({ spans: 2 })).toBe(true);
+  });
+});

@@ -48,6 +48,7 @@ function outboxOf(good: number) {
     window,
     sizing,
     reader: { hasOthers: () => false },
+    isSlow: () => false,
     mostAtOnce: () => 2,
     intake: { isAtTail: true, isStuck: false },
     sharedFaults: new SharedFaults(undefined),
@@ -109,10 +110,12 @@ describe('pieces of refused batches', () => {
   });
 });
 
+const HALVES = { isTooMuch: true, isAlone: false };
+
 describe('halves of a batch that took too long', () => {
   test('of one trace are never on their way together, and nobody is woken for the one that has to wait', () => {
     const outbox = outboxOf(0);
-    outbox.retry(newConsignment(batch([4])), PAUSE, true);
+    outbox.retry(newConsignment(batch([4])), PAUSE, HALVES);
     const first = outbox.next(10_000, true, SEEN);
     expect(first).toMatchObject({ kind: 'batch', consignment: { isPiece: true, batch: { spanCount: 2 } } });
     expect(outbox.next(10_000, true, SEEN)).toBeUndefined();
@@ -123,7 +126,7 @@ describe('halves of a batch that took too long', () => {
 
   test('of several traces may go together', () => {
     const outbox = outboxOf(0);
-    outbox.retry(newConsignment(batch([2, 2])), PAUSE, true);
+    outbox.retry(newConsignment(batch([2, 2])), PAUSE, HALVES);
     expect(outbox.next(10_000, true, SEEN)).toBeDefined();
     expect(outbox.next(10_000, true, SEEN)).toBeDefined();
   });
@@ -134,7 +137,7 @@ describe('halves of a batch that took too long', () => {
     outbox.isolate('agent', isolation);
     const work = outbox.next(0, true, SEEN) as Extract<Work, { kind: 'batch' }>;
     outbox.ended(work);
-    outbox.retry(work.consignment, PAUSE, true);
+    outbox.retry(work.consignment, PAUSE, HALVES);
     expect(outbox.next(0, true, SEEN)).toBeUndefined();
     const halves = [outbox.next(10_000, true, SEEN), outbox.next(10_000, true, SEEN)];
     for (const half of halves) {

@@ -204,3 +204,35 @@ test('whatever comes, no more than the bound are in flight, what is asked for is
     { numRuns: 1000 },
   );
 });
+
+describe('a request beside the others', () => {
+  test('is one at a time, keeps none of them from going, and is within the bound', () => {
+    const pacing = pacingOf(3);
+    const others = beginAll(pacing, 0);
+    expect(others).toHaveLength(2);
+    expect(pacing.hasSlotBeside).toBe(true);
+    const beside = pacing.begin(0, true);
+    expect(pacing.hasSlotBeside).toBe(false);
+    expect(pacing.slots(0)).toBe(0);
+    pacing.answered(others[0]!, LAST);
+    expect(pacing.slots(0)).toBe(1);
+    pacing.answered(beside, LAST);
+    expect(pacing.hasSlotBeside).toBe(true);
+  });
+
+  test('has the turn of another where one is the bound', () => {
+    const pacing = pacingOf(1);
+    const beside = pacing.begin(0, true);
+    expect(pacing.slots(0)).toBe(0);
+    pacing.answered(beside, LAST);
+    pacing.begin(0);
+    expect(pacing.hasSlotBeside).toBe(false);
+  });
+
+  test('tells of an upstream that is down, and does not go while it is', () => {
+    const pacing = pacingOf(8);
+    pacing.failed(pacing.begin(0, true), 'retrying', 0, 0);
+    expect(pacing.condition).toBe('retrying');
+    expect(pacing.hasSlotBeside).toBe(false);
+  });
+});

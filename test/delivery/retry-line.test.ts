@@ -15,7 +15,7 @@ const ANY_BATCH: Batch<Lease> = {
 function lineOf() {
   const line = new RetryLine(() => 1);
   const fail = (consignment: Consignment, now: number, answers: number, after = 0) =>
-    line.push(consignment, { now, condition: 'retrying', after, answers });
+    line.push([consignment], { now, condition: 'retrying', after, answers });
   return { line, fail };
 }
 

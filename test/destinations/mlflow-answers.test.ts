@@ -130,6 +130,25 @@ describe('every row', () => {
     ['content type', detail(400, 'Invalid Content-Type: text/plain.'), 'blocked', 'changes the request'],
     ['500 of a plugin', detail(500, 'Failed to filter response'), 'refused', 'Failed to filter response'],
 
+    ...[
+      `(MySQLdb.OperationalError) (1366, "Incorrect string value: '\\\\xF0\\\\x9F' for column 'content'")`,
+      `(MySQLdb.OperationalError) (1406, "Data too long for column 'content' at row 1")`,
+    ].map((message): Row => [
+      `a value that MySQL does not take: ${message}`,
+      mlflow(503, 'TEMPORARILY_UNAVAILABLE', message),
+      'refused',
+      '(MySQLdb.OperationalError)',
+    ]),
+    [
+      'MySQL that is away',
+      mlflow(
+        503,
+        'TEMPORARILY_UNAVAILABLE',
+        `(MySQLdb.OperationalError) (2006, "Server has gone away: 1366")`,
+      ),
+      'retry',
+      'gone away',
+    ],
     [
       'locked SQLite',
       mlflow(503, 'TEMPORARILY_UNAVAILABLE', '(sqlite3.OperationalError) database is locked'),

@@ -1,6 +1,7 @@
 import { ensureCollector } from './collector.ts';
 import { CACHE } from './install.ts';
 import { ensureKeycloak } from './keycloak.ts';
+import { ensureMariadb } from './mariadb.ts';
 import { ensureNode } from './nodes.ts';
 import { ensureOldestPython, ensurePatchedPlugin, ensureUnsignedPlugin } from './mlflow-oldest.ts';
 import { ensureOauth2Proxy } from './oauth2-proxy.ts';
@@ -25,6 +26,7 @@ await runUntilStopped('prefetch', async (signal) => {
     () => ensureCollector({ signal }),
     () => ensureToxiproxy({ signal }),
     () => ensureOauth2Proxy({ signal }),
+    () => ensureMariadb({ signal }),
     async () => ensurePatchedPlugin(await ensureOldestPython()),
     () => ensurePreviousMlflow(signal),
     async () => ensureUnsignedPlugin(await ensureOldestPython()),

@@ -33,6 +33,11 @@ const TOOLCHAINS = {
     atLeast: [13, 0],
     install: 'PostgreSQL 13 or later with its server (Debian: postgresql)',
   },
+  apt: {
+    command: ['apt-get', '--version'],
+    atLeast: [2, 0],
+    install: 'apt-get and dpkg of Debian 12, from whose packages MariaDB is taken',
+  },
   strace: {
     command: ['strace', '--version'],
     atLeast: [5, 3],

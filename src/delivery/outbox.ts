@@ -220,7 +220,7 @@ export class Outbox {
   /** Senders of what never passes, where others need the room that it takes. */
   #inTheWay(): string[] {
     if (!this.#deps.window.isHalfFull) return [];
-    return [...this.#failing].flatMap(({ batch }) => [...sendersOf(batch)]);
+    return [...this.#failing].flatMap(({ batch }) => Array.from(sendersOf(batch)));
   }
 
   #good(now: number, isIdle: boolean): Work | undefined {

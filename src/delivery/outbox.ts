@@ -206,7 +206,8 @@ export class Outbox {
   /** Finds out which senders are apart. @returns whether that has changed */
   separate(now: number): boolean {
     const { window } = this.#deps;
-    const suspects = [...new Set([...this.#isolations.suspects(now), ...this.#inTheWay()])];
+    for (const sender of this.#inTheWay()) this.#isolations.refused(sender, now);
+    const suspects = this.#isolations.suspects(now);
     const apart = new Set(suspects.filter((sender) => this.#mix.hasOthers(sender, now)));
     this.looksForOthers = apart.size < suspects.length;
     const isSame = apart.size === this.#apart.size && [...apart].every((sender) => this.#apart.has(sender));

@@ -77,6 +77,11 @@ export class Outbox {
     return !this.#retries.isEmpty || !this.#parted.isEmpty || this.#deps.window.hasFullBatch;
   }
 
+  /** Nothing new enters the window. */
+  get isFull(): boolean {
+    return this.#deps.window.isFull;
+  }
+
   /** Refused batches of which the bad spans are looked for, by sender. */
   get isolating(): ReadonlyMap<string, number> {
     return this.#isolations.counts;
@@ -134,9 +139,7 @@ export class Outbox {
     return times.length === 0 ? undefined : Math.min(...times);
   }
 
-  /**
-   * Keeps it as it is: the upstream may still be at work on it. It goes again, later.
-   */
+  /** Keeps it as it is: the upstream may still be at work on it. It goes again, later. */
   retry(consignment: Consignment, pauseOf: PauseOf, how: Again): void {
     const { batch, isolation, attempts } = consignment;
     const line = how.isAlone ? this.#suspects : this.#retries;
@@ -203,6 +206,7 @@ export class Outbox {
   /** Finds out which senders are apart. @returns whether that has changed */
   separate(now: number): boolean {
     const { window } = this.#deps;
+    for (const sender of this.#inTheWay()) this.#isolations.refused(sender, now);
     const suspects = this.#isolations.suspects(now);
     const apart = new Set(suspects.filter((sender) => this.#mix.hasOthers(sender, now)));
     this.looksForOthers = apart.size < suspects.length;
@@ -212,6 +216,12 @@ export class Outbox {
     for (const sender of apart) window.setApart(sender, true);
     this.#apart = apart;
     return true;
+  }
+
+  /** Senders of what never passes, where others need the room that it takes. */
+  #inTheWay(): string[] {
+    if (!this.#deps.window.isHalfFull) return [];
+    return [...this.#failing].flatMap(({ batch }) => Array.from(sendersOf(batch)));
   }
 
   #good(now: number, isIdle: boolean): Work | undefined {

@@ -13,7 +13,7 @@ import { randomOf } from './upstream-model.ts';
 useTimeOfTest();
 // Pauses depend on chance: on the same one in each run.
 beforeEach(() => {
-  const random = vi.spyOn(Math, 'random').mockImplementation(randomOf(Number(process.env['SEED'] ?? 1)));
+  const random = vi.spyOn(Math, 'random').mockImplementation(randomOf(1));
   return () => random.mockRestore();
 });
 

@@ -107,6 +107,9 @@ export class FailedBatches {
     const isTooLarge = !isUp && failure.kind === 'retry' && this.#isTooLarge(consignment);
     if (isTooLarge) sizing.tooSlow({ spans: batch.spanCount, bytes });
     const pauseOf = news.fell(batch.target, ticket, failure);
+    // What fills the window may be all that it does not take: that shows by what others have sent.
+    const isInTheWay = pacing.failuresInARow > FAILURES_IN_A_ROW && !pacing.isAway && outbox.isFull;
+    if (isInTheWay) for (const sender of sendersOf(batch)) outbox.refused(sender, now);
     if (halves !== undefined) outbox.part(halves, consignment);
     else
       outbox.retry(consignment, pauseOf, {

@@ -1,5 +1,6 @@
 import type { ResolvedTarget } from '../destinations/destination.ts';
 import type { Lease, QueueReader } from '../queue/queue.ts';
+import { ApartSenders } from './apart-senders.ts';
 import { sendersOf } from './batch.ts';
 import type { Batch } from './batch.ts';
 import type { BatchSizing } from './batch-sizing.ts';
@@ -12,7 +13,6 @@ import { Isolations } from './isolations.ts';
 import { PartedLine } from './parted-line.ts';
 import { newConsignment, RetryLine } from './retry-line.ts';
 import type { Again, Consignment, PauseOf } from './retry-line.ts';
-import { SenderMix } from './sender-mix.ts';
 import type { SharedFaults } from './shared-faults.ts';
 import type { TraceSieve } from './trace-sieve.ts';
 import type { TraceWindow } from './trace-window.ts';
@@ -48,11 +48,7 @@ export class Outbox {
   readonly #deps: Deps;
   readonly #retries: RetryLine;
   readonly #isolations = new Isolations<Lease, Consignment>();
-  readonly #mix: SenderMix;
-  /** Senders of which spans are refused, while others are there. */
-  #apart: ReadonlySet<string> = new Set();
-  /** A sender would be apart if others were there. */
-  looksForOthers = false;
+  readonly #apart: ApartSenders;
   readonly #parted = new PartedLine();
   readonly #underWay: UnderWay;
   /** What fails while others are stored. */
@@ -69,12 +65,18 @@ export class Outbox {
     this.#retries = new RetryLine(deps.random);
     this.#suspects = new RetryLine(deps.random);
     this.#underWay = new UnderWay(deps.window);
-    this.#mix = new SenderMix((sender) => deps.reader.hasOthers(sender));
+    const areInQueue = (sender: string) => deps.reader.hasOthers(sender);
+    this.#apart = new ApartSenders({ window: deps.window, areInQueue });
   }
 
   /** More than goes. */
   get hasMore(): boolean {
     return !this.#retries.isEmpty || !this.#parted.isEmpty || this.#deps.window.hasFullBatch;
+  }
+
+  /** Nothing new enters the window. */
+  get isFull(): boolean {
+    return this.#deps.window.isFull;
   }
 
   /** Refused batches of which the bad spans are looked for, by sender. */
@@ -134,9 +136,7 @@ export class Outbox {
     return times.length === 0 ? undefined : Math.min(...times);
   }
 
-  /**
-   * Keeps it as it is: the upstream may still be at work on it. It goes again, later.
-   */
+  /** Keeps it as it is: the upstream may still be at work on it. It goes again, later. */
   retry(consignment: Consignment, pauseOf: PauseOf, how: Again): void {
     const { batch, isolation, attempts } = consignment;
     const line = how.isAlone ? this.#suspects : this.#retries;
@@ -174,12 +174,12 @@ export class Outbox {
 
   /** Spans of this sender enter the window. */
   came(sender: string, now: number): void {
-    this.#mix.came(sender, now);
+    this.#apart.came(sender, now);
   }
 
   /** Senders that are apart, and of which bad spans were found. */
   get proven(): readonly string[] {
-    return [...this.#apart].filter((sender) => this.#isolations.isProven(sender));
+    return [...this.apart].filter((sender) => this.#isolations.isProven(sender));
   }
 
   /** A span of this sender is known to be bad. */
@@ -197,21 +197,24 @@ export class Outbox {
   }
 
   get apart(): ReadonlySet<string> {
-    return this.#apart;
+    return this.#apart.senders;
+  }
+
+  /** A sender would be apart if others were there. */
+  get looksForOthers(): boolean {
+    return this.#apart.looksForOthers;
   }
 
   /** Finds out which senders are apart. @returns whether that has changed */
   separate(now: number): boolean {
-    const { window } = this.#deps;
-    const suspects = this.#isolations.suspects(now);
-    const apart = new Set(suspects.filter((sender) => this.#mix.hasOthers(sender, now)));
-    this.looksForOthers = apart.size < suspects.length;
-    const isSame = apart.size === this.#apart.size && [...apart].every((sender) => this.#apart.has(sender));
-    if (isSame) return false;
-    for (const sender of this.#apart) if (!apart.has(sender)) window.setApart(sender, false);
-    for (const sender of apart) window.setApart(sender, true);
-    this.#apart = apart;
-    return true;
+    for (const sender of this.#inTheWay()) this.#isolations.refused(sender, now);
+    return this.#apart.separate(this.#isolations.suspects(now), now);
+  }
+
+  /** Senders of what never passes, where others need the room that it takes. */
+  #inTheWay(): string[] {
+    if (!this.#deps.window.isHalfFull) return [];
+    return [...this.#failing].flatMap(({ batch }) => Array.from(sendersOf(batch)));
   }
 
   #good(now: number, isIdle: boolean): Work | undefined {
@@ -267,20 +270,13 @@ export class Outbox {
 
   /** What a sender that is apart has to send beside its searches: what failed, or a fresh batch. */
   #otherOf(sender: string, now: number, isIdle: boolean): Consignment | undefined {
-    if (!this.#apart.has(sender)) return undefined;
+    if (!this.apart.has(sender)) return undefined;
     return this.#retries.takeDue(now, this.#mayGoOf(sender)) ?? this.#fresh(isIdle, sender);
   }
 
   /** Whether a batch may go now, and is of this sender, which is apart; or without one, of none that is. */
   #mayGoOf(sender: string | undefined): (one: Consignment) => boolean {
-    return (one) => this.#underWay.mayGo(one) && this.#apartOf(one) === sender;
-  }
-
-  /** The sender that is apart whose alone it is. */
-  #apartOf({ batch }: Consignment): string | undefined {
-    if (this.#apart.size === 0) return undefined;
-    const [sender, ...others] = sendersOf(batch);
-    return others.length === 0 && this.#apart.has(sender ?? '') ? sender : undefined;
+    return (one) => this.#underWay.mayGo(one) && this.#apart.of(one.batch) === sender;
   }
 
   #workOf(next: NonNullable<ReturnType<Isolations<Lease, Consignment>['begin']>>): Work {

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { DeliveryOptions } from '../../src/delivery/dispatcher.ts';
 import type { SendOutcome } from '../../src/destinations/destination.ts';
 import { isLong } from '../fault/support/run.ts';
@@ -11,6 +11,11 @@ import { randomOf } from './upstream-model.ts';
 /* What an upstream fails at as if it would pass, and never takes, beside what it takes. In hours of the test's time. */
 
 useTimeOfTest();
+// Pauses depend on chance: on the same one in each run.
+beforeEach(() => {
+  const random = vi.spyOn(Math, 'random').mockImplementation(randomOf(1));
+  return () => random.mockRestore();
+});
 
 const STEP_MS = 250;
 const SECOND = 1000;

@@ -155,8 +155,14 @@ export class WindowModel {
       };
       expected.ids.push(id);
       expected.hasRoot ||= roots.has(id);
-      if (roots.has(id)) this.#rootedAt.set(rootKey, this.#now);
       this.#waiting.set(key, expected);
+      if (!roots.has(id)) continue;
+      this.#rootedAt.set(rootKey, this.#now);
+      // What its sender has sent of the trace is ready, whether it was apart then or not.
+      for (const one of [rootKey, `${rootKey} ${sender}`]) {
+        const waiting = this.#waiting.get(one);
+        if (waiting !== undefined) waiting.hasRoot = true;
+      }
     }
   }
 

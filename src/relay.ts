@@ -97,6 +97,7 @@ export async function startRelay(
         allowedClients: config.receiver.allowed_clients,
         maxRequestBodySize: config.receiver.max_request_body_size,
         maxResourceSize: config.receiver.max_resource_size,
+        repair: config.receiver.repair,
       },
       { queue, route: createRouteTable(names), metrics, log },
     );

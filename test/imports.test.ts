@@ -130,6 +130,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'otlp/response.ts',
     'otlp/append-attribute.ts',
     'otlp/edit-spans.ts',
+    'otlp/repair-mark.ts',
     'otlp/edit-texts.ts',
     'auth/token-source.ts',
     'config/watch.ts',

@@ -43,6 +43,11 @@ const receiverKeys = section(
       .describe(
         'Who may send: SPIFFE ids or DNS names in client certificates; * is any part of one segment or label. Empty: every certificate that the CA signed.',
       ),
+    repair: flag()
+      .prefault(true)
+      .describe(
+        'Text that is no UTF-8, and half a surrogate pair in JSON, is replaced by U+FFFD, and what has it marked by the attribute relay.repaired. false: it is left out, with a resource or scope all spans under it.',
+      ),
     max_request_body_size: size('1KiB', '256MiB')
       .prefault('64MiB')
       .describe('Largest request body, before and after decompression (1KiB to 256MiB).'),

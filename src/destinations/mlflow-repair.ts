@@ -1,6 +1,7 @@
 import { appendAttribute } from '../otlp/append-attribute.ts';
 import { editSpans, LARGE_LIST, LARGE_MAP } from '../otlp/edit-spans.ts';
 import type { AttributeValue, EditableSpan, PlainValue, SpanEdit, Work } from '../otlp/edit-spans.ts';
+import { REPAIR_MARK } from '../otlp/repair-mark.ts';
 import { withoutUnstorable } from './unstorable.ts';
 import { MOST_REPAIR_WORK } from './destination.ts';
 import type { Mending, Repair } from './destination.ts';
@@ -10,9 +11,6 @@ import type { Mending, Repair } from './destination.ts';
  * store/tracking/sqlalchemy_store.py), where one attribute or time is to blame, or a text that its database cannot hold.
  * Pure.
  */
-
-/** The attribute that says what was done to a span. */
-const MARK = 'relay.repaired';
 
 const SESSION = 'session.id';
 const CONVERSATION = 'gen_ai.conversation.id';
@@ -79,7 +77,7 @@ export function repairForMlflow(
   const edited = mending.aroundOnly ? undefined : editSpans(texts.payload, KEYS, mendSpan, work);
   if (words.size === 0) return undefined;
   const spans = new Map(Array.from(words, ([spanIndex, each]) => [spanIndex, each.join('; ')]));
-  return { payload: appendAttribute(edited ?? texts.payload, MARK, spans), spans, shared };
+  return { payload: appendAttribute(edited ?? texts.payload, REPAIR_MARK, spans), spans, shared };
 }
 
 function mend(span: EditableSpan, work: Work): SpanEdit & { readonly words: readonly string[] } {

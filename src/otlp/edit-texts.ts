@@ -4,11 +4,10 @@ import type { Pieces, Work } from './walker.ts';
 import { LEN, START_GROUP } from './wire-reader.ts';
 import {
   ANY_VALUE_TYPE,
-  KINDS,
+  kindOf as kindOfField,
   MESSAGE,
   RESOURCE_SPANS_TYPE,
   SCOPE_SPANS_TYPE,
-  SKIP,
   SPAN_TYPE,
   TABLE_WIDTH,
   TEXT,
@@ -204,8 +203,7 @@ function placeOf(type: number, tag: number): number {
 
 function kindOf(type: number, tag: number): number {
   if (type === ANY_VALUE_TYPE && tag === BYTES_TAG) return BYTES;
-  const isKnown = (tag & 7) === LEN && tag >>> 3 < TABLE_WIDTH;
-  return isKnown ? KINDS[placeOf(type, tag)]! : SKIP;
+  return kindOfField(type, tag);
 }
 
 /** `Span.trace_state` is the `trace state` of a span. */

@@ -1,11 +1,26 @@
-import { exactInteger } from './decimal.ts';
 import { CLOSE_ARRAY, CLOSE_OBJECT, JsonMisfit, JsonReader, OPEN_ARRAY, OPEN_OBJECT } from './json-reader.ts';
 import { REQUEST } from './json-plan.ts';
 import type { FieldPlan, MessagePlan } from './json-plan.ts';
+import { wordsOf, writeScalar } from './json-scalars.ts';
+import { skipValue } from './json-skip.ts';
 import { ProtobufWriter } from './protobuf-writer.ts';
 import { MAX_DEPTH } from './schema.ts';
 
 export type JsonResult = { ok: true; payload: Uint8Array<ArrayBuffer> } | { ok: false; message: string };
+
+/** What could be made of a body whose spans may have faults. */
+export type LenientJsonResult =
+  | {
+      ok: true;
+      payload: Uint8Array<ArrayBuffer>;
+      /** Spans that were left out, as a value in them, or around them, does not fit its field. */
+      unreadableSpanCount: number;
+      /** The first such value, in words; there may be one though no span was lost. */
+      unreadable?: string;
+      /** Nothing was in it that is not in an empty request. */
+      isEmpty: boolean;
+    }
+  | { ok: false; message: string };
 
 /**
  * OTLP/JSON (opentelemetry-proto specification.md, "JSON Protobuf Encoding") to protobuf in one pass, fields in
@@ -13,257 +28,257 @@ export type JsonResult = { ok: true; payload: Uint8Array<ArrayBuffer> } | { ok: 
  *
  * Strict: the first value that does not fit its field is an error that names its place and what is expected, and
  * so are a name that comes twice and two members of one oneof. Names that are not in the schema are ignored, null
- * means absent. Ids may have any length here; `scanTraces` judges them. Never throws. Holds the thread while it runs,
- * and needs about the memory of the body, as protobuf is shorter than JSON.
+ * means absent. Beside what the specification lets senders write, the names of proto/ and of before OTLP 0.15 are
+ * read, and those of enum values. Ids may have any length here; `scanTraces` judges them. Never throws. Holds the thread
+ * while it runs, and needs about the memory of the body, as protobuf is shorter than JSON.
  */
 export function encodeTracesJsonNow(body: Uint8Array): JsonResult {
+  return encode(body, true);
+}
+
+/**
+ * The same, but a value that does not fit costs its span; and one in a resource, in a scope or beside them, the spans
+ * under these. Text that is broken, by half a surrogate pair or as it is no UTF-8, becomes text that is no UTF-8: what
+ * is made of it `siftTraces` decides.
+ */
+export function encodeSpansOfJson(body: Uint8Array): LenientJsonResult {
+  return encode(body, false);
+}
+
+function encode(body: Uint8Array, isStrict: boolean): LenientJsonResult {
   try {
-    return { ok: true, payload: new Encoder(new JsonReader(body)).encode() };
+    return new Encoder(new JsonReader(body, !isStrict), isStrict).encode();
   } catch (error) {
     if (!(error instanceof JsonMisfit)) throw error;
-    return { ok: false, message: `not an ExportTraceServiceRequest in JSON: ${error.message}` };
+    return refused(error.message);
   }
 }
 
-const INTEGERS: Readonly<Record<string, { min: bigint; max: bigint; words: string }>> = {
-  enum: { min: -(2n ** 31n), max: 2n ** 31n - 1n, words: 'the number of an enum value' },
-  uint32: { min: 0n, max: 2n ** 32n - 1n, words: 'an unsigned 32-bit integer' },
-  fixed32: { min: 0n, max: 2n ** 32n - 1n, words: 'an unsigned 32-bit integer' },
-  int32: { min: -(2n ** 31n), max: 2n ** 31n - 1n, words: 'a 32-bit integer' },
-  int64: {
-    min: -(2n ** 63n),
-    max: 2n ** 63n - 1n,
-    words: 'a 64-bit integer, as a decimal string or a number',
-  },
-  fixed64: {
-    min: 0n,
-    max: 2n ** 64n - 1n,
-    words: 'an unsigned 64-bit integer, as a decimal string or a number',
-  },
-};
-const DOUBLE = /^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$|^NaN$|^-?Infinity$/;
-const DOUBLE_WORDS = 'a number, "NaN", "Infinity" or "-Infinity"';
+function refused(message: string): LenientJsonResult {
+  return { ok: false, message: `not an ExportTraceServiceRequest in JSON: ${message}` };
+}
 
-const HEX_DIGITS = /^[\da-fA-F]*$/;
-const BASE64_DIGITS = /^[\w+/-]*$/;
-const PADDING = 0x3d;
-/** A multiple of what makes whole bytes: two digits in hex, four in base64. */
-const DIGITS_AT_ONCE = 64 * 1024;
-
+/** Its methods return false where a value does not fit, and throw where the body is no JSON. */
 class Encoder {
   readonly #reader: JsonReader;
   readonly #writer: ProtobufWriter;
+  readonly #isStrict: boolean;
   /** Where the value at hand stands. */
   readonly #path: (string | number)[] = [];
+  /** The first value that does not fit. */
+  #misfit: string | undefined;
+  /** Spans so far, left out or not. */
+  #spanCount = 0;
+  #unreadableSpanCount = 0;
+  #hasUnknownNames = false;
 
-  constructor(reader: JsonReader) {
+  constructor(reader: JsonReader, isStrict: boolean) {
     this.#reader = reader;
     this.#writer = new ProtobufWriter(reader.length);
+    this.#isStrict = isStrict;
   }
 
-  encode(): Uint8Array<ArrayBuffer> {
-    this.#message(REQUEST, 0);
-    this.#reader.end();
-    return this.#writer.finish();
-  }
-
-  #message(plan: MessagePlan, depth: number): void {
+  encode(): LenientJsonResult {
     const reader = this.#reader;
-    if (!reader.takes(OPEN_OBJECT)) this.#misfit('an object');
-    if (reader.takes(CLOSE_OBJECT)) return;
+    const at = reader.position;
+    if (!this.#isStrict && this.#takesNothing()) {
+      this.#misfit = 'expected an object';
+    } else if (!this.#message(REQUEST, 0)) {
+      // What is no JSON is told before what is no request.
+      reader.seek(at);
+      skipValue(reader);
+      reader.end();
+      return refused(this.#misfit!);
+    }
+    reader.end();
+    const payload = this.#writer.finish();
+    return {
+      ok: true,
+      payload,
+      unreadableSpanCount: this.#unreadableSpanCount,
+      ...(this.#misfit !== undefined && { unreadable: this.#misfit }),
+      isEmpty: payload.length === 0 && !this.#hasUnknownNames && this.#misfit === undefined,
+    };
+  }
+
+  /** Null or an empty list in place of the request: it is none, and no span can be lost with it. */
+  #takesNothing(): boolean {
+    const reader = this.#reader;
+    if (reader.takesNull()) return true;
+    const at = reader.position;
+    if (reader.takes(OPEN_ARRAY) && reader.takes(CLOSE_ARRAY)) return true;
+    reader.seek(at);
+    return false;
+  }
+
+  #message(plan: MessagePlan, depth: number): boolean {
+    const reader = this.#reader;
+    if (!reader.takes(OPEN_OBJECT)) return this.#fails('an object');
+    if (reader.takes(CLOSE_OBJECT)) return true;
+    const spansBefore = this.#spanCount;
     let seen = 0;
     let chosen: FieldPlan | undefined;
+    let old: { field: FieldPlan; at: number } | undefined;
     do {
       reader.name();
-      const field = this.#fieldNamed(plan);
+      const field = fieldNamed(plan, reader);
       if (field === undefined) {
-        reader.skip();
+        this.#hasUnknownNames = true;
+        skipValue(reader);
         continue;
       }
       this.#path.push(field.key);
-      if ((seen & field.bit) !== 0) this.#misfit('no second value for the same name');
+      if ((seen & field.bit) !== 0) return this.#fails('no second value for the same name');
       seen |= field.bit;
-      if (!reader.takesNull()) {
+      if (field.isOld) {
+        old = { field, at: reader.position };
+        skipValue(reader);
+      } else if (!reader.takesNull()) {
         if (field.inOneof) {
-          if (chosen !== undefined) this.#misfit(`no other member beside ${chosen.key}`);
+          if (chosen !== undefined) return this.#fails(`no other member beside ${chosen.key}`);
           chosen = field;
         }
-        if (field.repeated) this.#array(field, depth);
-        else this.#value(field, depth);
+        if (!(field.repeated ? this.#array(field, depth) : this.#value(field, depth))) return false;
       }
       this.#path.pop();
     } while (reader.continues(CLOSE_OBJECT));
+    return old === undefined || this.#spanCount > spansBefore || this.#old(old, depth);
   }
 
-  /** The field whose name was just read. */
-  #fieldNamed({ fields }: MessagePlan): FieldPlan | undefined {
+  /** Goes back to a list under its old name. */
+  #old({ field, at }: { field: FieldPlan; at: number }, depth: number): boolean {
     const reader = this.#reader;
-    if (reader.escaped) {
-      const name = reader.shortText();
-      return fields.find((field) => field.key === name);
-    }
-    for (const field of fields) if (reader.isText(field.keyBytes)) return field;
-    return undefined;
+    const end = reader.position;
+    reader.seek(at);
+    this.#path.push(field.key);
+    if (!reader.takesNull() && !this.#array(field, depth)) return false;
+    this.#path.pop();
+    reader.seek(end);
+    return true;
   }
 
-  #array(field: FieldPlan, depth: number): void {
+  #array(field: FieldPlan, depth: number): boolean {
     const reader = this.#reader;
-    if (!reader.takes(OPEN_ARRAY)) this.#misfit('an array');
-    if (reader.takes(CLOSE_ARRAY)) return;
+    if (!reader.takes(OPEN_ARRAY)) return this.#fails('an array');
+    if (reader.takes(CLOSE_ARRAY)) return true;
     const last = this.#path.push(0) - 1;
     for (let index = 0; ; index++) {
       this.#path[last] = index;
-      this.#value(field, depth);
+      if (!(field.leadsToSpans ? this.#element(field, depth) : this.#value(field, depth))) return false;
       if (!reader.continues(CLOSE_ARRAY)) break;
     }
     this.#path.pop();
+    return true;
   }
 
-  #value(field: FieldPlan, depth: number): void {
+  /** A span, or what leads to spans: where it does not fit it is left out, and false is for strict reading alone. */
+  #element(field: FieldPlan, depth: number): boolean {
     const reader = this.#reader;
-    const writer = this.#writer;
-    switch (field.type) {
-      case 'message': {
-        if (depth === MAX_DEPTH) this.#misfit(`at most ${MAX_DEPTH} messages within each other`);
-        writer.uint32(field.tag);
-        const begin = writer.begin();
-        this.#message(field.message!, depth + 1);
-        writer.end(begin);
-        return;
-      }
-      case 'string':
-        this.#string(field);
-        return;
-      case 'bool': {
-        const value = reader.takeBoolean() ?? this.#misfit('true or false');
-        if (!field.explicit && !value) return;
-        writer.uint32(field.tag);
-        writer.byte(value ? 1 : 0);
-        return;
-      }
-      case 'double': {
-        const value = this.#double();
-        if (!field.explicit && Object.is(value, 0)) return;
-        writer.uint32(field.tag);
-        writer.double(value);
-        return;
-      }
-      case 'hex':
-      case 'bytes': {
-        const value = field.type === 'hex' ? this.#hex() : this.#base64();
-        if (!field.explicit && value.length === 0) return;
-        writer.uint32(field.tag);
-        writer.bytes(value);
-        return;
-      }
-      default: {
-        const value = this.#integer(field.type);
-        if (field.explicit || value !== 0) this.#writeInteger(field, value);
-      }
+    const at = reader.position;
+    const written = this.#writer.length;
+    const place = this.#path.length;
+    const spansBefore = this.#spanCount;
+    const unreadableBefore = this.#unreadableSpanCount;
+    if (this.#value(field, depth)) {
+      if (field.message!.isSpan) this.#spanCount++;
+      return true;
     }
+    if (this.#isStrict) return false;
+    reader.seek(at);
+    this.#writer.rewind(written);
+    this.#path.length = place;
+    const lost = this.#skipSpans(field.message!);
+    this.#spanCount = spansBefore + lost;
+    this.#unreadableSpanCount = unreadableBefore + lost;
+    return true;
   }
 
-  #string(field: FieldPlan): void {
+  /** Steps over a span or what leads to spans, and counts these. */
+  #skipSpans(plan: MessagePlan): number {
+    const reader = this.#reader;
+    if (plan.isSpan || !reader.takes(OPEN_OBJECT)) {
+      skipValue(reader);
+      return plan.isSpan ? 1 : 0;
+    }
+    if (reader.takes(CLOSE_OBJECT)) return 0;
+    let count = 0;
+    let oldCount = 0;
+    do {
+      reader.name();
+      const field = fieldNamed(plan, reader);
+      if (field?.leadsToSpans !== true || !reader.takes(OPEN_ARRAY)) {
+        skipValue(reader);
+        continue;
+      }
+      let within = 0;
+      if (!reader.takes(CLOSE_ARRAY)) {
+        do within += this.#skipSpans(field.message!);
+        while (reader.continues(CLOSE_ARRAY));
+      }
+      if (field.isOld) oldCount += within;
+      else count += within;
+    } while (reader.continues(CLOSE_OBJECT));
+    return count === 0 ? oldCount : count;
+  }
+
+  #value(field: FieldPlan, depth: number): boolean {
+    const writer = this.#writer;
+    if (field.type === 'message') {
+      if (depth === MAX_DEPTH) return this.#fails(`at most ${MAX_DEPTH} messages within each other`);
+      writer.uint32(field.tag);
+      const begin = writer.begin();
+      if (!this.#message(field.message!, depth + 1)) return false;
+      writer.end(begin);
+      return true;
+    }
+    const at = this.#reader.position;
+    if (field.type === 'string' ? this.#string(field) : writeScalar(this.#reader, writer, field)) return true;
+    // Described from its beginning, whatever of it was read.
+    this.#reader.seek(at);
+    return this.#fails(wordsOf(field.type));
+  }
+
+  #string(field: FieldPlan): boolean {
     const reader = this.#reader;
     const writer = this.#writer;
-    if (!reader.takesString()) this.#misfit('a string');
-    if (!field.explicit && reader.textIsEmpty) return;
+    const at = reader.position;
+    if (!reader.takesString()) return false;
+    if (!field.explicit && reader.textIsEmpty) return true;
     writer.uint32(field.tag);
     // Without escapes it is the same bytes in protobuf, which writes text and bytes alike.
     const bytes = reader.textBytes();
     if (bytes !== undefined) {
       writer.bytes(bytes);
-      return;
+      return true;
     }
     const begin = writer.begin();
-    // Half a surrogate pair, written \ud800, has no UTF-8.
-    const isText = reader.unescape(
-      (from, to) => writer.raw(reader.slice(from, to)),
-      (codePoint) => writer.codePoint(codePoint),
-    );
-    if (!isText) this.#misfit('text without lone surrogates', reader.describeText());
+    if (!reader.unescape(writer) && this.#isStrict) {
+      reader.seek(at);
+      return this.#fails('text without lone surrogates');
+    }
     writer.end(begin);
+    return true;
   }
 
-  #integer(type: string): number | bigint {
-    const reader = this.#reader;
-    const { min, max, words } = INTEGERS[type]!;
-    const number = reader.takeNumber();
-    // Enums are written as integers only.
-    if (number === undefined && (type === 'enum' || !reader.takesString())) this.#misfit(words);
-    const value = exactInteger(number ?? reader.shortText() ?? '');
-    if (value === undefined || value < min || value > max)
-      this.#misfit(words, number ?? reader.describeText());
-    return value;
-  }
-
-  #writeInteger(field: FieldPlan, value: number | bigint): void {
-    const writer = this.#writer;
-    writer.uint32(field.tag);
-    if (field.type === 'fixed32') writer.fixed32(Number(value));
-    else if (field.type === 'fixed64') writer.fixed64(value);
-    else writer.integer(value);
-  }
-
-  #double(): number {
-    const reader = this.#reader;
-    const number = reader.takeNumber();
-    if (number === undefined && !reader.takesString()) this.#misfit(DOUBLE_WORDS);
-    const text = number ?? reader.shortText() ?? '';
-    const value = Number(text);
-    // Digits that come to more than a double can hold are no infinity.
-    if (!DOUBLE.test(text) || (Math.abs(value) === Infinity && !text.endsWith('Infinity'))) {
-      this.#misfit(DOUBLE_WORDS, number ?? reader.describeText());
-    }
-    return value;
-  }
-
-  #hex(): Uint8Array {
-    const words = 'hexadecimal digits, two a byte';
-    const digits = this.#digits(words);
-    if (digits.length % 2 !== 0) this.#misfit(words, this.#reader.describeText());
-    return this.#decoded(digits, digits.length / 2, 'hex', HEX_DIGITS, words);
-  }
-
-  /** Of either alphabet, padded or not. */
-  #base64(): Uint8Array {
-    const words = 'base64';
-    let digits = this.#digits(words);
-    for (let i = 0; i < 2; i++) if (digits.at(-1) === PADDING) digits = digits.subarray(0, -1);
-    if (digits.length % 4 === 1) this.#misfit(words, this.#reader.describeText());
-    return this.#decoded(digits, Math.floor((digits.length * 3) / 4), 'base64', BASE64_DIGITS, words);
-  }
-
-  /** The content of the string that comes next. */
-  #digits(words: string): Buffer {
-    const reader = this.#reader;
-    if (!reader.takesString()) this.#misfit(words);
-    return reader.textBytes() ?? reader.unescapedBytes();
-  }
-
-  /** Piece by piece, so that no long string is made of them. */
-  #decoded(
-    digits: Buffer,
-    size: number,
-    encoding: 'hex' | 'base64',
-    allowed: RegExp,
-    words: string,
-  ): Uint8Array {
-    const decoded = Buffer.allocUnsafe(size);
-    let length = 0;
-    for (let at = 0; at < digits.length; at += DIGITS_AT_ONCE) {
-      const text = digits.toString('latin1', at, at + DIGITS_AT_ONCE);
-      if (!allowed.test(text)) this.#misfit(words, this.#reader.describeText());
-      length += decoded.write(text, length, encoding);
-    }
-    return decoded.subarray(0, length);
-  }
-
-  /** `found`: the next value, where it is not given; numbers may be written with any number of digits. */
-  #misfit(expected: string, found: string = this.#reader.describe()): never {
+  /** The next value is not what is expected. Words are made of the first such value alone: there may be millions. */
+  #fails(expected: string): false {
+    if (this.#misfit !== undefined) return false;
     const place = this.#path.map((step) => (typeof step === 'number' ? `[${step}]` : `.${step}`)).join('');
-    throw new JsonMisfit(
-      `${place === '' ? '' : `${place.slice(1)}: `}expected ${expected}; found ${found.slice(0, 40)}`,
+    const found = this.#reader.describe().slice(0, 40);
+    this.#misfit = `${place === '' ? '' : `${place.slice(1)}: `}expected ${expected}; found ${found}`;
+    return false;
+  }
+}
+
+/** The field whose name was just read. */
+function fieldNamed({ fields }: MessagePlan, reader: JsonReader): FieldPlan | undefined {
+  if (reader.escaped) {
+    const name = Buffer.from(reader.shortText() ?? '');
+    return fields.find(
+      (field) => name.equals(field.keyBytes) || field.otherNames.some((one) => name.equals(one)),
     );
   }
+  for (const field of fields) if (reader.isText(field.keyBytes)) return field;
+  for (const field of fields) for (const name of field.otherNames) if (reader.isText(name)) return field;
+  return undefined;
 }

@@ -14,3 +14,6 @@ export function isHighSurrogate(unit: number): boolean {
 export function isLowSurrogate(unit: number): boolean {
   return unit >= 0xdc00 && unit <= 0xdfff;
 }
+
+/** Stands in UTF-8 for half a surrogate pair, which has none: a byte that no text has, and one that is replaced by one U+FFFD. */
+export const BROKEN_TEXT = 0xff;

@@ -1,10 +1,18 @@
 import protobuf, { type Field, type Type } from 'protobufjs';
-import { ExportTraceServiceRequest } from './schema.ts';
+import {
+  ExportTraceServiceRequest,
+  InstrumentationScope,
+  ResourceSpans,
+  ScopeSpans,
+  Span,
+} from './schema.ts';
 import { LEN, VARINT } from './wire-reader.ts';
 
 export type FieldPlan = {
   readonly key: string;
   readonly keyBytes: Uint8Array;
+  /** Other names by which it is known: as in proto/, and as before OTLP 0.15. */
+  readonly otherNames: readonly Uint8Array[];
   /** One bit of its own among the fields of the message. */
   readonly bit: number;
   readonly tag: number;
@@ -14,14 +22,27 @@ export type FieldPlan = {
   readonly explicit: boolean;
   readonly inOneof: boolean;
   readonly message: MessagePlan | undefined;
+  /** Numbers of the values of an enum, by name. */
+  readonly names: ReadonlyMap<string, number> | undefined;
+  /** It is a list that leads to spans, or has them. */
+  readonly leadsToSpans: boolean;
+  /** It counts only where the field that took its place leads to no span. */
+  readonly isOld: boolean;
 };
-export type MessagePlan = { fields: readonly FieldPlan[] };
+export type MessagePlan = { fields: readonly FieldPlan[]; readonly isSpan: boolean };
 
 /** These `bytes` are hexadecimal in OTLP, in every message; all others are base64. */
 const HEX_FIELDS = new Set(['traceId', 'spanId', 'parentSpanId']);
 
 const INTEGER_TYPES = new Set(['enum', 'uint32', 'fixed32', 'int32', 'int64', 'fixed64']);
 const OTHER_TYPES = new Set(['message', 'string', 'bool', 'double', 'hex', 'bytes']);
+
+/** What leads from the request to its spans. */
+const ON_THE_WAY: ReadonlySet<unknown> = new Set([ResourceSpans, ScopeSpans, Span]);
+
+/** Names of before OTLP 0.15, beside the one of today. */
+const OLD_SCOPE_NAMES = ['instrumentationLibrary', 'instrumentation_library'];
+const OLD_SPANS_NAMES = ['instrumentationLibrarySpans', 'instrumentation_library_spans'] as const;
 
 const plans = new Map<Type, MessagePlan>();
 /** How to encode a request from JSON, field by field. Made from proto/. */
@@ -30,12 +51,24 @@ export const REQUEST = planOf(ExportTraceServiceRequest);
 function planOf(type: Type): MessagePlan {
   const known = plans.get(type);
   if (known !== undefined) return known;
-  const plan: MessagePlan = { fields: [] };
+  const plan: MessagePlan = { fields: [], isSpan: type === Span };
   plans.set(type, plan);
-  if (type.fieldsArray.length > 32 || type.oneofsArray.length > 1)
+  if (type.fieldsArray.length > 31 || type.oneofsArray.length > 1)
     throw new Error(`${type.name}: no room for it`);
-  plan.fields = type.fieldsArray.map((field, index) => planOfField(field.resolve(), 1 << index));
+  const fields = type.fieldsArray.map((field, index) => planOfField(field.resolve(), 1 << index));
+  const scopeSpans = type === ResourceSpans ? fields.find(({ key }) => key === 'scopeSpans') : undefined;
+  plan.fields = scopeSpans === undefined ? fields : [...fields, oldForm(scopeSpans, 1 << fields.length)];
   return plan;
+}
+
+/**
+ * The list that was renamed in OTLP 0.15. Senders of that time may fill both with the same spans, so receivers read the
+ * old one where the new one is not set (opentelemetry-proto v0.15.0, trace.proto).
+ */
+function oldForm(field: FieldPlan, bit: number): FieldPlan {
+  const [key, ...others] = OLD_SPANS_NAMES;
+  const names = { key, keyBytes: Buffer.from(key), otherNames: others.map((name) => Buffer.from(name)) };
+  return { ...field, ...names, bit, isOld: true };
 }
 
 function planOfField(field: Field, bit: number): FieldPlan {
@@ -52,6 +85,7 @@ function planOfField(field: Field, bit: number): FieldPlan {
   return {
     key,
     keyBytes: Buffer.from(key),
+    otherNames: otherNamesOf(field, key).map((name) => Buffer.from(name)),
     bit,
     tag: (field.id << 3) | (type === 'enum' ? VARINT : (wireTypes[field.type] ?? LEN)),
     type,
@@ -59,5 +93,16 @@ function planOfField(field: Field, bit: number): FieldPlan {
     explicit: field.repeated || field.hasPresence,
     inOneof: field.partOf !== null,
     message,
+    names:
+      resolvedType !== null && 'values' in resolvedType
+        ? new Map(Object.entries(resolvedType.values))
+        : undefined,
+    leadsToSpans: ON_THE_WAY.has(resolvedType),
+    isOld: false,
   };
+}
+
+function otherNamesOf({ protoName, resolvedType }: Field, key: string): string[] {
+  const old = resolvedType === InstrumentationScope ? OLD_SCOPE_NAMES : [];
+  return protoName === undefined || protoName === key ? old : [protoName, ...old];
 }

@@ -1,12 +1,10 @@
 import { isUtf8 } from 'node:buffer';
-import { ESCAPES, isHighSurrogate, isLowSurrogate, UNICODE_ESCAPE } from './json-escapes.ts';
+import { BROKEN_TEXT, ESCAPES, isHighSurrogate, isLowSurrogate, UNICODE_ESCAPE } from './json-escapes.ts';
+import { isDigit, MINUS, numberEnd } from './json-number.ts';
 import { ProtobufWriter } from './protobuf-writer.ts';
 
-/** A body that is not what it must be; the message is for the client and repeats no text of the body. */
+/** A body that is no JSON; the message is for the client and repeats no text of the body. */
 export class JsonMisfit extends Error {}
-
-/** How deep values may nest that nobody reads. */
-const MAX_SKIPPED_DEPTH = 200;
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;
@@ -21,8 +19,6 @@ const END = -1;
 /** Longer text and longer numbers never become strings, of which the heap would have to hold each whole. */
 const LONGEST_STRING = 64 * 1024;
 
-const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
-
 /**
  * Reads JSON (RFC 8259) from UTF-8 bytes value by value, and builds nothing: JSON.parse needs more than twenty
  * times the text where it is made of brackets, and takes the digits of large numbers.
@@ -36,8 +32,9 @@ export class JsonReader {
   #textEnd = 0;
   #escaped = false;
 
-  constructor(body: Uint8Array) {
-    if (!isUtf8(body)) throw new JsonMisfit('invalid UTF-8');
+  /** @param mayBeBroken texts that are no UTF-8 are given as they stand */
+  constructor(body: Uint8Array, mayBeBroken = false) {
+    if (!mayBeBroken && !isUtf8(body)) throw new JsonMisfit('invalid UTF-8');
     this.#bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   }
 
@@ -96,13 +93,10 @@ export class JsonReader {
     return this.#escaped ? undefined : this.#bytes.subarray(this.#textStart, this.#textEnd);
   }
 
-  /** The content without its escapes, in UTF-8; half a surrogate pair is left out. */
+  /** The content without its escapes, in UTF-8; BROKEN_TEXT stands for half a surrogate pair. */
   unescapedBytes(): Buffer {
     const unescaped = new ProtobufWriter(this.#textEnd - this.#textStart);
-    this.unescape(
-      (from, to) => unescaped.raw(this.slice(from, to)),
-      (codePoint) => unescaped.codePoint(codePoint),
-    );
+    this.unescape(unescaped);
     const { buffer, byteOffset, byteLength } = unescaped.finish();
     return Buffer.from(buffer, byteOffset, byteLength);
   }
@@ -110,7 +104,7 @@ export class JsonReader {
   /** The content as a string; undefined where that would be very long. */
   shortText(): string | undefined {
     const isShort = this.#textEnd - this.#textStart <= LONGEST_STRING;
-    if (this.#escaped) this.unescape(ignore, ignore);
+    if (this.#escaped) this.unescape();
     if (!isShort) return undefined;
     if (!this.#escaped) return this.#bytes.toString('utf8', this.#textStart, this.#textEnd);
     return JSON.parse(this.#bytes.toString('utf8', this.#textStart - 1, this.#textEnd + 1)) as string;
@@ -123,10 +117,10 @@ export class JsonReader {
   }
 
   /**
-   * Gives the content in pieces: what stands as it is, from one offset to another, and the code points of escapes.
-   * False: there is half a surrogate pair, which is given to nobody.
+   * Writes the content without its escapes, and BROKEN_TEXT for half a surrogate pair; without a writer it is only looked
+   * at. False: there is such a half.
    */
-  unescape(onRaw: (from: number, to: number) => void, onCodePoint: (codePoint: number) => void): boolean {
+  unescape(writer?: ProtobufWriter): boolean {
     const bytes = this.#bytes;
     let isWellFormed = true;
     let from = this.#textStart;
@@ -135,7 +129,7 @@ export class JsonReader {
         pos++;
         continue;
       }
-      if (pos > from) onRaw(from, pos);
+      if (pos > from) writer?.raw(bytes.subarray(from, pos));
       const kind = bytes[pos + 1]!;
       if (kind === UNICODE_ESCAPE) {
         let unit = this.#codeUnit(pos);
@@ -147,20 +141,21 @@ export class JsonReader {
             pos += 6;
           }
         }
-        if (isHighSurrogate(unit) || isLowSurrogate(unit)) isWellFormed = false;
-        else onCodePoint(unit);
+        if (isHighSurrogate(unit) || isLowSurrogate(unit)) {
+          isWellFormed = false;
+          writer?.byte(BROKEN_TEXT);
+        } else {
+          writer?.codePoint(unit);
+        }
       } else {
-        onCodePoint(ESCAPES.get(kind) ?? this.#unknownEscape());
+        const meant = ESCAPES.get(kind) ?? this.#unknownEscape();
+        writer?.codePoint(meant);
         pos += 2;
       }
       from = pos;
     }
-    if (this.#textEnd > from) onRaw(from, this.#textEnd);
+    if (this.#textEnd > from) writer?.raw(bytes.subarray(from, this.#textEnd));
     return isWellFormed;
-  }
-
-  slice(from: number, to: number): Buffer {
-    return this.#bytes.subarray(from, to);
   }
 
   /** The four hexadecimal digits of the escape at `at`. */
@@ -189,6 +184,16 @@ export class JsonReader {
     return this.#textStart === this.#textEnd;
   }
 
+  /** Where the next value, or what is around it, begins. */
+  get position(): number {
+    return this.#pos;
+  }
+
+  /** Goes back to, or on to, a position. */
+  seek(position: number): void {
+    this.#pos = position;
+  }
+
   /** Bytes of the body. */
   get length(): number {
     return this.#bytes.length;
@@ -200,39 +205,35 @@ export class JsonReader {
     if (!this.takes(COLON)) this.#fail('":"');
   }
 
-  /** The next value as it is written, where it is a number. */
-  takeNumber(): string | undefined {
-    const first = this.#peek();
-    if (first !== 0x2d && !isDigit(first)) return undefined;
-    const start = this.#pos;
-    let end = start + 1;
-    while (end < this.#bytes.length && isInNumber(this.#bytes[end]!)) end++;
-    if (end - start > LONGEST_STRING) this.#fail(`a number of at most ${LONGEST_STRING} digits`);
-    const text = this.#bytes.toString('latin1', start, end);
-    if (!NUMBER.test(text)) this.#fail('a number as JSON writes it');
-    this.#pos = end;
-    return text;
+  /** The same, for nobody who wants to know it. */
+  skipName(): void {
+    this.name();
+    if (this.#escaped) this.unescape();
   }
 
-  /** Steps over the next value, whatever it is. */
-  skip(depth = 0): void {
-    if (depth > MAX_SKIPPED_DEPTH) this.#fail(`nesting of at most ${MAX_SKIPPED_DEPTH}`);
-    if (this.takes(OPEN_OBJECT)) {
-      if (this.takes(CLOSE_OBJECT)) return;
-      do {
-        this.name();
-        if (this.#escaped) this.unescape(ignore, ignore);
-        this.skip(depth + 1);
-      } while (this.continues(CLOSE_OBJECT));
-    } else if (this.takes(OPEN_ARRAY)) {
-      if (this.takes(CLOSE_ARRAY)) return;
-      do this.skip(depth + 1);
-      while (this.continues(CLOSE_ARRAY));
-    } else if (this.takesString()) {
-      if (this.#escaped) this.unescape(ignore, ignore);
-    } else if (this.takeNumber() === undefined && this.takeBoolean() === undefined && !this.takesNull()) {
-      this.#fail('a value');
+  /** The next value as it is written, where it is a number; empty where that would be very long. */
+  takeNumber(): string | undefined {
+    const first = this.#peek();
+    if (first !== MINUS && !isDigit(first)) return undefined;
+    const start = this.#pos;
+    this.#pos = this.#numberEnd(start);
+    return this.#pos - start > LONGEST_STRING ? '' : this.#bytes.toString('latin1', start, this.#pos);
+  }
+
+  /** Steps over the next value where it is a text, a number, a boolean or null. */
+  skipScalar(): void {
+    if (this.takesString()) {
+      if (this.#escaped) this.unescape();
+      return;
     }
+    const first = this.#peek();
+    if (first === MINUS || isDigit(first)) this.#pos = this.#numberEnd(this.#pos);
+    else if (this.takeBoolean() === undefined && !this.takesNull()) this.#fail('a value');
+  }
+
+  #numberEnd(start: number): number {
+    const end = numberEnd(this.#bytes, start);
+    return end === -1 ? this.#fail('a number as JSON writes it') : end;
   }
 
   /** Nothing but white space may be left. */
@@ -247,7 +248,7 @@ export class JsonReader {
     if (byte === OPEN_ARRAY) return 'an array';
     if (this.takesString()) return this.describeText();
     const number = this.takeNumber();
-    if (number !== undefined) return number;
+    if (number !== undefined) return number === '' ? 'a very long number' : number;
     if (this.takesNull()) return 'null';
     return String(this.takeBoolean() ?? this.#fail('a value'));
   }
@@ -275,17 +276,6 @@ export class JsonReader {
   }
 }
 
-function ignore(): void {}
-
 function charactersOf(text: string): string {
   return `text of ${text.length} character${text.length === 1 ? '' : 's'}`;
-}
-
-function isDigit(byte: number): boolean {
-  return byte >= 0x30 && byte <= 0x39;
-}
-
-/** Digits, sign, point, exponent. */
-function isInNumber(byte: number): boolean {
-  return isDigit(byte) || byte === 0x2e || byte === 0x2d || byte === 0x2b || byte === 0x65 || byte === 0x45;
 }

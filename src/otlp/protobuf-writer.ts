@@ -11,6 +11,16 @@ export class ProtobufWriter {
     this.#bytes = Buffer.allocUnsafeSlow(expected + 16);
   }
 
+  /** Bytes that were written. */
+  get length(): number {
+    return this.#pos;
+  }
+
+  /** Takes back all but so many bytes, and with them what began behind those. */
+  rewind(length: number): void {
+    this.#pos = length;
+  }
+
   /** What was written. The writer must not be used after it. */
   finish(): Uint8Array<ArrayBuffer> {
     return new Uint8Array(this.#bytes.buffer, 0, this.#pos);

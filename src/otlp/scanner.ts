@@ -1,6 +1,7 @@
-import { isUtf8 } from 'node:buffer';
 import { MAX_DEPTH } from './schema.ts';
 import { SpanIds } from './span-ids.ts';
+import { isText } from './utf8.ts';
+import { hasOldSpans } from './old-spans.ts';
 import { LEN, WireReader } from './wire-reader.ts';
 import {
   KINDS,
@@ -16,9 +17,6 @@ import {
   TEXT,
   TRACE_ID,
 } from './wire-table.ts';
-
-/** Strings up to this many bytes are looked at in a loop; beyond it the call into native code is cheaper. */
-const SHORT_TEXT = 64;
 
 /** What is around spans and too large: where, for people, and its bytes. */
 export type Oversize = { readonly place: string; readonly bytes: number };
@@ -38,8 +36,13 @@ export class Scanner {
   oversize: Oversize | undefined;
   /** Bytes of the ResourceSpans and ScopeSpans without a span. */
   emptyBytes = 0;
+  /** There is a fault within a span, a resource or a scope, behind which the walk went on. */
+  needsMending = false;
+  /** There are spans under the name that their list had once. */
+  hasOldSpans = false;
 
   readonly #maxOwnBytes: number;
+  readonly #isLenient: boolean;
   readonly #mostMessages: number;
   #messages = 0;
   readonly #ids = new SpanIds();
@@ -48,10 +51,19 @@ export class Scanner {
   /** Bytes, in the message at hand, of its fields that lead to spans. */
   #inner = 0;
 
-  constructor(payload: Uint8Array, maxOwnBytes: number, mostMessages = Infinity) {
+  /**
+   * @param how.mostMessages that it may step into
+   * @param how.isLenient what can be told apart from the rest is for `mendTraces`, and not bad
+   */
+  constructor(
+    payload: Uint8Array,
+    maxOwnBytes: number,
+    how: { readonly mostMessages?: number | undefined; readonly isLenient?: boolean } = {},
+  ) {
     this.reader = new WireReader(payload);
     this.#maxOwnBytes = maxOwnBytes;
-    this.#mostMessages = mostMessages;
+    this.#mostMessages = how.mostMessages ?? Infinity;
+    this.#isLenient = how.isLenient === true;
   }
 
   /** False: bad bytes, see `refusal`, or more messages than it may step into. */
@@ -92,7 +104,7 @@ export class Scanner {
       if (length === -1) return false;
       const at = reader.pos;
       if (kind === TEXT) {
-        if (!isText(reader.bytes, at, at + length)) {
+        if (!isText(reader.bytes, at, at + length) && !this.#goesOnIn(type)) {
           return reader.fail(at, `invalid UTF-8 in ${nameOfField(type, fieldNumber)}`);
         }
       } else if (kind >= MESSAGE) {
@@ -103,7 +115,7 @@ export class Scanner {
         else if (inner === SCOPE_SPANS_TYPE || inner === RESOURCE_SPANS_TYPE)
           passed = this.#envelope(inner, from, at + length, depth + 1);
         else passed = this.#message(inner, at + length, depth + 1);
-        if (!passed) return false;
+        if (!passed && !this.#goesOnIn(type, inner)) return false;
       } else if (kind === TRACE_ID) {
         this.#ids.traceIdAt = at;
         this.#ids.traceIdLength = length;
@@ -115,6 +127,17 @@ export class Scanner {
       }
       reader.pos = at + length;
     }
+    return true;
+  }
+
+  /**
+   * Whether the walk goes on behind a fault in a field of this message. Where the fault is a resource's, a scope's or the
+   * like, the framing behind it is not lost; where it is between these, it is.
+   */
+  #goesOnIn(type: number, inner?: number): boolean {
+    const isBesideSpans = type === RESOURCE_SPANS_TYPE || type === SCOPE_SPANS_TYPE;
+    if (!this.#isLenient || !isBesideSpans || inner === SCOPE_SPANS_TYPE || this.hasTooMany) return false;
+    this.needsMending = true;
     return true;
   }
 
@@ -130,6 +153,8 @@ export class Scanner {
     if (this.spanCount === spansBefore) {
       // What is empty within it is counted with it, once.
       this.emptyBytes = emptyBefore + end - from;
+      if (this.#isLenient && type === RESOURCE_SPANS_TYPE && hasOldSpans(this.reader.bytes, begin, end))
+        this.hasOldSpans = true;
     } else if (end - begin - this.#inner > this.#maxOwnBytes) {
       const scope = type === SCOPE_SPANS_TYPE ? `ScopeSpans ${this.#scopes} of ` : '';
       this.#measure(`${scope}ResourceSpans ${this.#resources} (counted from 0)`, end - begin - this.#inner);
@@ -147,9 +172,11 @@ export class Scanner {
   /** The span whose field begins at `from`. */
   #span(from: number, end: number, depth: number): boolean {
     this.#ids.reset();
-    if (!this.#message(SPAN_TYPE, end, depth)) return false;
     const { bytes } = this.reader;
-    if (!this.#ids.areGood(bytes)) {
+    if (!this.#message(SPAN_TYPE, end, depth)) {
+      if (!this.#isLenient || this.hasTooMany) return false;
+      this.needsMending = true;
+    } else if (!this.#ids.areGood(bytes)) {
       this.problem ??= `span ${this.spanCount} (counted from 0): ${this.#ids.problem(bytes)}`;
       this.invalidSpanCount++;
     }
@@ -157,13 +184,4 @@ export class Scanner {
     this.#inner += end - from;
     return true;
   }
-}
-
-function isText(bytes: Uint8Array, start: number, end: number): boolean {
-  if (end - start <= SHORT_TEXT) {
-    let all = 0;
-    for (let pos = start; pos < end; pos++) all |= bytes[pos]!;
-    if (all < 0x80) return true;
-  }
-  return isUtf8(bytes.subarray(start, end));
 }

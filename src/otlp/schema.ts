@@ -17,7 +17,9 @@ export const ExportTraceServiceResponse = root.lookupType(
 );
 export const ResourceSpans = root.lookupType('opentelemetry.proto.trace.v1.ResourceSpans');
 export const ScopeSpans = root.lookupType('opentelemetry.proto.trace.v1.ScopeSpans');
+export const InstrumentationScope = root.lookupType('opentelemetry.proto.common.v1.InstrumentationScope');
 export const Span = root.lookupType('opentelemetry.proto.trace.v1.Span');
+export const KeyValue = root.lookupType('opentelemetry.proto.common.v1.KeyValue');
 export const AnyValue = root.lookupType('opentelemetry.proto.common.v1.AnyValue');
 export const Status = root.lookupType('google.rpc.Status');
 

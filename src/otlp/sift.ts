@@ -1,3 +1,6 @@
+import { mendTraces } from './mend.ts';
+import type { Mending } from './mend.ts';
+import { renameOldSpans } from './old-spans.ts';
 import { Scanner } from './scanner.ts';
 import type { Oversize } from './scanner.ts';
 import { SpanIds } from './span-ids.ts';
@@ -14,67 +17,100 @@ import {
 export type SiftResult =
   | {
       ok: true;
-      /** A request with the spans that are taken: all of the bytes that were given, or the first of them, moved. */
+      /** A request with the spans that are taken: some of the bytes that were given, moved, or others. */
       payload: Uint8Array;
       /** Spans in that payload. */
       spanCount: number;
       /** Spans that were left out because their ids are bad, and what is wrong with the first. */
       invalidSpanCount: number;
       problem?: string;
-      /** Spans with good ids that were left out because what is around them is too large, and the first such place. */
+      /** Spans that were left out because what is around them is too large, and the first such place. */
       oversizeSpanCount: number;
       oversize?: Oversize;
+      /** Spans that were left out because they or what is around them cannot be read, and what is wrong with the first. */
+      unreadableSpanCount: number;
+      unreadable?: string;
+      /** Spans in which text was replaced, or in what is around which; and the first such place. */
+      mendedSpanCount: number;
+      mended?: string;
     }
   /** Not decodable, as `scanTraces` says. */
   | { ok: false; message: string };
 
-/** More messages than were allowed; nothing was done with the bytes. */
-export type TooManyMessages = { ok: false; tooManyMessages: true };
+/** Limits of the time that it may take; without limits unless given. */
+export type SiftTime = {
+  /** The smallest message has two bytes. */
+  readonly mostMessages?: number;
+  /** Bytes of a payload that has to be mended. */
+  readonly mostMended?: number;
+};
+
+/** It would take more time; the bytes can be given again. */
+export type TooMuch = { ok: false; tooMuch: true };
+
+const USUAL_MENDING: Mending = { repair: true, maxSize: Infinity };
 
 /**
  * Scans a request, as `scanTraces` does, and leaves out of it what cannot be taken: spans whose ids are bad, and the
  * spans around which there is too much. In that case, and where more than `maxOwnBytes` are empty ResourceSpans and
- * ScopeSpans, those without a span are left out too. All else stays as it is and where it is, as with `cutSpans`.
+ * ScopeSpans, those without a span are left out too. All else stays as it is and where it is, as with `cutSpans`. What
+ * scans would refuse a single span for, or a resource or scope, is dealt with by `mendTraces` before.
  *
- * Works in place, so that it needs no memory, whatever is in the payload: **the bytes that are given are the
- * payload's own, and what is left out is overwritten.** Never throws. Holds the thread while it runs.
+ * Works in place, so that it needs no memory, whatever is in the payload, but for one that has to be mended: **the bytes
+ * that are given are the payload's own, and what is left out is overwritten.** Never throws. Holds the thread while it
+ * runs.
  *
  * @param maxOwnBytes the most that one ResourceSpans, or one ScopeSpans, may have beside the fields that lead to its
  * spans, and the request beside its ResourceSpans: all of that goes along wherever one of the spans goes
  */
-export function siftTraces(bytes: Uint8Array, maxOwnBytes: number): SiftResult;
-/** @param mostMessages the time it takes follows from these: the smallest has two bytes */
+export function siftTraces(bytes: Uint8Array, maxOwnBytes: number, mending?: Mending): SiftResult;
 export function siftTraces(
   bytes: Uint8Array,
   maxOwnBytes: number,
-  mostMessages: number | undefined,
-): SiftResult | TooManyMessages;
+  mending: Mending,
+  time: SiftTime,
+): SiftResult | TooMuch;
 export function siftTraces(
   bytes: Uint8Array,
   maxOwnBytes: number,
-  mostMessages?: number,
-): SiftResult | TooManyMessages {
-  const scanner = new Scanner(bytes, maxOwnBytes, mostMessages);
-  if (!scanner.request()) {
-    return scanner.hasTooMany ? { ok: false, tooManyMessages: true } : scanner.refusal();
+  mending = USUAL_MENDING,
+  { mostMessages, mostMended = Infinity }: SiftTime = {},
+): SiftResult | TooMuch {
+  const scan = () => {
+    const scanner = new Scanner(bytes, maxOwnBytes, { mostMessages, isLenient: true });
+    const isPassed = scanner.request();
+    return { scanner, isPassed };
+  };
+  let { scanner, isPassed } = scan();
+  if (isPassed && scanner.hasOldSpans) {
+    renameOldSpans(bytes);
+    ({ scanner, isPassed } = scan());
   }
-  const { spanCount, invalidSpanCount, problem, oversize, emptyBytes } = scanner;
+  if (!isPassed) return scanner.hasTooMany ? { ok: false, tooMuch: true } : scanner.refusal();
+  if (!scanner.needsMending) {
+    const { invalidSpanCount, problem } = scanner;
+    const found = { invalidSpanCount, ...(problem !== undefined && { problem }) };
+    return { ...sifted(bytes, scanner, maxOwnBytes), ...found, unreadableSpanCount: 0, mendedSpanCount: 0 };
+  }
+  if (bytes.length > mostMended) return { ok: false, tooMuch: true };
+  const { payload, ...found } = mendTraces(bytes, mending);
+  const again = new Scanner(payload, maxOwnBytes);
+  return again.request() ? { ...sifted(payload, again, maxOwnBytes, true), ...found } : again.refusal();
+}
+
+/** @param isMended what was left empty by it is left out */
+function sifted(bytes: Uint8Array, scanner: Scanner, maxOwnBytes: number, isMended = false) {
+  const { spanCount, invalidSpanCount, oversize, emptyBytes } = scanner;
   let payload = bytes;
   let kept = spanCount;
-  if (invalidSpanCount > 0 || oversize !== undefined || emptyBytes > maxOwnBytes) {
+  if (isMended || invalidSpanCount > 0 || oversize !== undefined || emptyBytes > maxOwnBytes) {
     const sifter = new Sifter(bytes, maxOwnBytes);
     payload = sifter.request();
     kept = sifter.kept;
   }
-  return {
-    ok: true,
-    payload,
-    spanCount: kept,
-    invalidSpanCount,
-    oversizeSpanCount: spanCount - invalidSpanCount - kept,
-    ...(problem !== undefined && { problem }),
-    ...(oversize !== undefined && { oversize }),
-  };
+  const oversizeSpanCount = spanCount - invalidSpanCount - kept;
+  const found = { oversizeSpanCount, ...(oversize !== undefined && { oversize }) };
+  return { ok: true as const, payload, spanCount: kept, ...found };
 }
 
 /** Moves what is kept to the front. What was written never reaches what is still to be read. */

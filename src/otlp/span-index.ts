@@ -81,10 +81,11 @@ export class SpanIndexer extends Walker {
         this.#traceIdAt = reader.pos;
         reader.pos += this.#traceIdLength;
       } else if (tag === SPAN_ID_TAG) {
-        const idEnd = this.length(end) + reader.pos;
-        this.#idHigh = this.#integer(reader.pos);
-        this.#idLow = this.#integer(reader.pos + 4);
-        reader.pos = idEnd;
+        const length = this.length(end);
+        // What stands behind a shorter one is not of it.
+        this.#idHigh = length === 8 ? this.#integer(reader.pos) : 0;
+        this.#idLow = length === 8 ? this.#integer(reader.pos + 4) : 0;
+        reader.pos += length;
       } else if (tag === PARENT_SPAN_ID_TAG) {
         const parentEnd = this.length(end) + reader.pos;
         this.#isRoot = true;

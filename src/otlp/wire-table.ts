@@ -1,5 +1,6 @@
 import type { Type } from 'protobufjs';
-import { AnyValue, ExportTraceServiceRequest, ResourceSpans, ScopeSpans, Span } from './schema.ts';
+import { AnyValue, ExportTraceServiceRequest, KeyValue, ResourceSpans, ScopeSpans, Span } from './schema.ts';
+import { LEN } from './wire-reader.ts';
 
 /** What the scanner does with a length-delimited field. From MESSAGE on: kind − MESSAGE is the type within. */
 export const SKIP = 0;
@@ -46,6 +47,13 @@ export const RESOURCE_SPANS_TYPE = types.indexOf(ResourceSpans);
 export const SCOPE_SPANS_TYPE = types.indexOf(ScopeSpans);
 export const SPAN_TYPE = types.indexOf(Span);
 export const ANY_VALUE_TYPE = types.indexOf(AnyValue);
+export const KEY_VALUE_TYPE = types.indexOf(KeyValue);
+
+/** What stands in a field of a type, by its tag. */
+export function kindOf(type: number, tag: number): number {
+  const fieldNumber = tag >>> 3;
+  return (tag & 7) === LEN && fieldNumber < TABLE_WIDTH ? KINDS[type * TABLE_WIDTH + fieldNumber]! : SKIP;
+}
 
 /** Name of a field, for people: `Span.trace_state`. */
 export function nameOfField(type: number, fieldNumber: number): string {

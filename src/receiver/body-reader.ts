@@ -15,14 +15,18 @@ const WORKER_FILE = new URL(
 /**
  * Bodies up to these sizes are read on the event loop: a thread costs about as much as the work. The worst that can be
  * made of one holds the loop for a few ms, an ordinary one for one; and a turn has time for a few (see `hasTime`). What
- * is compressed is read there if it comes to no more than a little; what turns out larger, or has more messages in it,
- * begins anew beside the loop.
+ * is compressed is read there if it comes to no more than a little; what turns out larger, or has more messages in it, or
+ * has to be mended and is not small, begins anew beside the loop.
  */
 const ON_LOOP = { protobuf: 1024 * 1024, json: 256 * 1024 } as const;
 const COMPRESSED_ON_LOOP = 16 * 1024;
 const DECOMPRESSED_ON_LOOP = 256 * 1024;
-/** Twice as many as spans with twenty attributes have in a MiB. Of empty ones there could be half a million. */
-const MESSAGES_ON_LOOP = 128 * 1024;
+const ON_LOOP_TIME = {
+  /** Twice as many as spans with twenty attributes have in a MiB. Of empty ones there could be half a million. */
+  mostMessages: 128 * 1024,
+  /** Mending takes some times as long as reading. */
+  mostMended: 128 * 1024,
+} as const;
 
 /** Bodies up to this size have a thread of their own, in which none waits for one of the largest. */
 const MEDIUM_BODY = 8 * 1024 * 1024;
@@ -57,7 +61,7 @@ export function createBodyReader(limits: BodyLimits) {
     const whole = blocks.length === 1 ? blocks[0]! : Buffer.concat(blocks, body.length);
     const maxSize = Math.min(limits.maxSize, DECOMPRESSED_ON_LOOP);
     const started = performance.now();
-    const result = readBodyNow(whole, format, { ...limits, maxSize, mostMessages: MESSAGES_ON_LOOP });
+    const result = readBodyNow(whole, format, { ...limits, maxSize, ...ON_LOOP_TIME });
     spend(sender, performance.now() - started);
     return 'tooLarge' in result ? undefined : result;
   }

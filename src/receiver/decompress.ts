@@ -2,8 +2,8 @@ import zlib from 'node:zlib';
 import { endOfZstdFrame } from '../zstd-frame.ts';
 
 /**
- * How a body is compressed. `deflate` is the zlib format (RFC 9110, 8.4.1.2), which is what OpenTelemetry
- * clients send under this name; bare deflate data is refused as damaged. A zstd body is one frame.
+ * How a body is compressed. `deflate` is the zlib format, or, as some clients send it under this name, deflate data
+ * without that (RFC 9110, 8.4.1.2, note). A zstd body is one frame.
  */
 export type Compression = 'identity' | 'gzip' | 'deflate' | 'zstd';
 
@@ -16,7 +16,12 @@ export type Decompressed =
 /** A window of 8 MiB is the largest that RFC 9659 lets a client use; it is what a frame can make us reserve. */
 const ZSTD_PARAMS = { params: { [zlib.constants.ZSTD_d_windowLogMax]: 23 } };
 
-const DECOMPRESS = { gzip: zlib.gunzipSync, deflate: zlib.inflateSync, zstd: zlib.zstdDecompressSync };
+const DECOMPRESS = {
+  gzip: zlib.gunzipSync,
+  deflate: zlib.inflateSync,
+  bare: zlib.inflateRawSync,
+  zstd: zlib.zstdDecompressSync,
+};
 
 /** Up to this size the output is put together from pieces; a larger one is written where it stays. */
 const IN_PIECES = 256 * 1024;
@@ -37,7 +42,7 @@ export function decompress(
     if (end < input.length) return moreFollows(compression, input.length - end);
   }
   try {
-    const { buffer, engine } = DECOMPRESS[compression](input, {
+    const { buffer, engine } = DECOMPRESS[isBare(input, compression) ? 'bare' : compression](input, {
       ...(compression === 'zstd' ? ZSTD_PARAMS : {}),
       ...(maxSize > IN_PIECES ? { chunkSize: maxSize + 1 } : {}),
       maxOutputLength: maxSize,
@@ -50,6 +55,16 @@ export function decompress(
     const { code, message } = error as NodeJS.ErrnoException;
     return code === 'ERR_BUFFER_TOO_LARGE' ? { ok: false, why: 'too_large' } : damaged(compression, message);
   }
+}
+
+/**
+ * Deflate data without the two bytes of zlib before it (RFC 1950, 2.2). With these two it could only be taken for data that
+ * begins with a stored block and bits that are skipped but set, which no encoder writes.
+ */
+function isBare(input: Uint8Array, compression: Compression): boolean {
+  if (compression !== 'deflate' || input.length < 2) return false;
+  const [method, flags] = input as unknown as [number, number];
+  return (method & 0x0f) !== 8 || (method * 256 + flags) % 31 !== 0;
 }
 
 function moreFollows(compression: Compression, bytes: number): Decompressed {

@@ -1,7 +1,7 @@
-import { encodeTracesJsonNow } from '../otlp/json-encoder.ts';
+import { encodeSpansOfJson } from '../otlp/json-encoder.ts';
 import type { Encoding } from '../otlp/response.ts';
 import { siftTraces } from '../otlp/sift.ts';
-import type { SiftResult } from '../otlp/sift.ts';
+import type { SiftResult, SiftTime } from '../otlp/sift.ts';
 import { decompress } from './decompress.ts';
 import type { Compression } from './decompress.ts';
 
@@ -12,12 +12,17 @@ export type BodyLimits = {
   readonly maxSize: number;
   /** See `siftTraces`. */
   readonly maxOwnBytes: number;
-  /** Most messages in it as protobuf; any number unless given. */
-  readonly mostMessages?: number;
-};
+  /** Whether broken text is mended. */
+  readonly repair: boolean;
+  /** Most bytes of a payload that was mended. */
+  readonly maxMendedSize: number;
+} & SiftTime;
 
-/** `tooLarge`: more bytes, or more messages, than the limits allow. */
-export type ReadResult = SiftResult | { ok: false; tooLarge: true };
+/** `isEmpty`: the body has nothing in it, and its sender meant that. */
+export type TakenBody = Extract<SiftResult, { ok: true }> & { readonly isEmpty: boolean };
+
+/** `tooLarge`: more bytes, or more to do, than the limits allow. */
+export type ReadResult = TakenBody | Exclude<SiftResult, { ok: true }> | { ok: false; tooLarge: true };
 
 /** A payload may stand in a buffer of twice its bytes and so many more; what would keep a larger one is copied. */
 const MOST_SLACK = 1024;
@@ -31,12 +36,12 @@ const MOST_SLACK = 1024;
 export function readBodyNow(
   body: Uint8Array,
   { encoding, compression }: BodyFormat,
-  { maxSize, maxOwnBytes, mostMessages }: BodyLimits,
+  limits: BodyLimits,
   free: (bytes: Uint8Array) => void = () => {},
 ): ReadResult {
   let bytes = body;
   if (compression !== 'identity') {
-    const decompressed = decompress(body, compression, maxSize);
+    const decompressed = decompress(body, compression, limits.maxSize);
     if (!decompressed.ok) {
       return decompressed.why === 'too_large'
         ? { ok: false, tooLarge: true }
@@ -45,18 +50,37 @@ export function readBodyNow(
     free(body);
     bytes = decompressed.body;
   }
-  if (encoding === 'json') {
-    const encoded = encodeTracesJsonNow(bytes);
-    if (!encoded.ok) return encoded;
-    free(bytes);
-    bytes = encoded.payload;
+  const isEmpty = bytes.length === 0;
+  if (encoding === 'protobuf') {
+    const sifted = sift(bytes, limits);
+    return sifted.ok ? compact({ ...sifted, isEmpty }, free) : sifted;
   }
-  const sifted = siftTraces(bytes, maxOwnBytes, mostMessages);
-  if ('tooManyMessages' in sifted) return { ok: false, tooLarge: true };
+  const encoded = encodeSpansOfJson(bytes);
+  if (!encoded.ok) return encoded;
+  free(bytes);
+  const sifted = sift(encoded.payload, limits);
   if (!sifted.ok) return sifted;
-  const { payload } = sifted;
-  if (payload.buffer.byteLength <= 2 * payload.byteLength + MOST_SLACK) return sifted;
+  const unreadable = encoded.unreadable ?? sifted.unreadable;
+  const taken = {
+    ...sifted,
+    isEmpty: encoded.isEmpty,
+    unreadableSpanCount: sifted.unreadableSpanCount + encoded.unreadableSpanCount,
+    ...(unreadable !== undefined && { unreadable }),
+  };
+  return compact(taken, free);
+}
+
+function sift(bytes: Uint8Array, limits: BodyLimits): SiftResult | { ok: false; tooLarge: true } {
+  const mending = { repair: limits.repair, maxSize: limits.maxMendedSize };
+  const sifted = siftTraces(bytes, limits.maxOwnBytes, mending, limits);
+  return 'tooMuch' in sifted ? { ok: false, tooLarge: true } : sifted;
+}
+
+/** With no more slack around its payload than is allowed. */
+function compact(taken: TakenBody, free: (bytes: Uint8Array) => void): TakenBody {
+  const { payload } = taken;
+  if (payload.buffer.byteLength <= 2 * payload.byteLength + MOST_SLACK) return taken;
   const copy = new Uint8Array(payload);
   free(payload);
-  return { ...sifted, payload: copy };
+  return { ...taken, payload: copy };
 }

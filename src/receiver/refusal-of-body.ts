@@ -1,6 +1,7 @@
-import type { SiftResult } from '../otlp/sift.ts';
+import type { Encoding } from '../otlp/response.ts';
 import type { BodyReading } from './body-reader.ts';
 import type { CollectResult } from './body.ts';
+import type { TakenBody } from './read-body.ts';
 import { TOO_SLOW_REMEDY, unavailable } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 import { tooLarge } from './request-head.ts';
@@ -46,24 +47,48 @@ export function refusalOfRead(reading: Extract<BodyReading, { ok: false }>, maxB
 
 /** Spans of one request that were left out for one reason, and the first of them in words. */
 export type LeftOut = {
-  readonly reason: 'invalid_span' | 'large_resource';
+  readonly reason: 'invalid_span' | 'unreadable_span' | 'large_resource';
   readonly count: number;
   readonly detail: string;
 };
 
 /** Empty where no span was left out. */
-export function leftOutOf(read: Extract<SiftResult, { ok: true }>, maxResourceSize: number): LeftOut[] {
-  const { invalidSpanCount, problem, oversizeSpanCount, oversize } = read;
+export function leftOutOf(read: TakenBody, maxResourceSize: number): LeftOut[] {
+  const {
+    spanCount,
+    invalidSpanCount,
+    problem,
+    unreadableSpanCount,
+    unreadable,
+    oversizeSpanCount,
+    oversize,
+  } = read;
   const leftOut: LeftOut[] = [];
   if (invalidSpanCount > 0) {
     const detail = `with ids that cannot be; the first is ${problem}`;
     leftOut.push({ reason: 'invalid_span', count: invalidSpanCount, detail });
+  }
+  // Something may be wrong though no span is lost by it.
+  if (unreadableSpanCount > 0 || (unreadable !== undefined && spanCount > 0)) {
+    const detail = `that cannot be read; the first fault is ${unreadable}`;
+    leftOut.push({ reason: 'unreadable_span', count: unreadableSpanCount, detail });
   }
   if (oversizeSpanCount > 0 && oversize !== undefined) {
     const detail = `under resources or scopes of more than ${maxResourceSize} bytes beside their spans (receiver.max_resource_size); the first is ${oversize.place} with ${oversize.bytes} bytes: move large attributes to the spans, or raise the limit`;
     leftOut.push({ reason: 'large_resource', count: oversizeSpanCount, detail });
   }
   return leftOut;
+}
+
+const WHERE_SPANS_ARE: Readonly<Record<Encoding, string>> = {
+  protobuf: 'resource_spans, scope_spans, spans (fields 1, 2 and 2)',
+  json: 'resourceSpans[].scopeSpans[].spans[]',
+};
+
+/** What the client of a body is told in which no span was found though it is not empty; nothing was lost that could be read. */
+export function wordsOfNoSpans({ unreadable }: TakenBody, encoding: Encoding): string {
+  const fault = unreadable === undefined ? '' : `; the first fault is ${unreadable}`;
+  return `no span was found in the body, which is not empty: an ExportTraceServiceRequest has its spans at ${WHERE_SPANS_ARE[encoding]}${fault}`;
 }
 
 /** In words for the client; empty where nothing was left out. */

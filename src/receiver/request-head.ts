@@ -102,7 +102,8 @@ export function checkHead(head: RequestHead, maxBodySize: number): AcceptedHead 
   if (faulty !== undefined) return faulty;
   // A server takes the absolute form too (RFC 9112, 3.2.2).
   const path = head.url.replace(/^https?:\/\/[^/?]*/i, '').split('?', 1)[0]!;
-  if (path !== TRACES_PATH) {
+  // Clients join a base URL that ends with a slash, and a path that begins with one.
+  if (path !== TRACES_PATH && path.replace(/\/+/g, '/').replace(/\/$/, '') !== TRACES_PATH) {
     const message = `there is nothing at ${path.slice(0, 200)}: traces are taken at POST ${TRACES_PATH} (OTLP/HTTP)`;
     return { status: 404, reason: 'path', message };
   }

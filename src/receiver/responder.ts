@@ -10,6 +10,7 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import { createBoundedLog } from './bounded-log.ts';
 import type { Connections, GaveWay } from './connections.ts';
 import { handshakeWords } from './handshake-words.ts';
+import type { TakenBody } from './read-body.ts';
 import type { LeftOut } from './refusal-of-body.ts';
 import { RPC_CODE } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
@@ -93,6 +94,21 @@ export function createResponder(deps: {
       }
     },
 
+    /** Of a request that is answered 200; at a bounded rate for each sender. */
+    spansMended(request: FastifyRequest, sender: string, { mendedSpanCount, mended }: TakenBody): void {
+      const detail = `text that was no text was replaced by U+FFFD; the first is ${mended}`;
+      warnings.warn(
+        `mended ${sender}`,
+        { sender, remote: request.ip, mended_spans: mendedSpanCount, detail },
+        'spans mended',
+      );
+    },
+
+    /** A body that is not empty had no span; at a bounded rate for each sender. */
+    noSpans(request: FastifyRequest, sender: string, detail: string): void {
+      warnings.warn(`no spans ${sender}`, { sender, remote: request.ip, detail }, 'request without spans');
+    },
+
     /** No TLS was agreed, or not even begun: nobody to answer, only something to tell. */
     connectionRefused(reason: string, remote: string | undefined): void {
       const detail = handshakeWords(reason);
@@ -146,7 +162,7 @@ export function createResponder(deps: {
       );
       metrics.requests.inc({ code: status });
       answeredRaw.add(socket);
-      const encoding = exchange === undefined ? 'protobuf' : encodingFor(exchange.request);
+      const encoding = exchange === undefined ? 'json' : encodingFor(exchange.request);
       const headers = { ...refusal.headers, connection: 'close' };
       socket.end(rawAnswer(status, encoding, encodeStatus(encoding, RPC_CODE[status], message), headers));
       const timer = setTimeout(() => socket.destroy(), LINGER_MS).unref();
@@ -155,9 +171,15 @@ export function createResponder(deps: {
   };
 }
 
-/** Errors too are in the encoding of the request (OTLP/HTTP, Failures); protobuf where that cannot be told. */
-function encodingFor(request: IncomingMessage): Encoding {
-  return encodingOf(request.headers['content-type']) ?? 'protobuf';
+/**
+ * Errors too are in the encoding of the request (OTLP/HTTP, Failures). Where that cannot be told they are for a person to
+ * read, unless the client accepts protobuf and no JSON.
+ */
+function encodingFor({ headers }: IncomingMessage): Encoding {
+  const encoding = encodingOf(headers['content-type']);
+  if (encoding !== undefined) return encoding;
+  const accepted = headers.accept?.split(',').map(encodingOf) ?? [];
+  return accepted.includes('protobuf') && !accepted.includes('json') ? 'protobuf' : 'json';
 }
 
 function hasLongUnreadBody(request: IncomingMessage): boolean {

@@ -38,6 +38,8 @@ export type ReceiverOptions = {
   maxRequestBodySize: number;
   /** Bytes of a resource or a scope, with what else is beside its spans. */
   maxResourceSize: number;
+  /** Whether broken text is mended; else it costs what has it. */
+  repair: boolean;
   /** `CONNECTION_LIMITS` unless given. */
   connectionLimits?: ConnectionLimits;
   /** In place of the usual ones of the HTTP server. */
@@ -129,7 +131,7 @@ async function serveTraces(
   deps: ReceiverDeps,
 ): Promise<Connections> {
   const { log, now = Date.now } = deps;
-  const { tls, allowedClients, maxRequestBodySize, maxResourceSize } = options;
+  const { tls, allowedClients, maxRequestBodySize, maxResourceSize, repair } = options;
   const { connectionLimits = CONNECTION_LIMITS } = options;
   const isSecure = tls !== undefined;
   const admission = createAdmission(allowedClients, { isSecure, now });
@@ -150,7 +152,12 @@ async function serveTraces(
     maxLingerBytes: LINGER_BODIES * maxRequestBodySize,
   });
   const tracesRoute = createTracesRoute(
-    { maxSize: maxRequestBodySize, maxOwnBytes: maxResourceSize },
+    {
+      maxSize: maxRequestBodySize,
+      maxOwnBytes: maxResourceSize,
+      repair,
+      maxMendedSize: maxRequestBodySize,
+    },
     { ...deps, responder },
   );
   const accepted = new WeakMap<FastifyRequest, TracesRequest>();
@@ -191,7 +198,10 @@ async function serveTraces(
     const { sender } = admission(request.raw.socket);
     responder.refuse(request, reply, sender, { status: 500, reason: 'internal', message });
   });
-  app.post(TRACES_PATH, (request, reply) => tracesRoute(request, reply, accepted.get(request)!));
+  // The second for other ways to write the path: what comes here, the head was checked of.
+  for (const path of [TRACES_PATH, '*']) {
+    app.post(path, (request, reply) => tracesRoute(request, reply, accepted.get(request)!));
+  }
   await app.ready();
 
   followOddConnections(server, responder, maxRequestBodySize);

@@ -11,7 +11,13 @@ import type { Hold } from './body-room.ts';
 import { collectBody } from './body.ts';
 import type { BodyLimits } from './read-body.ts';
 import type { AcceptedHead } from './request-head.ts';
-import { leftOutOf, refusalOfCollected, refusalOfRead, wordsOfLeftOut } from './refusal-of-body.ts';
+import {
+  leftOutOf,
+  refusalOfCollected,
+  refusalOfRead,
+  wordsOfLeftOut,
+  wordsOfNoSpans,
+} from './refusal-of-body.ts';
 import { unavailable } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 import type { Responder } from './responder.ts';
@@ -98,11 +104,25 @@ export function createTracesRoute(limits: BodyLimits, deps: TracesRouteDeps) {
         return refuse(refusalOfQueue(outcome));
       }
       metrics.acceptedSpans.inc(spanCount);
+      if (read.mendedSpanCount > 0) {
+        metrics.mendedSpans.inc(read.mendedSpanCount);
+        responder.spansMended(request, sender, read);
+      }
     }
-    if (leftOut.length === 0) return { ok: true, answer: encodeExportResponse(head.encoding) };
-    responder.spansLeftOut(request, sender, leftOut, spanCount);
-    const rejectedSpans = read.invalidSpanCount + read.oversizeSpanCount;
-    return { ok: true, answer: encodeExportResponse(head.encoding, { rejectedSpans, message }) };
+    const answer = (partial?: Parameters<typeof encodeExportResponse>[1]): Outcome => ({
+      ok: true,
+      answer: encodeExportResponse(head.encoding, partial),
+    });
+    if (leftOut.length > 0) {
+      responder.spansLeftOut(request, sender, leftOut, spanCount);
+      const rejectedSpans = leftOut.reduce((sum, { count }) => sum + count, 0);
+      return answer({ rejectedSpans, message });
+    }
+    if (spanCount > 0 || read.isEmpty) return answer();
+    const detail = wordsOfNoSpans(read, head.encoding);
+    metrics.requestsWithoutSpans.inc();
+    responder.noSpans(request, sender, detail);
+    return answer({ rejectedSpans: 0, message: detail });
   }
 
   /** A queue that throws has taken nothing that it promised: the client must keep its spans and try again. */

@@ -41,6 +41,14 @@ export function createMetrics() {
       'Spans that the receiver did not take, where they could be counted, by reason.',
       ['reason'],
     ),
+    mendedSpans: counter(
+      'mended_spans_total',
+      'Spans answered 200 in which the receiver replaced broken text, or in whose resource or scope it did.',
+    ),
+    requestsWithoutSpans: counter(
+      'requests_without_spans_total',
+      'Requests answered 200 whose body was not empty and had no span.',
+    ),
     requests: counter('requests_total', 'Requests to the receiver, by HTTP status code.', ['code']),
     answerSeconds: histogram(
       'request_duration_seconds',

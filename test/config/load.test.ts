@@ -13,6 +13,7 @@ describe('a configuration that can be used', () => {
         listen: { host: '127.0.0.1', port: 4318 },
         plaintext: true,
         allowed_clients: [],
+        repair: true,
         max_request_body_size: 67_108_864,
         max_resource_size: 1_048_576,
       },

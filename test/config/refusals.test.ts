@@ -37,7 +37,7 @@ describe('a configuration that cannot be used is refused with file, line, column
     [
       'a key that is no word',
       receiverWith('"a b\\n": 1'),
-      'relay.yaml:3:3 receiver."a b\\n": unknown key; known here: listen, tls, plaintext, allowed_clients, max_request_body_size, max_resource_size',
+      'relay.yaml:3:3 receiver."a b\\n": unknown key; known here: listen, tls, plaintext, allowed_clients, repair, max_request_body_size, max_resource_size',
     ],
     [
       'a key named __proto__',

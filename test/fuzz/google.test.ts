@@ -82,6 +82,8 @@ describe('what only another parser can see is found', () => {
           spanCount: 0,
           invalidSpanCount: 0,
           oversizeSpanCount: 0,
+          unreadableSpanCount: 0,
+          mendedSpanCount: 0,
         }),
         tracesToJson: () => RELAY.tracesToJson(nothing),
       },

@@ -167,7 +167,7 @@ function partsOf(subject: Subject, body: Uint8Array, spans: readonly SpanSlice[]
 /** What is left of a body with spans that cannot be taken. */
 function sifted(subject: Subject, body: Uint8Array, validSpans: number): Cut[] {
   const sift = calmly('siftTraces', () => subject.siftTraces(Uint8Array.from(body), Infinity));
-  if (!sift.ok) throw new Misbehaviour('siftTraces: refused', sift.message);
+  if (!sift.ok) throw new Misbehaviour('siftTraces: refused', JSON.stringify(sift));
   if (sift.spanCount !== validSpans) {
     throw new Misbehaviour('siftTraces: count', `${sift.spanCount} spans, not ${validSpans}`);
   }

@@ -1,10 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { JsonMisfit, JsonReader } from '../../src/otlp/json-reader.ts';
+import { skipValue } from '../../src/otlp/json-skip.ts';
 
 function read(text: string): void {
   const reader = new JsonReader(Buffer.from(text));
-  reader.skip();
+  skipValue(reader);
   reader.end();
 }
 
@@ -130,5 +131,6 @@ test('what is wrong is told with its place', () => {
   expect(() => read('{"a" 1}')).toThrow('expected ":", at byte 5 of 7');
   expect(() => read('"a')).toThrow('expected the end of a string, at byte 2 of 2');
   expect(() => read('1 1')).toThrow('expected nothing more, at byte 2 of 3');
-  expect(() => read('['.repeat(100_000))).toThrow('expected nesting of at most 200, at byte 201 of 100000');
+  expect(() => read('['.repeat(100_000))).toThrow('expected a value, at byte 100000 of 100000');
+  expect(() => read(`${'[{"a":'.repeat(3000)}1}}`)).toThrow('expected "," or "]", at byte 18002 of 18003');
 });

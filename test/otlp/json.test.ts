@@ -154,12 +154,12 @@ describe('values', () => {
     );
   });
 
-  test('null is absent, unknown and snake_case names are ignored, enums may be unknown numbers', async () => {
+  test('null is absent, unknown names are ignored, enums may be unknown numbers', async () => {
     const span = {
       name: null,
       attributes: null,
-      start_time_unix_nano: 5,
-      trace_id: 1,
+      startTime: 5,
+      'trace-id': 1,
       kind: 99,
       future: { deep: [1] },
     };
@@ -205,17 +205,17 @@ describe('errors name the place, what is expected and what was found', () => {
       `${SPAN_PATH}.links[0].spanId: expected hexadecimal digits, two a byte; found text of 4 characters`,
     ],
     [
-      inSpan({ kind: 'SPAN_KIND_SERVER' }),
-      `${SPAN_PATH}.kind: expected the number of an enum value; found text of 16 characters`,
+      inSpan({ kind: 'SPAN_KIND_CHEF' }),
+      `${SPAN_PATH}.kind: expected the number or the name of an enum value; found text of 14 characters`,
     ],
     [
       inSpan({ kind: '3' }),
-      `${SPAN_PATH}.kind: expected the number of an enum value; found text of 1 character`,
+      `${SPAN_PATH}.kind: expected the number or the name of an enum value; found text of 1 character`,
     ],
-    [inSpan({ kind: 1.5 }), `${SPAN_PATH}.kind: expected the number of an enum value; found 1.5`],
+    [inSpan({ kind: 1.5 }), `${SPAN_PATH}.kind: expected the number or the name of an enum value; found 1.5`],
     [
       inSpan({ status: { code: 2 ** 31 } }),
-      `${SPAN_PATH}.status.code: expected the number of an enum value; found 2147483648`,
+      `${SPAN_PATH}.status.code: expected the number or the name of an enum value; found 2147483648`,
     ],
     [inSpan({ flags: -1 }), `${SPAN_PATH}.flags: expected an unsigned 32-bit integer; found -1`],
     [
@@ -322,10 +322,9 @@ describe('nesting', () => {
     expect(await problemOf(inArrays(48))).toContain('expected at most 100 messages within each other');
   });
 
-  test('of what nobody reads, 200 deep', async () => {
-    expect(await problemOf(future(201))).toBe('none');
-    expect(await problemOf(future(202))).toContain('expected nesting of at most 200');
-    expect(await problemOf(future(500_000))).toContain('expected nesting of at most 200');
+  test('of what nobody reads, to any depth', async () => {
+    expect(await problemOf(future(500_000))).toBe('none');
+    expect(await problemOf(future(500_000).replace(']}', '}'))).toContain('expected "," or "]"');
   });
 });
 

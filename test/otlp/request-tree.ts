@@ -77,6 +77,14 @@ const attribute = fc
   )
   .map(([key, value]) => join(len(1, key), len(2, value)));
 
+/** What a span may have beside its name and attributes: an event, a link, a status. */
+const details = fc.subarray([
+  len(11, len(2, 'event'), len(3, len(1, 'k'), len(2, len(5, len(1, len(1, 'é')))))),
+  len(13, len(1, 'trace'), len(3, 'state'), len(4, len(1, 'k'), len(2, len(6, len(1, len(1, 'in')))))),
+  len(15, len(2, 'message'), tag(3, 0), varint(2)),
+  len(3, 'a=b'),
+]);
+
 // Few traces, so that they mix.
 const traceId = fc.constantFrom('0a', '0b', 'c0').map((byte) => byte.repeat(16));
 
@@ -92,9 +100,10 @@ const span: fc.Arbitrary<SpanNode> = fc
     endTime,
     text,
     fc.array(attribute, { maxLength: 3 }),
+    details,
     unknowns([1, 2, 4, 9]),
   )
-  .chain(([trace, id, parent, end, name, attributes, others]) =>
+  .chain(([trace, id, parent, end, name, attributes, more, others]) =>
     shuffled([
       { raw: len(1, Buffer.from(trace, 'hex')) },
       { raw: len(2, id) },
@@ -102,6 +111,7 @@ const span: fc.Arbitrary<SpanNode> = fc
       ...(parent.length > 0 ? [{ raw: len(4, parent) }] : []),
       { raw: len(5, name) },
       ...attributes.map((content) => ({ raw: len(9, content) })),
+      ...more.map((raw) => ({ raw })),
       ...others,
     ]).map((fields) => ({
       span: bytesOf(fields),

@@ -11,7 +11,7 @@ const MIB = 1024 * 1024;
 /** Of a copy, as what is given is used up. */
 function sift(payload: Uint8Array, maxOwnBytes = MIB) {
   const result = siftTraces(new Uint8Array(payload), maxOwnBytes);
-  if (!result.ok) throw new Error(result.message);
+  if (!result.ok) throw new Error('message' in result ? result.message : 'too large');
   return { ...result, payload: Buffer.from(result.payload) };
 }
 

@@ -10,7 +10,7 @@ import type { BodyFormat } from '../../src/receiver/read-body.ts';
 import { tracesJson, tracesProtobuf } from './payloads.ts';
 
 const MIB = 1024 * 1024;
-const LIMITS = { maxSize: 16 * MIB, maxOwnBytes: MIB };
+const LIMITS = { maxSize: 16 * MIB, maxOwnBytes: MIB, repair: true, maxMendedSize: 16 * MIB };
 const JSON_PLAIN: BodyFormat = { encoding: 'json', compression: 'identity' };
 const PROTOBUF_PLAIN: BodyFormat = { encoding: 'protobuf', compression: 'identity' };
 const PROTOBUF_GZIP: BodyFormat = { encoding: 'protobuf', compression: 'gzip' };
@@ -140,7 +140,7 @@ test('the process ends by itself when its threads have nothing to do', async () 
   const script = `
     import { createBodyReader } from ${urlOf('body-reader')};
     import { BodyRoom } from ${urlOf('body-room')};
-    const read = createBodyReader({ maxSize: ${16 * MIB}, maxOwnBytes: ${MIB} });
+    const read = createBodyReader(${JSON.stringify(LIMITS)});
     const body = () => ({ blocks: [Buffer.alloc(${2 * MIB}, '{} ')], length: ${2 * MIB} });
     const hold = new BodyRoom(${16 * MIB}).hold('s');
     for (let i = 0; i < 2; i++) {
@@ -161,7 +161,13 @@ describe('no body fills the heap', () => {
       true,
     ],
     ['a long name', `'{"\\\\n' + 'x'.repeat(50_000_000) + '":1}'`, true],
-    ['a long number', `'{"x":' + '1'.repeat(50_000_000) + '}'`, false],
+    ['a long number that is skipped', `'{"x":' + '1'.repeat(50_000_000) + '}'`, true],
+    [
+      'a long number',
+      `'{"resourceSpans":[{"resource":{"droppedAttributesCount":' + '1'.repeat(50_000_000) + '}}]}'`,
+      false,
+    ],
+    ['brackets within each other', `'{"x":' + '['.repeat(25_000_000) + ']'.repeat(25_000_000) + '}'`, true],
     [
       'a long id',
       `'{"resourceSpans":[{"scopeSpans":[{"spans":[{"spanId":"' + 'ab'.repeat(25_000_000) + '"}]}]}]}'`,

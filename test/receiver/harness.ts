@@ -92,6 +92,7 @@ export async function startTestReceiver(
       allowedClients: [],
       maxRequestBodySize: 1024 * 1024,
       maxResourceSize: 1024 * 1024,
+      repair: true,
       ...rest,
     },
     { queue, route, metrics, log: memory.log, now },

@@ -93,17 +93,37 @@ describe('a Status with every refusal, in the encoding of the request', () => {
     });
   }
 
-  test('415 by content type names both, in protobuf; 405 and 415 have their headers', async () => {
+  test('415 by content type names both; 405 and 415 have their headers', async () => {
     const { send } = await startTestReceiver({ plaintext: true });
     const answer = await send({ headers: { 'content-type': 'text/plain' }, body: Buffer.from('hello') });
     expect(answer.status).toBe(415);
-    expect(answer.headers['content-type']).toBe('application/x-protobuf');
+    expect(answer.headers['content-type']).toBe('application/json');
     expect(answer.headers['accept']).toBe('application/x-protobuf, application/json');
     expect(statusOf(answer).message).toMatch(/"text\/plain".*application\/x-protobuf.*application\/json/);
     const brotli = await send({ headers: { 'content-encoding': 'br' } });
     expect(brotli.headers['accept-encoding']).toBe('gzip, deflate, zstd');
     expect((await send({ method: 'PUT' })).headers['allow']).toBe('POST');
   });
+
+  test.each([
+    ['of curl', { accept: '*/*' }, 'application/json'],
+    ['of a browser', { accept: 'text/html,application/xhtml+xml,*/*;q=0.8' }, 'application/json'],
+    ['that is not there', {}, 'application/json'],
+    ['of both', { accept: 'application/x-protobuf, application/json' }, 'application/json'],
+    ['of protobuf alone', { accept: 'application/x-protobuf' }, 'application/x-protobuf'],
+  ])(
+    'without a content type it is text, unless protobuf is asked for: Accept %s',
+    async (_, headers, type) => {
+      const { open } = await startTestReceiver({ plaintext: true });
+      for (const path of ['/', '/v1/traces', '/v1/%zz']) {
+        const request = open({ path, headers });
+        request.end();
+        const answer = await readAnswer(request);
+        expect(answer.headers['content-type']).toBe(type);
+        expect(statusOf(answer).message).toMatch(/./);
+      }
+    },
+  );
 
   test('a HEAD and odd content types do not get around', async () => {
     const { send, queue } = await startTestReceiver({ plaintext: true });
@@ -157,7 +177,7 @@ describe('what is no request', () => {
   ])('%s', async (_, bytes, status) => {
     const answer = await exchange(bytes);
     expect(answer.status).toBe(status);
-    expect(answer.headers).toMatchObject({ 'content-type': 'application/x-protobuf', connection: 'close' });
+    expect(answer.headers).toMatchObject({ 'content-type': 'application/json', connection: 'close' });
     expect(statusOf(answer)).toEqual({
       code: status === 431 ? 8 : 3,
       message: expect.stringMatching(/.{10}/),

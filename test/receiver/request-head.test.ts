@@ -50,6 +50,13 @@ describe('what is taken', () => {
     expect(check({ headers })).toEqual({ encoding: 'protobuf', compression });
   });
 
+  test.each(['/v1/traces/', '//v1/traces', '/v1//traces//?a=b', 'http://relay//v1/traces/'])(
+    'target %s, as a client joins a base URL and a path',
+    (url) => {
+      expect(check({ url })).toEqual({ encoding: 'protobuf', compression: 'identity' });
+    },
+  );
+
   test.each(['/v1/traces', '/v1/traces?a=b', 'http://relay:4318/v1/traces', 'HTTPS://relay/v1/traces?x'])(
     'target %s',
     (url) => {
@@ -85,8 +92,9 @@ describe('what is refused', () => {
 
   test.each([
     [{ url: '/' }, 404, 'path'],
-    [{ url: '/v1/traces/' }, 404, 'path'],
-    [{ url: '//v1/traces' }, 404, 'path'],
+    [{ url: '/v1/traces/x' }, 404, 'path'],
+    [{ url: '/v1/traces%2F' }, 404, 'path'],
+    [{ url: '/V1/traces' }, 404, 'path'],
     [{ url: '/v1/metrics', method: 'GET' }, 404, 'path'],
     [{ url: '*', method: 'OPTIONS' }, 404, 'path'],
     [{ method: 'GET' }, 405, 'method'],

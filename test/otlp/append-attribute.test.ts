@@ -8,6 +8,16 @@ import type { Tree } from './request-tree.ts';
 
 const MARK = len(9, len(1, 'm'), len(2, len(1, 'x')));
 
+test('what the attribute said before comes first', () => {
+  const mark = (text: string) => len(9, len(1, 'm'), len(2, len(1, text)));
+  const other = len(9, len(1, 'n'), len(2, len(1, 'y')));
+  const payload = requestOf(join(GOOD_IDS, mark('one'), other, mark('two')), join(GOOD_IDS, mark('stays')));
+  const marked = appendAttribute(payload, 'm', new Map([[0, 'three']]));
+  expect(Buffer.from(marked)).toEqual(
+    Buffer.from(requestOf(join(GOOD_IDS, other, mark('one; two; three')), join(GOOD_IDS, mark('stays')))),
+  );
+});
+
 test('a span gets the attribute behind all else, and another nothing', () => {
   const payload = requestOf(GOOD_IDS, GOOD_IDS);
   const marked = appendAttribute(payload, 'm', new Map([[1, 'x']]));

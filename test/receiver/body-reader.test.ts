@@ -20,6 +20,12 @@ const names = (bytes: number) => Array.from({ length: bytes / 1000 }, (_, i) => 
 /** A MiB of ResourceSpans with nothing in them. */
 const EMPTY = Buffer.alloc(MIB, Buffer.from([0x0a, 0]));
 
+/** With one byte that is no UTF-8 in a name. */
+function spoilt(payload: Buffer): Buffer {
+  payload[payload.indexOf('0 xx')] = 0xff;
+  return payload;
+}
+
 const noWatch = () => () => {};
 
 /** In blocks of its own, as a body comes. */
@@ -79,6 +85,31 @@ describe('large bodies', () => {
     // What is kept of it is no more than its bytes.
     expect(end.ok && end.payload.buffer.byteLength).toBe(expected.length);
   });
+
+  test.each([
+    [
+      'JSON',
+      Buffer.from(
+        tracesJson(names(200 * 1024))
+          .toString()
+          .replace('0 xx', '\\ud800'),
+      ),
+      JSON_PLAIN,
+    ],
+    ['protobuf', spoilt(tracesProtobuf(names(200 * 1024))), PROTOBUF_PLAIN],
+    ['larger than others', spoilt(tracesProtobuf(names(10 * MIB))), PROTOBUF_PLAIN],
+  ])(
+    'what has to be mended and is not small is mended beside the event loop: %s',
+    async (_, bytes, format) => {
+      const { read } = reading();
+      const result = read(bytes, format, 3);
+      expect(await Promise.race([result.then(() => 'read'), setImmediate('event loop')])).toBe('event loop');
+      const end = await result;
+      expect(end).toMatchObject({ ok: true, mendedSpanCount: 1, unreadableSpanCount: 0 });
+      expect(end.ok && Buffer.from(end.payload).includes('\ufffd')).toBe(true);
+      expect(end.ok && end.payload.buffer.byteLength).toBe(end.ok && end.payload.byteLength);
+    },
+  );
 
   test('their errors come back', async () => {
     const { read } = reading();

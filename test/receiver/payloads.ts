@@ -31,8 +31,12 @@ export function tracesProtobuf(
 }
 
 /** The same in OTLP/JSON: ids in hex. */
-export function tracesJson(names: readonly string[]): Buffer {
-  const spans = names.map((name, index) => ({ traceId: TRACE_ID, spanId: spanId(index), name }));
+export function tracesJson(names: readonly string[], { badIds = 0 } = {}): Buffer {
+  const spans = names.map((name, index) => ({
+    traceId: TRACE_ID,
+    spanId: spanId(index).slice(0, index < badIds ? 8 : 16),
+    name,
+  }));
   return Buffer.from(JSON.stringify({ resourceSpans: [{ scopeSpans: [{ spans }] }] }));
 }
 

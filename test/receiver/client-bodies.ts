@@ -11,7 +11,7 @@ const GOOD = { name: 'good' };
 /** A span in JSON with these members, which is stored like that, with ids. */
 const span = (members: string) => `{${IDS},"name":"a",${members}}`;
 const attribute = (value: string) => span(`"attributes":[{"key":"k","value":${value}}]`);
-const stored = (...members: object[]) => members.map((each) => ({ ...A, ...each }));
+const stored = (...members: object[]) => members.map((each) => Object.assign({}, A, each));
 const withValue = (value: object) => ({ attributes: [{ key: 'k', value }] });
 
 /** Values that fit their fields or do not, in JSON. */
@@ -20,13 +20,17 @@ export const VALUES: readonly Report[] = [
     sends: 'integers as numbers, and as strings',
     reported:
       'open-telemetry/opentelemetry-rust#1905, coze-dev/coze-loop#649, langfuse/langfuse#14068, Necmttn/ax#850 (Claude Code)',
-    request: { body: spans(attribute('{"intValue":83729}'), attribute('{"intValue":"83729"}')) },
+    request: {
+      headers: JSON_TYPE,
+      body: spans(attribute('{"intValue":83729}'), attribute('{"intValue":"83729"}')),
+    },
     stored: [...stored(withValue({ intValue: '83729' }), withValue({ intValue: '83729' })), GOOD],
   },
   {
     sends: 'times as numbers, with a fraction or an exponent that come to whole ones',
     reported: 'openobserve/openobserve#3150, BrunoBonacci/mulog#135, open-telemetry/opentelemetry-js#5065',
     request: {
+      headers: JSON_TYPE,
       body: spans(
         span('"startTimeUnixNano":1544712660000000001,"endTimeUnixNano":"1544712661000000001"'),
         span('"startTimeUnixNano":1.54471266e18,"endTimeUnixNano":1544712661000000000.0'),
@@ -43,20 +47,23 @@ export const VALUES: readonly Report[] = [
   {
     sends: 'the halves of a time, as a library of JavaScript kept it',
     reported: 'open-telemetry/opentelemetry-js#4202',
-    request: { body: spans(span('"startTimeUnixNano":{"low":1027370000,"high":395}')) },
+    request: { headers: JSON_TYPE, body: spans(span('"startTimeUnixNano":{"low":1027370000,"high":395}')) },
     stored: [GOOD],
     message: /spans\[0\]\.startTimeUnixNano: expected an unsigned 64-bit integer/,
   },
   {
     sends: 'null for what JSON has no number for',
     reported: 'vercel/ai#6546, open-telemetry/opentelemetry-js#4435, pydantic/logfire-js#292',
-    request: { body: spans(attribute('{"doubleValue":null}')) },
+    request: { headers: JSON_TYPE, body: spans(attribute('{"doubleValue":null}')) },
     stored: [...stored(withValue({})), GOOD],
   },
   {
     sends: 'the words for it',
     reported: 'open-telemetry/opentelemetry-go#8775, grafana/grafana#122504',
-    request: { body: spans(attribute('{"doubleValue":"NaN"}'), attribute('{"doubleValue":"-Infinity"}')) },
+    request: {
+      headers: JSON_TYPE,
+      body: spans(attribute('{"doubleValue":"NaN"}'), attribute('{"doubleValue":"-Infinity"}')),
+    },
     stored: [...stored(withValue({ doubleValue: 'NaN' }), withValue({ doubleValue: '-Infinity' })), GOOD],
   },
   {
@@ -64,6 +71,7 @@ export const VALUES: readonly Report[] = [
     reported:
       'vercel/ai#16323, speakeasy-api/gram#4819, open-telemetry/opentelemetry-specification#4392, open-telemetry/opentelemetry-dotnet#6149',
     request: {
+      headers: JSON_TYPE,
       body: spans(
         attribute('{"arrayValue":{"values":[{},{"stringValue":"stop"}]}}'),
         attribute('{}'),
@@ -81,6 +89,7 @@ export const VALUES: readonly Report[] = [
     reported:
       'open-telemetry/opentelemetry-rust#1763, opensearch-project/data-prepper#2185, langwatch/langwatch#5937',
     request: {
+      headers: JSON_TYPE,
       body: spans(
         span(
           `"parentSpanId":"","traceState":"","flags":0,"kind":0,"droppedAttributesCount":0,"attributes":[],"events":null,"links":[{${IDS}}],"status":{"message":"","code":0}`,
@@ -94,6 +103,7 @@ export const VALUES: readonly Report[] = [
     reported:
       'open-telemetry/opentelemetry-collector#3195, open-telemetry/opentelemetry-go#1939, MindfulSoftwareLLC/dartastic_opentelemetry#60, open-telemetry/opentelemetry-zig#54',
     request: {
+      headers: JSON_TYPE,
       body: Buffer.from(
         '{"resourceSpans":[{"instrumentationLibrarySpans":[{"instrumentationLibrary":{"name":"l"},"spans":[{"traceId":"cgXI6uihz643E6Zqq7Nl4w==","spanId":"+iPdFTeJDX8=","kind":"SPAN_KIND_INTERNAL","status":{"code":"STATUS_CODE_OK"}}]}]}]}',
       ),
@@ -112,6 +122,7 @@ export const VALUES: readonly Report[] = [
     reported:
       'open-telemetry/opentelemetry-cpp#2157, open-telemetry/opentelemetry-cpp#1681, open-telemetry/opentelemetry-collector#8720',
     request: {
+      headers: JSON_TYPE,
       body: Buffer.from(
         '{"resource_spans":[{"scope_spans":[{"spans":[{"trace_id":"Z6z8LqVvEI+kU1/Ci6mXBQ==","span_id":"gMEgDJS+EXg=","start_time_unix_nano":1697982593201336000}],"schema_url":"u"}]}]}',
       ),
@@ -127,28 +138,34 @@ export const VALUES: readonly Report[] = [
   {
     sends: 'ids in base64 of their hexadecimal digits: no id has 32 bytes',
     reported: 'open-telemetry/opentelemetry-swift#537, open-telemetry/opentelemetry-php#868',
-    request: { body: spans('{"traceId":"OWUyYTNkYzA2MDc0YjE3NTQwZDU0ZGU0ZTUxZTczNWY=","spanId":"00"}') },
+    request: {
+      headers: JSON_TYPE,
+      body: spans('{"traceId":"OWUyYTNkYzA2MDc0YjE3NTQwZDU0ZGU0ZTUxZTczNWY=","spanId":"00"}'),
+    },
     stored: [GOOD],
     message: /spans\[0\]\.traceId: expected hexadecimal digits/,
   },
   {
     sends: 'ids whose bytes it took for text',
     reported: 'vectordotdev/vector#23975',
-    request: { body: spans(String.raw`{"traceId":"\u00036\u001f3A\u001e\ufffd\ufffd","spanId":"S\ufffd8"}`) },
+    request: {
+      headers: JSON_TYPE,
+      body: spans(String.raw`{"traceId":"\u00036\u001f3A\u001e\ufffd\ufffd","spanId":"S\ufffd8"}`),
+    },
     stored: [GOOD],
     message: /spans\[0\]\.traceId: expected hexadecimal digits/,
   },
   {
     sends: 'a count below zero: no number is right in its place',
     reported: 'open-telemetry/opentelemetry-java#7135',
-    request: { body: spans(span('"droppedAttributesCount":-1')) },
+    request: { headers: JSON_TYPE, body: spans(span('"droppedAttributesCount":-1')) },
     stored: [GOOD],
     message: /droppedAttributesCount: expected an unsigned 32-bit integer.*-1/,
   },
   {
     sends: 'an attribute with two values',
     reported: 'VictoriaMetrics/VictoriaTraces#134',
-    request: { body: spans(attribute('{"stringValue":"test-service","intValue":10}')) },
+    request: { headers: JSON_TYPE, body: spans(attribute('{"stringValue":"test-service","intValue":10}')) },
     stored: [GOOD],
     message: /expected no other member beside stringValue/,
   },
@@ -156,6 +173,7 @@ export const VALUES: readonly Report[] = [
     sends: 'truth as text, and a trace state that W3C would not pass: they are what was sent',
     reported: 'open-telemetry/opentelemetry-erlang#990, grafana/xk6-client-tracing#40',
     request: {
+      headers: JSON_TYPE,
       body: spans(span('"traceState":"x:y","attributes":[{"key":"k","value":{"stringValue":"true"}}]')),
     },
     stored: [...stored({ traceState: 'x:y', ...withValue({ stringValue: 'true' }) }), GOOD],

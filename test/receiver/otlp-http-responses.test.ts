@@ -1,6 +1,6 @@
-import { describe, expect } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { BadRequest, Status } from '../../src/otlp/schema.ts';
-import { sentence, statuses, TYPES } from './otlp-http.ts';
+import { ENCODINGS, startRelay, statuses, TYPES } from './otlp-http.ts';
 import type { Relay } from './otlp-http.ts';
 import type { Answer } from './harness.ts';
 
@@ -38,20 +38,24 @@ const REFUSALS = [400, 400, 400, 400, 404, 405, 405, 413, 415, 417, 501, 503];
 const SMALL = { maxRequestBodySize: 10_000 };
 
 describe('OTLP/HTTP Response', () => {
-  sentence('The response body MUST be the appropriate serialized Protobuf message.', {}, async (relay) => {
-    for (const answer of await relay.post(relay.traces(['a']))) expect(relay.response(answer)).toEqual({});
-    for (const answer of await relay.post(relay.traces(['a', 'b'], 1))) {
-      expect(relay.response(answer)).toEqual({ partialSuccess: expect.any(Object) });
-    }
-    for (const answer of await relay.post(relay.traces(['a'], 1))) {
-      expect(relay.status(answer)).toMatchObject({ code: 3, message: expect.any(String) });
-    }
-  });
+  test.each(ENCODINGS)(
+    'The response body MUST be the appropriate serialized Protobuf message. (%s)',
+    async (encoding) => {
+      const relay = await startRelay(encoding);
+      for (const answer of await relay.post(relay.traces(['a']))) expect(relay.response(answer)).toEqual({});
+      for (const answer of await relay.post(relay.traces(['a', 'b'], 1))) {
+        expect(relay.response(answer)).toEqual({ partialSuccess: expect.any(Object) });
+      }
+      for (const answer of await relay.post(relay.traces(['a'], 1))) {
+        expect(relay.status(answer)).toMatchObject({ code: 3, message: expect.any(String) });
+      }
+    },
+  );
 
-  sentence(
-    'The server MUST set "Content-Type: application/x-protobuf" header if the response body is binary-encoded Protobuf payload. The server MUST set "Content-Type: application/json" if the response is JSON-encoded Protobuf payload. The server MUST use the same "Content-Type" in the response as it received in the request.',
-    SMALL,
-    async (relay) => {
+  test.each(ENCODINGS)(
+    'The server MUST set "Content-Type: application/x-protobuf" header if the response body is binary-encoded Protobuf payload. The server MUST set "Content-Type: application/json" if the response is JSON-encoded Protobuf payload. The server MUST use the same "Content-Type" in the response as it received in the request. (%s)',
+    async (encoding) => {
+      const relay = await startRelay(encoding, SMALL);
       const answers = [
         ...(await relay.post(relay.traces(['a']))),
         ...(await relay.post(relay.traces(['a', 'b'], 1))),
@@ -66,10 +70,10 @@ describe('OTLP/HTTP Response', () => {
     },
   );
 
-  sentence(
-    'The server MUST limit the size of the response body, including before compression, to avoid overwhelming the client. It is RECOMMENDED to use 4 MiB as the default limit.',
-    {},
-    async (relay) => {
+  test.each(ENCODINGS)(
+    'The server MUST limit the size of the response body, including before compression, to avoid overwhelming the client. It is RECOMMENDED to use 4 MiB as the default limit. (%s)',
+    async (encoding) => {
+      const relay = await startRelay(encoding);
       const long = 'x'.repeat(15_000);
       const answers = [
         ...(await relay.post(
@@ -92,10 +96,10 @@ describe('OTLP/HTTP Response', () => {
     },
   );
 
-  sentence(
-    'For a Partial Success response that would otherwise exceed the limit, the server SHOULD reduce the response size without changing response semantics if it is possible and practical.',
-    {},
-    async (relay) => {
+  test.each(ENCODINGS)(
+    'For a Partial Success response that would otherwise exceed the limit, the server SHOULD reduce the response size without changing response semantics if it is possible and practical. (%s)',
+    async (encoding) => {
+      const relay = await startRelay(encoding);
       const names = Array.from({ length: 5_000 }, (_, i) => `span ${i}`);
       for (const answer of await relay.post(relay.traces(names, 4_999))) {
         expect(relay.response(answer)).toMatchObject({ partialSuccess: { rejectedSpans: '4999' } });
@@ -114,10 +118,10 @@ function deepFault(text: string): Buffer {
 }
 
 describe('Full Success', () => {
-  sentence(
-    'If the server receives an empty request (a request that does not carry any telemetry data) the server SHOULD respond with success.',
-    {},
-    async (relay) => {
+  test.each(ENCODINGS)(
+    'If the server receives an empty request (a request that does not carry any telemetry data) the server SHOULD respond with success. (%s)',
+    async (encoding) => {
+      const relay = await startRelay(encoding);
       const none =
         relay.encoding === 'json'
           ? [Buffer.from('{}'), Buffer.from('{"resourceSpans":[]}')]
@@ -131,10 +135,10 @@ describe('Full Success', () => {
     },
   );
 
-  sentence(
-    'On success, the server MUST respond with `HTTP 200 OK`. The response body MUST be a Protobuf-encoded Export<signal>ServiceResponse message. The server MUST leave the `partial_success` field unset in case of a successful response.',
-    {},
-    async (relay) => {
+  test.each(ENCODINGS)(
+    'On success, the server MUST respond with `HTTP 200 OK`. The response body MUST be a Protobuf-encoded Export<signal>ServiceResponse message. The server MUST leave the `partial_success` field unset in case of a successful response. (%s)',
+    async (encoding) => {
+      const relay = await startRelay(encoding);
       for (const answer of await relay.post(relay.traces(['a', 'b']))) {
         expect(answer.status).toBe(200);
         expect(relay.response(answer)).toEqual({});
@@ -150,10 +154,10 @@ function rejectedOf(relay: Relay, answer: Answer): number {
 }
 
 describe('Partial Success', () => {
-  sentence(
-    'If the request is only partially accepted, the server MUST respond with `HTTP 200 OK`. The server MUST initialize the `partial_success` field, and it MUST set the respective `rejected_spans` field with the number of spans it rejected. The server SHOULD populate the `error_message` field with a human-readable error message in English.',
-    {},
-    async (relay) => {
+  test.each(ENCODINGS)(
+    'If the request is only partially accepted, the server MUST respond with `HTTP 200 OK`. The server MUST initialize the `partial_success` field, and it MUST set the respective `rejected_spans` field with the number of spans it rejected. The server SHOULD populate the `error_message` field with a human-readable error message in English. (%s)',
+    async (encoding) => {
+      const relay = await startRelay(encoding);
       for (const answer of await relay.post(relay.traces(['a', 'b', 'c'], 2))) {
         expect(answer.status).toBe(200);
         expect(relay.response(answer)).toEqual({
@@ -169,10 +173,10 @@ describe('Partial Success', () => {
     },
   );
 
-  sentence(
-    'Servers MAY also use the `partial_success` field to convey warnings/suggestions to clients even when it fully accepts the request. In such cases, the `rejected_<signal>` field MUST have a value of `0`, and the `error_message` field MUST be non-empty.',
-    {},
-    async (relay) => {
+  test.each(ENCODINGS)(
+    'Servers MAY also use the `partial_success` field to convey warnings/suggestions to clients even when it fully accepts the request. In such cases, the `rejected_<signal>` field MUST have a value of `0`, and the `error_message` field MUST be non-empty. (%s)',
+    async (encoding) => {
+      const relay = await startRelay(encoding);
       const foreign = Buffer.from(relay.encoding === 'json' ? '{"resourceLogs":[]}' : [0x7a, 0x00]);
       for (const answer of await relay.post(foreign)) {
         expect(answer.status).toBe(200);
@@ -186,10 +190,10 @@ describe('Partial Success', () => {
 });
 
 describe('Failures', () => {
-  sentence(
-    'If the processing of the request fails, the server MUST respond with appropriate `HTTP 4xx` or `HTTP 5xx` status code. The response body for all `HTTP 4xx` and `HTTP 5xx` responses MUST be a Protobuf-encoded Status message that describes the problem. The `Status.message` field SHOULD contain a developer-facing error message.',
-    SMALL,
-    async (relay) => {
+  test.each(ENCODINGS)(
+    'If the processing of the request fails, the server MUST respond with appropriate `HTTP 4xx` or `HTTP 5xx` status code. The response body for all `HTTP 4xx` and `HTTP 5xx` responses MUST be a Protobuf-encoded Status message that describes the problem. The `Status.message` field SHOULD contain a developer-facing error message. (%s)',
+    async (encoding) => {
+      const relay = await startRelay(encoding, SMALL);
       const answers = await refusalsOf(relay);
       expect(statuses(answers)).toEqual(REFUSALS);
       for (const answer of answers) {
@@ -201,10 +205,10 @@ describe('Failures', () => {
     },
   );
 
-  sentence(
-    'The server SHOULD use HTTP response status codes to indicate retryable and non-retryable errors for a particular erroneous situation.',
-    SMALL,
-    async (relay) => {
+  test.each(ENCODINGS)(
+    'The server SHOULD use HTTP response status codes to indicate retryable and non-retryable errors for a particular erroneous situation. (%s)',
+    async (encoding) => {
+      const relay = await startRelay(encoding, SMALL);
       const { queue } = relay.receiver;
       for (const outcome of [
         'full',
@@ -225,10 +229,10 @@ describe('Failures', () => {
 });
 
 describe('Bad Data', () => {
-  sentence(
-    'If the processing of the request fails because the request contains data that cannot be decoded or is otherwise invalid and such failure is permanent, then the server MUST respond with `HTTP 400 Bad Request`. The `Status.details` field in the response SHOULD contain a BadRequest that describes the bad data.',
-    {},
-    async (relay) => {
+  test.each(ENCODINGS)(
+    'If the processing of the request fails because the request contains data that cannot be decoded or is otherwise invalid and such failure is permanent, then the server MUST respond with `HTTP 400 Bad Request`. The `Status.details` field in the response SHOULD contain a BadRequest that describes the bad data. (%s)',
+    async (encoding) => {
+      const relay = await startRelay(encoding);
       const good = relay.traces(['a']);
       const gzip = { 'content-encoding': 'gzip' };
       const answers = [
@@ -241,32 +245,33 @@ describe('Bad Data', () => {
       for (const answer of answers) {
         const { message } = relay.status(answer);
         expect(message).toMatch(/\w+ \w+/);
-        expect(badRequestOf(relay, answer)).toEqual({ fieldViolations: [{ description: message }] });
+        expect(detailsOf(relay, answer)).toEqual([
+          {
+            '@type': 'type.googleapis.com/google.rpc.BadRequest',
+            fieldViolations: [{ description: message }],
+          },
+        ]);
       }
     },
   );
 });
 
-function badRequestOf(relay: Relay, answer: Answer): unknown {
-  const type = 'type.googleapis.com/google.rpc.BadRequest';
-  if (relay.encoding === 'json') {
-    const { details } = relay.status(answer) as { details: { '@type': string }[] };
-    const [{ '@type': name, ...rest }] = details as [{ '@type': string }];
-    expect(name).toBe(type);
-    return rest;
-  }
+/** The details of a Status; in protobuf with the message of each in place of its bytes. */
+function detailsOf(relay: Relay, answer: Answer): unknown {
+  if (relay.encoding === 'json') return relay.status(answer)['details'];
   const { details } = Status.decode(answer.body) as unknown as {
     details: { type_url: string; value: Uint8Array }[];
   };
-  expect(details.map(({ type_url: name }) => name)).toEqual([type]);
-  return BadRequest.decode(details[0]!.value).toJSON();
+  return details.map(({ type_url: type, value }) =>
+    Object.assign({ '@type': type }, BadRequest.decode(value).toJSON()),
+  );
 }
 
 describe('OTLP/HTTP Throttling', () => {
-  sentence(
-    'If the server receives more requests than the client is allowed or the server is overloaded, the server SHOULD respond with `HTTP 429 Too Many Requests` or `HTTP 503 Service Unavailable` and MAY include "Retry-After" header to indicate how long the client ought to wait before retrying.',
-    {},
-    async (relay) => {
+  test.each(ENCODINGS)(
+    'If the server receives more requests than the client is allowed or the server is overloaded, the server SHOULD respond with `HTTP 429 Too Many Requests` or `HTTP 503 Service Unavailable` and MAY include "Retry-After" header to indicate how long the client ought to wait before retrying. (%s)',
+    async (encoding) => {
+      const relay = await startRelay(encoding);
       for (const outcome of ['full', 'over_share'] as const) {
         relay.receiver.queue.outcome = outcome;
         for (const { status, headers } of await relay.post(relay.traces(['a']))) {

@@ -1,9 +1,9 @@
 import { Agent } from 'node:http';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { LEAST, load, receiverWith } from '../config/configurations.ts';
-import { GOOD_IDS, join, len, SPAN_ID, TRACE_ID } from '../otlp/bytes.ts';
+import { GOOD_IDS, hex, join, len, SPAN_ID, TRACE_ID } from '../otlp/bytes.ts';
 import { readAnswer, startTestReceiver } from './harness.ts';
-import { ENCODINGS, Relay, sentence, statuses, TYPES } from './otlp-http.ts';
+import { ENCODINGS, Relay, startRelay, statuses, TYPES } from './otlp-http.ts';
 
 /*
  * Each sentence that tells a server what it MUST or SHOULD do, by its words, in the order of docs/specification.md of
@@ -11,10 +11,10 @@ import { ENCODINGS, Relay, sentence, statuses, TYPES } from './otlp-http.ts';
  */
 
 describe('Protocol Details', () => {
-  sentence(
-    'All server components MUST support the following transport compression options: No compression, denoted by `none`. Gzip compression, denoted by `gzip`.',
-    {},
-    async (relay) => {
+  test.each(ENCODINGS)(
+    'All server components MUST support the following transport compression options: No compression, denoted by `none`. Gzip compression, denoted by `gzip`. (%s)',
+    async (encoding) => {
+      const relay = await startRelay(encoding);
       expect(statuses(await relay.post(relay.traces(['a', 'b'])))).toEqual([200, 200]);
       expect(relay.stored).toHaveLength(2);
       expect(relay.stored[1]).toEqual(relay.stored[0]);
@@ -22,32 +22,34 @@ describe('Protocol Details', () => {
   );
 });
 
-describe('JSON Protobuf Encoding', () => {
-  const json = (more: object) => ({
-    resourceSpans: [{ scopeSpans: [{ spans: [{ traceId: TRACE_ID, spanId: SPAN_ID, ...more }] }] }],
-  });
-  const storedOf = async (relay: Relay, body: unknown) => {
-    expect(statuses(await relay.post(Buffer.from(JSON.stringify(body))))).toEqual([200, 200]);
-    return relay.stored.at(-1);
-  };
+/** A request in JSON with one span that has these members. */
+const json = (more: object) => ({
+  resourceSpans: [{ scopeSpans: [{ spans: [{ traceId: TRACE_ID, spanId: SPAN_ID, ...more }] }] }],
+});
+/** What becomes of a body that is taken. */
+async function storedOf(relay: Relay, body: unknown): Promise<unknown> {
+  expect(statuses(await relay.post(Buffer.from(JSON.stringify(body))))).toEqual([200, 200]);
+  return relay.stored.at(-1);
+}
 
-  sentence(
-    'The `traceId` and `spanId` byte arrays are represented as case-insensitive hex-encoded strings.',
-    {},
-    async (relay) => {
+describe('JSON Protobuf Encoding', () => {
+  test.each(['json'] as const)(
+    'The `traceId` and `spanId` byte arrays are represented as case-insensitive hex-encoded strings. (%s)',
+    async (encoding) => {
+      const relay = await startRelay(encoding);
       const links = [{ traceId: TRACE_ID.toUpperCase(), spanId: 'aBcDeF0123456789' }];
       const body = json({ traceId: TRACE_ID.toUpperCase(), parentSpanId: 'ABCDEF0123456789', links });
       const lower = [{ traceId: TRACE_ID, spanId: 'abcdef0123456789' }];
       expect(await storedOf(relay, body)).toEqual(json({ parentSpanId: 'abcdef0123456789', links: lower }));
     },
-    ['json'],
   );
 
-  sentence(
-    'OTLP/JSON receivers MUST ignore message fields with unknown names and MUST unmarshal the message as if the unknown field was not present in the payload.',
-    {},
-    async (relay) => {
-      const [plain, withUnknown] = relay.encoding === 'json' ? unknownNames() : unknownNumbers();
+  test.each(ENCODINGS)(
+    'OTLP/JSON receivers MUST ignore message fields with unknown names and MUST unmarshal the message as if the unknown field was not present in the payload. (%s)',
+    async (encoding) => {
+      const relay = await startRelay(encoding);
+      const [plain, withUnknown] =
+        relay.encoding === 'json' ? unknownNames() : [inProtobuf(hex('')), inProtobuf(len(500, 'new'))];
       await relay.post(plain);
       expect(statuses(await relay.post(withUnknown))).toEqual([200, 200]);
       expect(relay.stored).toHaveLength(4);
@@ -55,10 +57,10 @@ describe('JSON Protobuf Encoding', () => {
     },
   );
 
-  sentence(
-    '64-bit integer numbers in JSON-encoded payloads are encoded as decimal strings, and either numbers or strings are accepted when decoding.',
-    {},
-    async (relay) => {
+  test.each(['json'] as const)(
+    '64-bit integer numbers in JSON-encoded payloads are encoded as decimal strings, and either numbers or strings are accepted when decoding. (%s)',
+    async (encoding) => {
+      const relay = await startRelay(encoding);
       const attributes = [{ key: 'n', value: { intValue: '-9223372036854775808' } }];
       const times = { startTimeUnixNano: '1544712660000000001', endTimeUnixNano: '18446744073709551615' };
       const asStrings = json({ ...times, attributes });
@@ -68,7 +70,6 @@ describe('JSON Protobuf Encoding', () => {
       await relay.post(Buffer.from(asNumbers));
       expect(relay.stored.at(-1)).toEqual(asStrings);
     },
-    ['json'],
   );
 });
 
@@ -101,25 +102,20 @@ function unknownNames(): [Buffer, Buffer] {
   return [Buffer.from(plain), Buffer.from(plain.replaceAll('{', unknown))];
 }
 
-/** The same in protobuf, with a field of an unknown number. */
-function unknownNumbers(): [Buffer, Buffer] {
-  const request = (unknown: Uint8Array) => {
-    const value = join(unknown, len(5, unknown, len(1, len(1, 'v'))));
-    const attribute = join(unknown, len(1, 'k'), len(2, value));
-    const span = join(unknown, GOOD_IDS, len(5, 'a'), len(9, attribute), len(15, unknown));
-    const scopeSpans = join(len(1, len(1, 's'), unknown), unknown, len(2, span));
-    return Buffer.from(
-      join(unknown, len(1, len(1, unknown, len(1, attribute)), len(2, scopeSpans), unknown)),
-    );
-  };
-  return [request(new Uint8Array()), request(len(500, 'new'))];
+/** The same in protobuf, with this field in each message. */
+function inProtobuf(field: Uint8Array): Buffer {
+  const value = join(field, len(5, field, len(1, len(1, 'v'))));
+  const attribute = join(field, len(1, 'k'), len(2, value));
+  const span = join(field, GOOD_IDS, len(5, 'a'), len(9, attribute), len(15, field));
+  const scopeSpans = join(len(1, len(1, 's'), field), field, len(2, span));
+  return Buffer.from(join(field, len(1, len(1, field, len(1, attribute)), len(2, scopeSpans), field)));
 }
 
 describe('OTLP/HTTP Request', () => {
-  sentence(
-    'The default URL path for requests that carry trace data is `/v1/traces`. The request body is a Protobuf-encoded `ExportTraceServiceRequest` message.',
-    {},
-    async (relay) => {
+  test.each(ENCODINGS)(
+    'The default URL path for requests that carry trace data is `/v1/traces`. The request body is a Protobuf-encoded `ExportTraceServiceRequest` message. (%s)',
+    async (encoding) => {
+      const relay = await startRelay(encoding);
       const body = relay.traces(['a']);
       expect((await relay.send({ path: '/v1/traces', body })).status).toBe(200);
       for (const path of ['/', '/v1/metrics', '/v1/logs', '/v1development/profiles']) {
@@ -130,10 +126,10 @@ describe('OTLP/HTTP Request', () => {
   );
 
   const LIMIT = { maxRequestBodySize: 10_000 };
-  sentence(
-    'The server MUST limit the size of the request body when parsing it, including after decompression. If the limit is exceeded, the server MUST respond with `HTTP 413 Content Too Large`.',
-    LIMIT,
-    async (relay) => {
+  test.each(ENCODINGS)(
+    'The server MUST limit the size of the request body when parsing it, including after decompression. If the limit is exceeded, the server MUST respond with `HTTP 413 Content Too Large`. (%s)',
+    async (encoding) => {
+      const relay = await startRelay(encoding, LIMIT);
       const exact = relay.traces(['x']).length - 1;
       const within = relay.traces(['x'.repeat(9_000)]);
       const beyond = relay.traces(['x'.repeat(10_001 - exact)]);

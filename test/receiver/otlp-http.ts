@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import zlib from 'node:zlib';
-import { test } from 'vitest';
 import type { Encoding } from '../../src/otlp/response.ts';
 import { ExportTraceServiceResponse, Status } from '../../src/otlp/schema.ts';
 import { tracesToJson } from '../../src/otlp/traces-json.ts';
@@ -17,19 +16,12 @@ export const CODINGS: readonly [Record<string, string>, (body: Buffer) => Buffer
   [{ 'content-encoding': 'gzip' }, (body) => zlib.gzipSync(body)],
 ];
 
-type Options = NonNullable<Parameters<typeof startTestReceiver>[0]>;
-
-/** A sentence for both encodings, unless one is given. */
-export function sentence(
-  words: string,
-  options: Options,
-  check: (relay: Relay) => Promise<void>,
-  encodings: readonly Encoding[] = ENCODINGS,
-): void {
-  test.each(encodings)(`${words} (%s)`, async (encoding) => {
-    const receiver = await startTestReceiver({ plaintext: true, ...options });
-    await check(new Relay(receiver, encoding));
-  });
+/** A relay over plaintext, that is stopped after the test. */
+export async function startRelay(
+  encoding: Encoding,
+  options: Parameters<typeof startTestReceiver>[0] = {},
+): Promise<Relay> {
+  return new Relay(await startTestReceiver({ plaintext: true, ...options }), encoding);
 }
 
 /** A relay, and a client of it that keeps to one encoding. */

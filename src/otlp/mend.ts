@@ -32,7 +32,6 @@ const FREE_GROWTH = 64 * 1024;
 
 /** Of the messages on the way to spans, by their level. */
 const TYPES = [0, RESOURCE_SPANS_TYPE, SCOPE_SPANS_TYPE] as const;
-const NAMES = ['', 'ResourceSpans', 'ScopeSpans'] as const;
 
 /** The resource or the scope in the message around it, and its attributes, by level. */
 const OWN_TAG = (1 << 3) | LEN;
@@ -67,6 +66,8 @@ class Mender extends Walker {
   #unreadable: string | undefined;
   #invalidSpanCount = 0;
   #problem: string | undefined;
+  /** Of the ResourceSpans and the ScopeSpans at hand, by level. */
+  readonly #indices = [0, 0, 0];
   /** Resources and scopes around the cursor that were mended. */
   #mendedAround = 0;
 
@@ -80,7 +81,7 @@ class Mender extends Walker {
 
   request(): Mended {
     const { bytes } = this.reader;
-    this.#fields(0, '', bytes.length);
+    this.#fields(0, bytes.length);
     return {
       payload: this.#writer.finish(),
       mendedSpanCount: this.#mendedSpanCount,
@@ -93,7 +94,7 @@ class Mender extends Walker {
   }
 
   /** The fields of a message above the spans, with what leads to these. `mark`: goes into what is beside it. */
-  #fields(level: number, around: string, end: number, mark?: Uint8Array): void {
+  #fields(level: number, end: number, mark?: Uint8Array): void {
     const { reader } = this;
     const messages = this.#messages;
     const type = TYPES[level]!;
@@ -104,7 +105,7 @@ class Mender extends Walker {
       if (tag === WAY_TO_SPANS[level]) {
         const childEnd = this.length(end) + reader.pos;
         if (level === SPANS) this.#span(from, childEnd);
-        else this.#envelope(level + 1, `${NAMES[level + 1]!} ${child}${around}`, from, childEnd);
+        else this.#envelope(level + 1, child, from, childEnd);
         reader.pos = childEnd;
         child++;
       } else if (!isMarked && tag === OWN_TAG) {
@@ -126,24 +127,25 @@ class Mender extends Walker {
   }
 
   /** A ResourceSpans or ScopeSpans whose field begins at `from`; where it cannot be read, an empty one is left of it. */
-  #envelope(level: number, place: string, from: number, end: number): void {
+  #envelope(level: number, index: number, from: number, end: number): void {
     const { reader } = this;
     const messages = this.#messages;
     const content = reader.pos;
+    this.#indices[level] = index;
     const begin = messages.begin(WAY_TO_SPANS[level - 1]!, from);
     const beside = this.#beside(level, end);
     reader.pos = content;
     if (beside.fault === undefined) {
       const { mark } = beside;
       if (mark !== undefined) {
-        this.#mended ??= `${place} (counted from 0): ${beside.first}`;
+        this.#mended ??= `${this.#placeOf(level)}: ${beside.first}`;
         this.#mendedAround++;
       }
-      this.#fields(level, ` of ${place}`, end, mark);
+      this.#fields(level, end, mark);
       if (mark !== undefined) this.#mendedAround--;
     } else {
       const lost = this.#countSpans(level, end);
-      if (lost > 0) this.#unreadable ??= `under ${place} (counted from 0): ${beside.fault}`;
+      if (lost > 0) this.#unreadable ??= `under ${this.#placeOf(level)}: ${beside.fault}`;
       this.#spanCount += lost;
       this.#unreadableSpanCount += lost;
       messages.done = end;
@@ -182,6 +184,13 @@ class Mender extends Walker {
     return this.#hasRoom(growth + mark.length + HEADERS, content)
       ? { mark, first }
       : { fault: this.#fullWords() };
+  }
+
+  /** Of the ResourceSpans or ScopeSpans at hand, for people. */
+  #placeOf(level: number): string {
+    const [, resource, scope] = this.#indices;
+    const inner = level === SPANS ? `ScopeSpans ${scope} of ` : '';
+    return `${inner}ResourceSpans ${resource} (counted from 0)`;
   }
 
   #countSpans(level: number, end: number): number {

@@ -4,17 +4,7 @@ import type { SpanIds } from './span-ids.ts';
 import { KEY_TAG } from './append-attribute.ts';
 import { isText, writeMended } from './utf8.ts';
 import type { WireReader } from './wire-reader.ts';
-import {
-  KEY_VALUE_TYPE,
-  kindOf,
-  MESSAGE,
-  nameOfField,
-  PARENT_SPAN_ID,
-  SKIP,
-  SPAN_ID,
-  TEXT,
-  TRACE_ID,
-} from './wire-table.ts';
+import { KEY_VALUE_TYPE, kindOf, MESSAGE, nameOfField, SKIP, TEXT } from './wire-table.ts';
 
 /** Bytes of an attribute's key by which a place is named. */
 const LONGEST_KEY = 100;
@@ -35,6 +25,8 @@ export class MessageMender {
   /** The attribute that the cursor is in, from one offset to another: the outermost one. */
   #attributeAt = -1;
   #attributeEnd = 0;
+  /** The last attribute that was named: each is looked through once, however many texts it has. */
+  #namedAt = -1;
 
   /** @param repair false: text that is broken makes a message unreadable */
   constructor(reader: WireReader, writer: ProtobufWriter, repair: boolean, ids: SpanIds) {
@@ -55,6 +47,7 @@ export class MessageMender {
     this.#writer.rewind(written);
     this.done = done;
     this.#attributeAt = -1;
+    this.#namedAt = -1;
   }
 
   /**
@@ -96,7 +89,7 @@ export class MessageMender {
       this.copyTo(fieldEnd);
       this.#writer.end(begin);
     } else {
-      this.#noteId(kind, at, length);
+      this.#ids.note(kind, at, length);
     }
     reader.pos = fieldEnd;
     return true;
@@ -118,28 +111,24 @@ export class MessageMender {
     writeMended(reader.bytes, at, end, this.#writer);
     this.#writer.end(begin);
     this.done = end;
-    if (this.places.size < MOST_PLACES) this.places.add(this.#attributeKey() ?? nameOfField(type, tag >>> 3));
+    this.#addPlace(type, tag);
     return true;
   }
 
-  #noteId(kind: number, at: number, length: number): void {
-    if (kind === TRACE_ID) {
-      this.#ids.traceIdAt = at;
-      this.#ids.traceIdLength = length;
-    } else if (kind === SPAN_ID) {
-      this.#ids.spanIdAt = at;
-      this.#ids.spanIdLength = length;
-    } else if (kind === PARENT_SPAN_ID) {
-      this.#ids.parentIdLength = length;
-    }
+  #addPlace(type: number, tag: number): void {
+    const attributeAt = this.#attributeAt;
+    if (this.places.size === MOST_PLACES || (attributeAt !== -1 && attributeAt === this.#namedAt)) return;
+    this.#namedAt = attributeAt;
+    const key = attributeAt === -1 ? undefined : this.#attributeKey(attributeAt);
+    this.places.add(key ?? nameOfField(type, tag >>> 3));
   }
 
-  /** Of the attribute that the cursor is in, if it is in one and that has a key. */
-  #attributeKey(): string | undefined {
+  /** Of the attribute that the cursor is in, if it has a key. */
+  #attributeKey(attributeAt: number): string | undefined {
     const reader = this.#reader;
     const { pos } = reader;
     let key: string | undefined;
-    reader.pos = this.#attributeAt === -1 ? this.#attributeEnd : this.#attributeAt;
+    reader.pos = attributeAt;
     while (reader.pos < this.#attributeEnd) {
       const tag = reader.tag(this.#attributeEnd);
       const length = tag === KEY_TAG ? reader.length(this.#attributeEnd) : 0;

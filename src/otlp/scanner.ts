@@ -7,15 +7,12 @@ import {
   KINDS,
   MESSAGE,
   nameOfField,
-  PARENT_SPAN_ID,
   RESOURCE_SPANS_TYPE,
   SCOPE_SPANS_TYPE,
   SKIP,
-  SPAN_ID,
   SPAN_TYPE,
   TABLE_WIDTH,
   TEXT,
-  TRACE_ID,
 } from './wire-table.ts';
 
 /** What is around spans and too large: where, for people, and its bytes. */
@@ -116,14 +113,8 @@ export class Scanner {
           passed = this.#envelope(inner, from, at + length, depth + 1);
         else passed = this.#message(inner, at + length, depth + 1);
         if (!passed && !this.#goesOnIn(type, inner)) return false;
-      } else if (kind === TRACE_ID) {
-        this.#ids.traceIdAt = at;
-        this.#ids.traceIdLength = length;
-      } else if (kind === SPAN_ID) {
-        this.#ids.spanIdAt = at;
-        this.#ids.spanIdLength = length;
-      } else if (kind === PARENT_SPAN_ID) {
-        this.#ids.parentIdLength = length;
+      } else {
+        this.#ids.note(kind, at, length);
       }
       reader.pos = at + length;
     }

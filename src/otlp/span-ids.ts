@@ -1,3 +1,5 @@
+import { PARENT_SPAN_ID, SPAN_ID, TRACE_ID } from './wire-table.ts';
+
 /** The length of an id that is not there. */
 const ABSENT = -1;
 
@@ -14,6 +16,19 @@ export class SpanIds {
     this.traceIdLength = ABSENT;
     this.spanIdLength = ABSENT;
     this.parentIdLength = ABSENT;
+  }
+
+  /** The kind is one of the three of `wire-table.ts`; another is passed over. */
+  note(kind: number, at: number, length: number): void {
+    if (kind === TRACE_ID) {
+      this.traceIdAt = at;
+      this.traceIdLength = length;
+    } else if (kind === SPAN_ID) {
+      this.spanIdAt = at;
+      this.spanIdLength = length;
+    } else if (kind === PARENT_SPAN_ID) {
+      this.parentIdLength = length;
+    }
   }
 
   /**

@@ -25,7 +25,7 @@ const ON_LOOP_TIME = {
   /** Twice as many as spans with twenty attributes have in a MiB. Of empty ones there could be half a million. */
   mostMessages: 128 * 1024,
   /** Mending takes some times as long as reading. */
-  mostMended: 128 * 1024,
+  mostMended: 64 * 1024,
 } as const;
 
 /** Bodies up to this size have a thread of their own, in which none waits for one of the largest. */

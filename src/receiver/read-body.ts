@@ -52,13 +52,13 @@ export function readBodyNow(
   }
   const isEmpty = bytes.length === 0;
   if (encoding === 'protobuf') {
-    const sifted = sift(bytes, limits);
+    const sifted = sift(bytes, limits, free);
     return sifted.ok ? compact({ ...sifted, isEmpty }, free) : sifted;
   }
   const encoded = encodeSpansOfJson(bytes);
   if (!encoded.ok) return encoded;
   free(bytes);
-  const sifted = sift(encoded.payload, limits);
+  const sifted = sift(encoded.payload, limits, free);
   if (!sifted.ok) return sifted;
   const unreadable = encoded.unreadable ?? sifted.unreadable;
   const taken = {
@@ -70,10 +70,17 @@ export function readBodyNow(
   return compact(taken, free);
 }
 
-function sift(bytes: Uint8Array, limits: BodyLimits): SiftResult | { ok: false; tooLarge: true } {
+function sift(
+  bytes: Uint8Array,
+  limits: BodyLimits,
+  free: (bytes: Uint8Array) => void,
+): SiftResult | { ok: false; tooLarge: true } {
   const mending = { repair: limits.repair, maxSize: limits.maxMendedSize };
   const sifted = siftTraces(bytes, limits.maxOwnBytes, mending, limits);
-  return 'tooMuch' in sifted ? { ok: false, tooLarge: true } : sifted;
+  if ('tooMuch' in sifted) return { ok: false, tooLarge: true };
+  // What was mended stands elsewhere.
+  if (sifted.ok && sifted.payload.buffer !== bytes.buffer) free(bytes);
+  return sifted;
 }
 
 /** With no more slack around its payload than is allowed. */

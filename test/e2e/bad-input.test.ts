@@ -113,3 +113,30 @@ test('of a request with impossible ids the good spans are taken, and the others 
   await expectStored(stack.mlflow, stored.experimentId, [good]);
   expectBalanced(await accountOf(relay));
 });
+
+test('broken text is mended: its span and the others reach MLflow, and one of its kinds is left out', async () => {
+  const relay = await startTestRelay(stack);
+  const [broken, good, bad] = [makeTrace(1), makeTrace(2), makeTrace(1)];
+  const spans = [
+    { ...broken.spans[0]!, name: 'NAME' },
+    ...good.spans,
+    { ...bad.spans[0]!, attributes: { n: 'HUGE' } },
+  ];
+  const text = JSON.stringify(requestOf(spans));
+  const body = text
+    .replace('NAME', 'cut \\ud83d')
+    .replace('{"stringValue":"HUGE"}', '{"intValue":18446744073709551616}');
+  const answer = await relay.sender.post(body, AS_JSON);
+  expect(answer.status).toBe(200);
+  expect(JSON.parse(answer.body.toString()).partialSuccess).toMatchObject({
+    rejectedSpans: '1',
+    errorMessage: expect.stringContaining('intValue'),
+  });
+  const stored = await stack.mlflow.waitForTrace(good.traceId, { spans: 2 });
+  await expectStored(stack.mlflow, stored.experimentId, [good]);
+  const mended = await stack.mlflow.waitForTrace(broken.traceId, { spans: 1 });
+  expect(JSON.stringify(mended)).toContain('cut \ufffd');
+  expect(JSON.stringify(mended)).toContain('relay.repaired');
+  expect(await metric(relay, 'mended_spans_total')).toBe(1);
+  expectBalanced(await accountOf(relay));
+});

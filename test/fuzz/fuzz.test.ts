@@ -85,6 +85,7 @@ test('5,000 bodies, and most of them pass framing', async () => {
   expect(tally.bodies).toBe(5_000);
   expect(tally.accepted).toBeGreaterThan(2_500);
   expect(tally.changedTexts).toBeGreaterThan(1_000);
+  expect(tally.rests).toBeGreaterThan(200);
 });
 
 describe('what is broken is found', () => {
@@ -105,6 +106,17 @@ describe('what is broken is found', () => {
     'a cut that keeps the first span': [
       { cutSpans: (payload, isKept) => RELAY.cutSpans(payload, (index) => index === 0 || isKept(index)) },
       'cutSpans: spans',
+    ],
+    'a rest that is no request': [
+      {
+        siftTraces: (payload, most) => {
+          const sifted = RELAY.siftTraces(payload, most);
+          return sifted.ok && sifted.mendedSpanCount > 0
+            ? { ...sifted, payload: Uint8Array.of(0x0f) }
+            : sifted;
+        },
+      },
+      'siftTraces: framing',
     ],
     'JSON that fails': [{ encodeTracesJsonNow: () => ({ ok: false, message: 'no' }) }, 'JSON: refused'],
     'JSON that becomes something else': [

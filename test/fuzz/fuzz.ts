@@ -13,6 +13,8 @@ export type Tally = {
   accepted: number;
   /** Texts that became protobuf, of the JSON of those bodies with changes. */
   changedTexts: number;
+  /** Bodies of which a part was taken. */
+  rests: number;
   /** By name. */
   readonly disagreements: Record<string, number>;
 };
@@ -44,7 +46,7 @@ const SHRINKING = { tries: 3_000, ms: 60_000 };
 /** Body by body, the same ones for the same seed, until one fails. */
 export async function fuzz(options: FuzzOptions): Promise<{ tally: Tally; failure?: Failure }> {
   const { subject, google, seed, count } = options;
-  const tally: Tally = { bodies: 0, accepted: 0, changedTexts: 0, disagreements: {} };
+  const tally: Tally = { bodies: 0, accepted: 0, changedTexts: 0, rests: 0, disagreements: {} };
   // While Google's runtime has one batch in hand, the next one is made.
   let underWay: Promise<Failure | undefined> = Promise.resolve(undefined);
 
@@ -70,6 +72,8 @@ export async function fuzz(options: FuzzOptions): Promise<{ tally: Tally; failur
       if (inspected.accepted) {
         tally.accepted++;
         tally.changedTexts += inspected.fromChangedJson.length;
+      } else if (inspected.rest !== undefined) {
+        tally.rests++;
       }
       items.push({ index, body, inspected });
     }
@@ -101,22 +105,31 @@ export async function findingOf(
   const [facts, ...others] = await google.ask([item!, ...payloads]);
   const result = compare(inspected, facts!);
   if (isFinding(result)) return result;
-  return others.every(({ accepted }) => accepted) ? undefined : CHANGED_JSON_REFUSED;
+  return others.every(({ accepted }) => accepted) ? undefined : refusedByGoogle(inspected);
 }
 
-const CHANGED_JSON_REFUSED: Finding = {
-  kind: 'JSON: refused by Google',
-  detail: 'JSON that was changed became protobuf that only the relay takes',
-};
+function refusedByGoogle({ accepted }: Inspected): Finding {
+  return accepted
+    ? {
+        kind: 'JSON: refused by Google',
+        detail: 'JSON that was changed became protobuf that only the relay takes',
+      }
+    : { kind: 'rest: refused by Google', detail: 'what is left of the body is taken by the relay only' };
+}
 
 type Item = { readonly index: number; readonly body: Uint8Array; readonly inspected: Inspected };
 
-/** Each body, then what became of its JSON with changes. */
+/** Each body, then what was made of it: of its JSON with changes, or what is left of it. */
 function questionsOf(items: readonly Item[]): Asked[] {
   return items.flatMap(({ body, inspected }): Asked[] => [
     { body, inspected },
-    ...(inspected.accepted ? inspected.fromChangedJson.map((payload) => ({ body: payload })) : []),
+    ...madeOf(inspected).map((payload) => ({ body: payload })),
   ]);
+}
+
+function madeOf(inspected: Inspected): readonly Uint8Array[] {
+  if (inspected.accepted) return inspected.fromChangedJson;
+  return inspected.rest === undefined ? [] : [inspected.rest];
 }
 
 async function judge(
@@ -129,10 +142,9 @@ async function judge(
   const next = () => answers.next().value!;
   for (const { index, body, inspected } of items) {
     const result = compare(inspected, next());
-    const payloads = inspected.accepted ? inspected.fromChangedJson : [];
-    const areTaken = payloads.map(() => next().accepted);
+    const areTaken = madeOf(inspected).map(() => next().accepted);
     if (isFinding(result)) return failed(index, body, result);
-    if (areTaken.includes(false)) return failed(index, body, CHANGED_JSON_REFUSED);
+    if (areTaken.includes(false)) return failed(index, body, refusedByGoogle(inspected));
     if (result !== undefined) tally.disagreements[result] = (tally.disagreements[result] ?? 0) + 1;
   }
   return undefined;

@@ -66,6 +66,20 @@ function withoutNames(payload: Uint8Array): Uint8Array {
 const indexWith = (wrong: Partial<SpanSlice>) => (payload: Uint8Array) =>
   RELAY.indexSpans(payload).map((each) => Object.assign(each, wrong));
 
+const TAKEN_WITHOUT_SPANS = {
+  ok: true,
+  spanCount: 0,
+  invalidSpanCount: 0,
+  oversizeSpanCount: 0,
+  unreadableSpanCount: 0,
+  mendedSpanCount: 0,
+} as const;
+
+const WRONG: Readonly<Record<string, Uint8Array>> = {
+  'a relay that takes what is no request': hex('0f'),
+  'a rest that is no text': requestOf(join(GOOD_IDS, len(5, hex('ff')))),
+};
+
 describe('what only another parser can see is found', () => {
   const body = requestOf(span('one'), span('two', len(4, 'parent12')), span('three'));
   const nothing = hex('');
@@ -76,21 +90,16 @@ describe('what only another parser can see is found', () => {
         indexSpans: () => RELAY.indexSpans(nothing),
         cutSpans: (_payload, isKept) => RELAY.cutSpans(nothing, isKept),
         splitSpans: (_payload, limits) => RELAY.splitSpans(nothing, limits),
-        siftTraces: (payload) => ({
-          ok: true,
-          payload,
-          spanCount: 0,
-          invalidSpanCount: 0,
-          oversizeSpanCount: 0,
-          unreadableSpanCount: 0,
-          mendedSpanCount: 0,
-        }),
+        siftTraces: (payload) => ({ ...TAKEN_WITHOUT_SPANS, payload }),
         tracesToJson: () => RELAY.tracesToJson(nothing),
       },
       'only the relay takes it',
     ],
     'a walk that refuses a request': [
-      { scanTraces: () => ({ ok: false, message: 'because' }) },
+      {
+        scanTraces: () => ({ ok: false, message: 'because' }),
+        siftTraces: () => ({ ok: false, message: 'because' }),
+      },
       'only Google takes it',
     ],
     'an index that knows no root': [{ indexSpans: indexWith({ isRoot: false }) }, 'root'],
@@ -98,6 +107,19 @@ describe('what only another parser can see is found', () => {
     'a cut that changes a name': [
       { cutSpans: (payload, isKept) => withoutNames(RELAY.cutSpans(payload, isKept)) },
       'cut: different',
+    ],
+    'a rest that is no text': [
+      {
+        siftTraces: (payload) => ({
+          ...TAKEN_WITHOUT_SPANS,
+          payload: payload.map((byte) => (byte === 0xff ? 0xfe : byte)),
+        }),
+        scanTraces: (payload) =>
+          payload.includes(0xfe)
+            ? { ok: true, spanCount: 0, invalidSpanCount: 0 }
+            : RELAY.scanTraces(payload),
+      },
+      'rest: refused by Google',
     ],
     'JSON that changes a name': [
       {
@@ -111,8 +133,7 @@ describe('what only another parser can see is found', () => {
   };
 
   test.each(Object.entries(broken))('%s', async (what, [part, kind]) => {
-    const wrong = what.includes('no request') ? hex('0f') : body;
-    expect(await findingOf({ ...RELAY, ...part }, google, wrong)).toMatchObject({ kind });
+    expect(await findingOf({ ...RELAY, ...part }, google, WRONG[what] ?? body)).toMatchObject({ kind });
   });
 
   test('and the right ones are not', async () => {

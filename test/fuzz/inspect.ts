@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib';
-import { encodeTracesJsonNow } from '../../src/otlp/json-encoder.ts';
+import { encodeSpansOfJson, encodeTracesJsonNow } from '../../src/otlp/json-encoder.ts';
 import { ExportTraceServiceRequest } from '../../src/otlp/schema.ts';
 import { siftTraces } from '../../src/otlp/sift.ts';
 import { tracesToJson } from '../../src/otlp/traces-json.ts';
@@ -19,6 +19,7 @@ export type Subject = {
   readonly siftTraces: typeof siftTraces;
   readonly tracesToJson: typeof tracesToJson;
   readonly encodeTracesJsonNow: typeof encodeTracesJsonNow;
+  readonly encodeSpansOfJson: typeof encodeSpansOfJson;
 };
 
 export const RELAY: Subject = {
@@ -29,6 +30,7 @@ export const RELAY: Subject = {
   siftTraces,
   tracesToJson,
   encodeTracesJsonNow,
+  encodeSpansOfJson,
 };
 
 /** What is wrong. Two findings with one `kind` are taken for the same. */
@@ -39,7 +41,12 @@ export type Cut = { readonly kept: Uint8Array; readonly bytes: Uint8Array };
 
 /** What the relay makes of a body. */
 export type Inspected =
-  | { readonly accepted: false; readonly refusal: string }
+  | {
+      readonly accepted: false;
+      readonly refusal: string;
+      /** What is left of it without the spans that are to blame, and with their texts mended. */
+      readonly rest?: Uint8Array;
+    }
   | {
       readonly accepted: true;
       readonly spanCount: number;
@@ -48,7 +55,7 @@ export type Inspected =
       readonly cuts: readonly Cut[];
       /** The body as JSON, and back. */
       readonly fromJson: Uint8Array;
-      /** Of the same JSON with changes, what became protobuf. */
+      /** Of the same JSON with changes, what became protobuf, whole and without the spans that are to blame. */
       readonly fromChangedJson: readonly Uint8Array[];
     };
 
@@ -105,7 +112,10 @@ function timeOf<T>(work: () => T): { result: T; ms: number } {
 
 function inspectBody(subject: Subject, body: Uint8Array): Inspected {
   const scan = calmly('scanTraces', () => subject.scanTraces(body));
-  if (!scan.ok) return { accepted: false, refusal: scan.message };
+  if (!scan.ok) {
+    const rest = restOf(subject, Uint8Array.from(body));
+    return { accepted: false, refusal: scan.message, ...(rest && { rest }) };
+  }
   const { spanCount } = scan;
   const spans = calmly('indexSpans', () => subject.indexSpans(body));
   if (spans.length !== spanCount) {
@@ -129,6 +139,18 @@ function inspectBody(subject: Subject, body: Uint8Array): Inspected {
     fromJson,
     fromChangedJson: fromChangedJson(subject, json, random),
   };
+}
+
+/** What is left of a body that is not taken as it is; undefined where it is refused. What is given is used up. */
+function restOf(subject: Subject, body: Uint8Array): Uint8Array | undefined {
+  const sift = calmly('siftTraces of the rest', () => subject.siftTraces(body, Infinity));
+  if (!sift.ok) return undefined;
+  const scan = calmly('scanTraces of the rest', () => subject.scanTraces(sift.payload));
+  if (!scan.ok) throw new Misbehaviour('siftTraces: framing', scan.message);
+  if (scan.spanCount !== sift.spanCount || scan.invalidSpanCount > 0) {
+    throw new Misbehaviour('siftTraces: rest', `${JSON.stringify(scan)}, not ${sift.spanCount} good spans`);
+  }
+  return sift.payload;
 }
 
 function invalidSpansOf(scan: Extract<ScanResult, { ok: true }>): number {
@@ -205,8 +227,13 @@ function checkCut(subject: Subject, by: string, spans: readonly SpanSlice[], { k
 function fromChangedJson(subject: Subject, json: Uint8Array, random: Random): Uint8Array[] {
   const payloads: Uint8Array[] = [];
   for (let count = 0; count < CHANGED_TEXTS; count++) {
-    const payload = encodeJson(subject, changedJson(json, random));
+    const text = changedJson(json, random);
+    const payload = encodeJson(subject, text);
     if (payload !== undefined) payloads.push(payload);
+    const lenient = calmly('encodeSpansOfJson', () => subject.encodeSpansOfJson(text));
+    if (!lenient.ok && payload !== undefined) throw new Misbehaviour('JSON: lenient', lenient.message);
+    const rest = lenient.ok && payload === undefined ? restOf(subject, lenient.payload) : undefined;
+    if (rest !== undefined) payloads.push(rest);
   }
   return payloads;
 }

@@ -8,8 +8,9 @@ import type { Tree } from './request-tree.ts';
 
 const MARK = len(9, len(1, 'm'), len(2, len(1, 'x')));
 
+const mark = (text: string) => len(9, len(1, 'm'), len(2, len(1, text)));
+
 test('what the attribute said before comes first', () => {
-  const mark = (text: string) => len(9, len(1, 'm'), len(2, len(1, text)));
   const other = len(9, len(1, 'n'), len(2, len(1, 'y')));
   const payload = requestOf(join(GOOD_IDS, mark('one'), other, mark('two')), join(GOOD_IDS, mark('stays')));
   const marked = appendAttribute(payload, 'm', new Map([[0, 'three']]));

@@ -174,15 +174,15 @@ describe('what is around spans costs what is under it, and the first fault is na
   });
 });
 
-describe('broken text', () => {
-  const named = (name: string | Uint8Array) => {
-    const [before, behind] = `{"resourceSpans":[${scopes(`{${ids},"name":"?"}`, good)}]}`.split('?') as [
-      string,
-      string,
-    ];
-    return Buffer.concat([Buffer.from(before), Buffer.from(name), Buffer.from(behind)]);
-  };
+const named = (name: string | Uint8Array) => {
+  const [before, behind] = `{"resourceSpans":[${scopes(`{${ids},"name":"?"}`, good)}]}`.split('?') as [
+    string,
+    string,
+  ];
+  return Buffer.concat([Buffer.from(before), Buffer.from(name), Buffer.from(behind)]);
+};
 
+describe('broken text', () => {
   test.each<[string, string | Uint8Array, string]>([
     ['the first half of a pair', 'a\\ud83d', 'a\ufffd'],
     ['the second half', '\\ude00b', '\ufffdb'],

@@ -167,5 +167,5 @@ function membersOf(of: unknown): Member[] {
   if (Array.isArray(of)) return of.flatMap(membersOf);
   if (typeof of !== 'object' || of === null) return [];
   const parent = of as Plain;
-  return Object.keys(parent).flatMap((key) => [{ parent, key }, ...membersOf(parent[key])]);
+  return Object.keys(parent).flatMap((key) => [{ parent, key }].concat(membersOf(parent[key])));
 }

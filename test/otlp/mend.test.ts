@@ -2,9 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { siftTraces } from '../../src/otlp/sift.ts';
 import { tracesToJson } from '../../src/otlp/traces-json.ts';
-import { cutSpans, scanTraces } from '../../src/otlp/wire.ts';
+import { cutSpans } from '../../src/otlp/wire.ts';
 import { GOOD_IDS, group, hex, join, len, nest, requestOf } from './bytes.ts';
 import { bytesOf, requestTree, spansOf } from './request-tree.ts';
+import { siftCopy } from './sift-copy.ts';
 import type { Tree } from './request-tree.ts';
 
 const BROKEN = hex('61 ff 62');
@@ -21,16 +22,9 @@ type Json = {
   }[];
 };
 
-/** Of a copy, as what is given is used up. */
-function sift(payload: Uint8Array, repair = true, maxSize = Infinity) {
-  const result = siftTraces(new Uint8Array(payload), Infinity, { repair, maxSize });
-  if (!result.ok) throw new Error(result.message);
-  expect(scanTraces(result.payload)).toMatchObject({
-    ok: true,
-    spanCount: result.spanCount,
-    invalidSpanCount: 0,
-  });
-  return { ...result, json: tracesToJson(result.payload) as Json };
+function sift(payload: Uint8Array, repair = true) {
+  const result = siftCopy(payload, { repair });
+  return Object.assign(result, { json: tracesToJson(result.payload) as Json });
 }
 
 const span = (...fields: Uint8Array[]) => join(GOOD_IDS, ...fields);
@@ -95,8 +89,9 @@ describe('a span with broken text is mended and marked', () => {
   });
 });
 
+const list = (inner: Uint8Array) => len(5, len(1, inner));
+
 describe('what cannot be mended costs its span', () => {
-  const list = (inner: Uint8Array) => len(5, len(1, inner));
   test.each<[string, Uint8Array, string]>([
     ['too deep', attribute('k', nest(48, len(1, 'x'), list)), 'messages nested more than 100 deep'],
     ['groups too deep', nest(99, hex(''), (inner) => group(20, inner)), 'nesting deeper than 99'],
@@ -157,10 +152,10 @@ describe('what cannot be mended costs its span', () => {
   });
 });
 
-describe('what is around spans', () => {
-  const around = (text: Uint8Array) => len(1, len(1, len(1, 'service.name'), len(2, len(1, text))));
-  const scope = (text: Uint8Array) => len(1, len(1, text));
+const around = (text: Uint8Array) => len(1, len(1, len(1, 'service.name'), len(2, len(1, text))));
+const scope = (text: Uint8Array) => len(1, len(1, text));
 
+describe('what is around spans', () => {
   test('is mended and marked itself, before or behind its spans; the spans stay as they are', () => {
     const good = span(len(5, 'good'));
     const spans = len(2, len(2, good), len(2, good));

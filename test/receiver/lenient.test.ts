@@ -29,7 +29,7 @@ function partialOf({ status, headers, body }: Answer) {
 const counts = async (metric: { get: () => Promise<{ values: { value: number; labels: object }[] }> }) =>
   (await metric.get()).values
     .filter(({ value }) => value > 0)
-    .map(({ value, labels }) => ({ value, ...labels }));
+    .map(({ value, labels }) => Object.assign({ value }, labels));
 
 const ids = (last: string) => `"traceId":"${TRACE_ID}","spanId":"${SPAN_ID.slice(0, 15)}${last}"`;
 const inJson = (...spans: string[]) =>
@@ -155,41 +155,41 @@ describe('one span with a fault', () => {
   });
 });
 
-describe('what other senders write', () => {
-  const span = (more: string) =>
-    `[{${ids('0').replace('traceId', 'trace_id').replace('spanId', 'span_id')}${more}}]`;
-  test.each([
-    [
-      'JSON in snake_case, as opentelemetry-cpp has it',
-      `{"resource_spans":[{"scope_spans":[{"scope":{"name":"lib"},"spans":${span(',"name":"a","start_time_unix_nano":"5","parent_span_id":""')}}]}]}`,
-    ],
-    [
-      'the names of before OTLP 0.15',
-      `{"resourceSpans":[{"instrumentationLibrarySpans":[{"instrumentationLibrary":{"name":"lib"},"spans":${span(',"name":"a"')}}]}]}`,
-    ],
-    [
-      'these in snake_case',
-      `{"resource_spans":[{"instrumentation_library_spans":[{"instrumentation_library":{"name":"lib"},"spans":${span(',"name":"a"')}}]}]}`,
-    ],
-    [
-      'both names with the same spans, as senders of that time may',
-      `{"resourceSpans":[{"instrumentationLibrarySpans":[{"spans":${span(',"name":"a"')}}],"scopeSpans":[{"scope":{"name":"lib"},"spans":${span(',"name":"a"')}}]}]}`,
-    ],
-    [
-      'both, of which the new one is empty',
-      `{"resourceSpans":[{"instrumentationLibrarySpans":[{"scope":{"name":"lib"},"spans":${span(',"name":"a"')}}],"scopeSpans":[]}]}`,
-    ],
-  ])('%s', async (_, body) => {
-    const receiver = await startTestReceiver();
-    expect(partialOf(await receiver.send({ headers: JSON_TYPE, body: Buffer.from(body) }))).toEqual({
-      status: 200,
-      ok: true,
-      rejectedSpans: 0,
-    });
-    expect(namesIn(receiver)).toEqual(['a']);
-    expect(stored(receiver)[0]!.resourceSpans[0]!.scopeSpans[0]!.scope).toEqual({ name: 'lib' });
+const span = (more: string) =>
+  `[{${ids('0').replace('traceId', 'trace_id').replace('spanId', 'span_id')}${more}}]`;
+test.each([
+  [
+    'JSON in snake_case, as opentelemetry-cpp has it',
+    `{"resource_spans":[{"scope_spans":[{"scope":{"name":"lib"},"spans":${span(',"name":"a","start_time_unix_nano":"5","parent_span_id":""')}}]}]}`,
+  ],
+  [
+    'the names of before OTLP 0.15',
+    `{"resourceSpans":[{"instrumentationLibrarySpans":[{"instrumentationLibrary":{"name":"lib"},"spans":${span(',"name":"a"')}}]}]}`,
+  ],
+  [
+    'these in snake_case',
+    `{"resource_spans":[{"instrumentation_library_spans":[{"instrumentation_library":{"name":"lib"},"spans":${span(',"name":"a"')}}]}]}`,
+  ],
+  [
+    'both names with the same spans, as senders of that time may',
+    `{"resourceSpans":[{"instrumentationLibrarySpans":[{"spans":${span(',"name":"a"')}}],"scopeSpans":[{"scope":{"name":"lib"},"spans":${span(',"name":"a"')}}]}]}`,
+  ],
+  [
+    'both, of which the new one is empty',
+    `{"resourceSpans":[{"instrumentationLibrarySpans":[{"scope":{"name":"lib"},"spans":${span(',"name":"a"')}}],"scopeSpans":[]}]}`,
+  ],
+])('%s', async (_, body) => {
+  const receiver = await startTestReceiver();
+  expect(partialOf(await receiver.send({ headers: JSON_TYPE, body: Buffer.from(body) }))).toEqual({
+    status: 200,
+    ok: true,
+    rejectedSpans: 0,
   });
+  expect(namesIn(receiver)).toEqual(['a']);
+  expect(stored(receiver)[0]!.resourceSpans[0]!.scopeSpans[0]!.scope).toEqual({ name: 'lib' });
+});
 
+describe('what other senders write', () => {
   test('names of enum values', async () => {
     const receiver = await startTestReceiver();
     const body = inJson(

@@ -95,10 +95,10 @@ export const HEADS: readonly Report[] = [
     request: { path: '/v1/traces/', body: PROTOBUF },
     stored: [A],
   },
-  ...['/', '/v1/traces/v1/traces', '/v1/v1/traces', '/v1/metrics'].map((path) => ({
+  ...['/', '/v1/traces/v1/traces', '/v1/v1/traces', '/v1/metrics', '/v1/trace'].map((path) => ({
     sends: `to ${path}: a mistake in its configuration, which it has to be told`,
     reported:
-      'open-telemetry/opentelemetry-dotnet#6049, open-telemetry/opentelemetry-erlang#382, open-telemetry/opentelemetry.io#2406, open-telemetry/opentelemetry.io#3627, langchain-ai/langsmith-docs#897, SirAllap/agentglass#365 (Claude Code)',
+      'open-telemetry/opentelemetry-dotnet#6049, open-telemetry/opentelemetry-erlang#382, open-telemetry/opentelemetry.io#2406, open-telemetry/opentelemetry.io#3627, langchain-ai/langsmith-docs#897, SirAllap/agentglass#365 (Claude Code), apollographql/supergraph-demo-fed2#44',
     request: { path, body: PROTOBUF },
     stored: [],
     status: 404,

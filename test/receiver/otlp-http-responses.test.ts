@@ -7,7 +7,8 @@ import type { Answer } from './harness.ts';
 /*
  * The sentences about answers; see otlp-http.test.ts. One has no test: "Implementations SHOULD allow this limit to be
  * configured", of the size of an answer. The relay's answers have a few KiB at most, whatever is sent, so that nothing
- * would change with the limit, and none has to be reduced or refused for it.
+ * would change with the limit, and none has to be reduced or refused for it. (The Collector once sent again, for ever, what was
+ * answered with a success of more than 64 KiB: open-telemetry/opentelemetry-collector#15389.)
  */
 
 /** The statuses after which an OTLP client sends again. */

@@ -16,7 +16,7 @@ Examples:
   return withConfigFile(command, (file) => {
     const { destinations } = loadConfig(file, process.env);
     for (const { words, fix } of pairsAtOneMlflow(destinations)) {
-      process.stderr.write(`warning: ${words()}: ${fix}\n`);
+      process.stderr.write(`warning: ${words()}\n         fix: ${fix}\n`);
     }
     process.stdout.write(`${file}: the configuration is valid\n`);
   });

@@ -145,7 +145,7 @@ export const destinationSchema = httpsUnlessAllowed(
       max_response_size: size('1KiB', '64MiB')
         .prefault('4MiB')
         .describe(
-          'Largest answer that is read; a larger one is a failure (1KiB to 64MiB). Of an error no more than its first 64 KiB.',
+          'Largest answer that is read; a larger one is a failure (1KiB to 64MiB). Of an error its first 16 KiB are read.',
         ),
       repair: flag()
         .prefault(true)

@@ -144,7 +144,7 @@ const delivery = section({
   window_size: size('1MiB', '16GiB')
     .prefault('64MiB')
     .describe(
-      'Memory, for each destination, for spans that wait for the rest of their trace, or for an answer; also about the most that comes again after a crash (1MiB to 16GiB).',
+      'Memory, for each destination, for spans that wait for the rest of their trace, or for an answer; also about the most that is sent again after a crash, sixteen times that beside a search for refused spans (1MiB to 16GiB).',
     ),
 });
 

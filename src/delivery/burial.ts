@@ -26,11 +26,11 @@ const MOST_AT_ONCE = 256;
 const MOST_COPIES = 64;
 
 const NOT_DELIVERED =
-  'the upstream refused spans for good: NOT delivered, kept as dead letters; see the command dead-letters (spans counts since this was last said, the rest is of one of them)';
+  'the upstream does not take spans: NOT delivered, kept as dead letters; see the command dead-letters (spans: how many since this was last said; the other fields tell of one of them)';
 const NOT_SENT =
-  'records were set aside, NOT sent, and kept as dead letters; see the command dead-letters (spans counts since this was last said, the rest is of one of them)';
+  'records were set aside, NOT sent, and kept as dead letters; see the command dead-letters (spans: how many since this was last said; the other fields tell of one of them)';
 const REPAIRED =
-  'the upstream refused spans as they came: delivered repaired, as they came they are dead letters (spans counts since this was last said, the rest is of one of them)';
+  'the upstream refused spans as they came: delivered repaired, as they came they are dead letters (spans: how many since this was last said; the other fields tell of one of them)';
 
 /** Writes dead letters, one append after the other, and does not give up while the relay runs. */
 export class Burial {

@@ -11,6 +11,9 @@ import type { SpanId, SpanRef } from './span-copies.ts';
 /** Of so many spans each is looked at to find one by its id; for more there is a map. */
 const FEW = 16;
 
+/** Where a span is. */
+type Place<H> = { readonly link: Link<Piece<H>>; readonly spanIndex: number };
+
 /** What spans of a record have in common while they are gathered. */
 export type Arrival<H> = {
   /** The key of the gatherings that they go into. */
@@ -49,8 +52,8 @@ export class Gathering<H> {
   place: 'waiting' | 'ready' | 'parked' = 'waiting';
   /** Its place among the waiting. */
   link: Link<Gathering<H>> | undefined;
-  /** In which piece a span is; undefined while they are few. */
-  #byId: Map<SpanId, Link<Piece<H>>> | undefined;
+  /** Undefined while they are few. */
+  #byId: Map<SpanId, Place<H>> | undefined;
 
   constructor(traceId: TraceId, group: string, { target, held, receivedAt }: Arrival<H>) {
     this.traceId = traceId;
@@ -70,27 +73,20 @@ export class Gathering<H> {
     }
     this.spans++;
     this.bytes += span.bytes;
-    if (this.#byId !== undefined) this.#byId.set(spanIdOf(span), link);
+    if (this.#byId !== undefined) this.#byId.set(spanIdOf(span), { link, spanIndex });
     else if (this.spans > FEW) this.#byId = this.#index();
   }
 
   /** The span with the id of this one. */
   find(span: SpanSlice): SpanRef<H> | undefined {
-    if (this.#byId !== undefined) {
-      const link = this.#byId.get(spanIdOf(span));
-      return link && findIn(link.value, span);
-    }
-    for (let link = this.pieces.first; link !== undefined; link = link.after) {
-      const found = findIn(link.value, span);
-      if (found !== undefined) return found;
-    }
-    return undefined;
+    const place = this.#placeOf(span);
+    return place && { held: place.link.value.held, spanIndex: place.spanIndex };
   }
 
   /** Takes the place of a span with the same id. */
   replace(old: SpanRef<H>, { held, spanIndex }: SpanRef<H>): void {
     const oldSpan = sliceOf(old);
-    const link = this.#byId?.get(spanIdOf(oldSpan)) ?? this.#linkOf(old);
+    const { link } = this.#placeOf(oldSpan)!;
     this.add(held, spanIndex, held.spans[spanIndex] as SpanSlice);
     const { spanIndexes, from } = link.value;
     spanIndexes.splice(spanIndexes.indexOf(old.spanIndex, from), 1);
@@ -106,23 +102,28 @@ export class Gathering<H> {
     this.spans -= count;
   }
 
-  #linkOf({ held }: SpanRef<H>): Link<Piece<H>> {
-    let link = this.pieces.first;
-    while (link !== undefined && link.value.held !== held) link = link.after;
-    return link!;
+  #placeOf(span: SpanSlice): Place<H> | undefined {
+    if (this.#byId !== undefined) return this.#byId.get(spanIdOf(span));
+    for (let link = this.pieces.first; link !== undefined; link = link.after) {
+      const spanIndex = findIn(link.value, span);
+      if (spanIndex !== undefined) return { link, spanIndex };
+    }
+    return undefined;
   }
 
-  #index(): Map<SpanId, Link<Piece<H>>> {
-    const byId = new Map<SpanId, Link<Piece<H>>>();
+  #index(): Map<SpanId, Place<H>> {
+    const byId = new Map<SpanId, Place<H>>();
     for (let link = this.pieces.first; link !== undefined; link = link.after) {
       const { held, spanIndexes, from } = link.value;
-      for (let at = from; at < spanIndexes.length; at++)
-        byId.set(spanIdOf(held.spans[spanIndexes[at] as number] as SpanSlice), link);
+      for (let at = from; at < spanIndexes.length; at++) {
+        const spanIndex = spanIndexes[at] as number;
+        byId.set(spanIdOf(held.spans[spanIndex] as SpanSlice), { link, spanIndex });
+      }
     }
     return byId;
   }
 
-  #forget(byId: Map<SpanId, Link<Piece<H>>>, count: number): void {
+  #forget(byId: Map<SpanId, Place<H>>, count: number): void {
     let left = count;
     for (let link = this.pieces.first; link !== undefined && left > 0; link = link.after) {
       const { held, spanIndexes, from } = link.value;
@@ -132,10 +133,10 @@ export class Gathering<H> {
   }
 }
 
-function findIn<H>({ held, spanIndexes, from }: Piece<H>, span: SpanSlice): SpanRef<H> | undefined {
+function findIn({ held, spanIndexes, from }: Piece<unknown>, span: SpanSlice): number | undefined {
   for (let at = from; at < spanIndexes.length; at++) {
     const spanIndex = spanIndexes[at] as number;
-    if (haveSameId(held.spans[spanIndex] as SpanSlice, span)) return { held, spanIndex };
+    if (haveSameId(held.spans[spanIndex] as SpanSlice, span)) return spanIndex;
   }
   return undefined;
 }

@@ -134,7 +134,7 @@ export class Isolation<H> {
     if (definite !== undefined) return { kind: 'probe', target: definite.piece.batch.target };
     if (this.#suspects.length === 0) return undefined;
     if (this.#control !== undefined) return this.#send(this.#control.piece, isFree);
-    const again = this.#suspects.find(({ againAt }) => againAt <= now);
+    const again = this.#suspects.find(({ piece, againAt }) => againAt <= now && isFree(piece.batch));
     return again && this.#send(again.piece, isFree);
   }
 
@@ -150,10 +150,11 @@ export class Isolation<H> {
     return verdicts;
   }
 
-  /** When it has something to send by waiting alone; undefined if there is nothing to wait for. */
-  nextAt(): number | undefined {
-    const isWaiting = this.#out.size === 0 && this.#pending.length === 0 && this.#suspects.length > 0;
-    return isWaiting ? Math.min(...this.#suspects.map(({ againAt }) => againAt)) : undefined;
+  /** When it has something to send by waiting alone; undefined if there is nothing to wait for. @param isFree as of `next` */
+  nextAt(isFree: (batch: Batch<H>) => boolean): number | undefined {
+    if (this.#out.size > 0 || this.#pending.length > 0 || this.#control !== undefined) return undefined;
+    const times = this.#suspects.filter(({ piece }) => isFree(piece.batch)).map(({ againAt }) => againAt);
+    return times.length === 0 ? undefined : Math.min(...times);
   }
 
   delivered(piece: Piece<H>, outcome: Delivered): Verdict<H>[] {

@@ -134,16 +134,22 @@ export class Isolations<H, O = never> {
   /**
    * When something may change by waiting alone; undefined if there is nothing to wait for.
    * @param most as of `begin`
+   * @param isFree as of `begin`: what is not free waits for a request, or for what is to go again
    * @param otherAt when something else of such a sender may go
    */
-  mayGoAt(now: number, most: number, otherAt: (sender: string) => number | undefined): number | undefined {
+  mayGoAt(
+    now: number,
+    most: number,
+    isFree: (batch: Batch<H>) => boolean,
+    otherAt: (sender: string) => number | undefined,
+  ): number | undefined {
     if (this.#underWay.size >= most) return undefined;
     const times: number[] = [];
     for (const [sender, { isolations, refusedAt }] of this.#suspects) {
       if (this.#underWay.has(sender)) continue;
       if (!this.#allowance.has(now)) return this.#allowance.availableAt(now);
       if (isolations.size === 0) times.push(refusedAt + SUSPECTED_MS);
-      for (const isolation of isolations) times.push(isolation.nextAt() ?? Infinity);
+      for (const isolation of isolations) times.push(isolation.nextAt(isFree) ?? Infinity);
       times.push(otherAt(sender) ?? Infinity);
     }
     const first = Math.min(...times);

@@ -122,9 +122,12 @@ export class Outbox {
     const { window, intake } = this.#deps;
     const readyAt = intake.isAtTail ? window.nextReadyAt() : undefined;
     const times = [
-      this.#retries.nextDueAt((one) => this.#underWay.mayGo(one) && this.#apartOf(one) === undefined),
-      this.#isolations.mayGoAt(now, this.#mostSearches, (sender) =>
-        this.#retries.nextDueAt((one) => this.#underWay.mayGo(one) && this.#apartOf(one) === sender),
+      this.#retries.nextDueAt(this.#mayGoOf(undefined)),
+      this.#isolations.mayGoAt(
+        now,
+        this.#mostSearches,
+        (batch) => this.#underWay.isFree(batch),
+        (sender) => this.#retries.nextDueAt(this.#mayGoOf(sender)),
       ),
       readyAt === undefined ? undefined : now + readyAt - Date.now(),
     ].filter((at) => at !== undefined);
@@ -213,8 +216,7 @@ export class Outbox {
 
   #good(now: number, isIdle: boolean): Work | undefined {
     const fresh = () => this.#fresh(isIdle);
-    const again = () =>
-      this.#retries.takeDue(now, (one) => this.#underWay.mayGo(one) && this.#apartOf(one) === undefined);
+    const again = () => this.#retries.takeDue(now, this.#mayGoOf(undefined));
     const others = () => {
       this.#isTurnOfRetries = !this.#isTurnOfRetries;
       return this.#isTurnOfRetries ? (again() ?? fresh()) : (fresh() ?? again());
@@ -266,8 +268,12 @@ export class Outbox {
   /** What a sender that is apart has to send beside its searches: what failed, or a fresh batch. */
   #otherOf(sender: string, now: number, isIdle: boolean): Consignment | undefined {
     if (!this.#apart.has(sender)) return undefined;
-    const isMine = (one: Consignment) => this.#underWay.mayGo(one) && this.#apartOf(one) === sender;
-    return this.#retries.takeDue(now, isMine) ?? this.#fresh(isIdle, sender);
+    return this.#retries.takeDue(now, this.#mayGoOf(sender)) ?? this.#fresh(isIdle, sender);
+  }
+
+  /** Whether a batch may go now, and is of this sender, which is apart; or without one, of none that is. */
+  #mayGoOf(sender: string | undefined): (one: Consignment) => boolean {
+    return (one) => this.#underWay.mayGo(one) && this.#apartOf(one) === sender;
   }
 
   /** The sender that is apart whose alone it is. */

@@ -94,7 +94,7 @@ export class Settlement {
     if (spans === undefined) return;
     log.warn(
       { spans, reason: outcome.message, target: batch.target.description },
-      'the upstream left spans out of what it took, by a partial success (spans counts since this was last said)',
+      'the upstream left spans out of what it took, by a partial success (spans: how many since this was last said)',
     );
   }
 

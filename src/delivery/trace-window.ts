@@ -123,7 +123,11 @@ export class TraceWindow<H> {
     for (const [spanIndex, span] of spans.entries()) {
       const gathering = this.#gatherings.add(arrival, spanIndex, span);
       const isComplete = this.#isComplete(target, span, gathering);
-      if (isComplete && gathering?.place === 'waiting') this.#makeReady(gathering);
+      if (!isComplete) continue;
+      // What its sender has sent of the trace before it was apart, or while it was, waits by itself.
+      const { shared, own } = arrival.trace!;
+      for (const here of span.isRoot ? [shared, own] : [gathering])
+        if (here?.place === 'waiting') this.#makeReady(here);
     }
     held.weight = weightOf(held);
     this.#weights.add(sender, held.weight);
@@ -197,9 +201,11 @@ export class TraceWindow<H> {
 
   /**
    * Frees the traces of a refused batch that is going to be searched piece by piece, since that may take long. From now on
-   * they are busy by it only while a piece is in a request, which `occupy` and `vacate` tell.
+   * they are busy by it only while a piece is in a request, which `occupy` and `vacate` tell. A piece that has left one
+   * search may come to another.
    */
   release(batch: Batch<H>): Batch<H> {
+    if (batch.isReleased === true) return batch;
     this.vacate(batch);
     return { ...batch, isReleased: true };
   }

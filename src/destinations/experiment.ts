@@ -3,10 +3,9 @@ import type { SendOutcome } from './destination.ts';
 import { experimentWords } from './experiment-words.ts';
 import type { ExperimentChoice } from './experiment-words.ts';
 import type { HttpResult } from './http-client.ts';
-import { readSharedAnswer, sentence, withDoubt, withoutAnswer } from './mlflow-answers.ts';
+import { forbiddenByProxy, readSharedAnswer, sentence, withDoubt, withoutAnswer } from './mlflow-answers.ts';
 import type { Asked } from './mlflow-answers.ts';
 import { isPassing, readJsonObject, readMlflowError } from './mlflow-error.ts';
-import { oauth2ProxyRemedy } from './oauth2-proxy.ts';
 
 /** An experiment may be deleted at any time, and MLflow goes on to answer 200 to traces for it. */
 const RECHECK_MS = 10_000;
@@ -170,9 +169,8 @@ function readAnswer(result: HttpResult, asked: Asked): Read {
   const shared = readSharedAnswer(result, asked);
   if (shared !== undefined) return { kind: 'failed', outcome: shared };
   if (result.status === 403) {
-    const remedy = oauth2ProxyRemedy(result);
-    if (remedy !== undefined) return failed(`${reason}: ${remedy}`);
-    return failed(`${reason}: ${asked.account} needs EDIT on ${asked.experiment}, or the right to create it`);
+    const permission = `${asked.account} needs EDIT on ${asked.experiment}, or the right to create it`;
+    return failed(`${reason}: ${forbiddenByProxy(result) ?? permission}`);
   }
   if (result.status === 200) {
     const json = readJsonObject(result);

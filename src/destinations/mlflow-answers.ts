@@ -76,7 +76,7 @@ function readTraces(result: HttpResult, asked: Asked): SendOutcome {
   }
   switch (status) {
     case 403:
-      return blocked(`${sentence(result, asked)}: ${permissionWords(result, asked)}`);
+      return blocked(`${sentence(result, asked)}: ${forbiddenByProxy(result) ?? permissionWords(asked)}`);
     case 404:
     case 405:
       return blocked(
@@ -215,12 +215,17 @@ function byProxy(answer: HttpAnswer, asked: Asked): SendOutcome {
 }
 
 /** mlflow-oidc-auth says the same where its header is missing, and gives nothing by which to tell. */
-function permissionWords(answer: HttpAnswer, { account, experiment }: Asked): string {
+function permissionWords({ account, experiment }: Asked): string {
+  return `${account} needs EDIT on ${experiment}, which must exist; if it has that, something on the way takes the header x-mlflow-experiment-id away`;
+}
+
+/** What to do about a 403 that MLflow did not give itself; undefined if it may have. */
+export function forbiddenByProxy(answer: HttpAnswer): string | undefined {
   const remedy = oauth2ProxyRemedy(answer);
   if (remedy !== undefined) return remedy;
   return isHtml(answer.contentType, answer.body)
     ? 'a proxy or firewall before MLflow does not let the request through'
-    : `${account} needs EDIT on ${experiment}, which must exist; if it has that, something on the way takes the header x-mlflow-experiment-id away`;
+    : undefined;
 }
 
 function isHtml(contentType: string | undefined, body: Uint8Array): boolean {

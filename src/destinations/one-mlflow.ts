@@ -24,8 +24,7 @@ export type Pair = {
 /** The first that keeps each trace in one experiment. */
 const STRICT = { major: 3, minor: 18 } as const;
 
-const REFUSED =
-  'the one that comes later is refused the trace, and has it as dead letters; the others of its traces go on';
+const REFUSED = 'the one that comes later is refused the trace, which becomes a dead letter there';
 const MISPLACED =
   'the spans of the one that comes later are stored in the experiment of the other, with the answer 200';
 
@@ -55,7 +54,7 @@ function pairOf(names: Pair['names'], one: MlflowPlace, other: MlflowPlace): Pai
 }
 
 function consequence(version: MlflowVersion | undefined): string {
-  if (version === undefined) return `from 3.18 on ${REFUSED}; before, ${MISPLACED}`;
+  if (version === undefined) return `from 3.18 on ${REFUSED}; before 3.18 ${MISPLACED}`;
   const { major, minor } = version;
   const isStrict = major > STRICT.major || (major === STRICT.major && minor >= STRICT.minor);
   return `MLflow is ${major}.${minor}, so that ${isStrict ? REFUSED : MISPLACED}`;

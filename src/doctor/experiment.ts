@@ -83,7 +83,7 @@ function outcomeFailed(outcome: SendOutcome, upstream: Upstream): Verdict<never>
   if (/ does not exist there| answers 404 /.test(reason)) {
     return failed(reason, 'set experiment to the id, or name, of one that is there, in this workspace');
   }
-  if (/ answers 403/.test(reason)) {
+  if (/ answers 403\b.* needs EDIT /.test(reason)) {
     return failed(
       reason,
       `give ${account} EDIT or MANAGE on ${words} (mlflow-oidc-auth: in its permissions page, by who manages it)${'id' in experiment ? ', and see that the id is right' : ''}`,

@@ -192,6 +192,7 @@ class Encoder {
     if (this.#isStrict) return false;
     reader.seek(at);
     this.#writer.rewind(written);
+    // Of a million bad spans none may leave anything here.
     this.#path.length = place;
     const lost = this.#skipSpans(field.message!);
     this.#spanCount = spansBefore + lost;

@@ -1,5 +1,6 @@
 import { Walker, WAY_TO_SPANS } from './walker.ts';
 import { LEN } from './wire-reader.ts';
+import type { WireReader } from './wire-reader.ts';
 
 /*
  * ResourceSpans.instrumentation_library_spans, which is wire-compatible with scope_spans (opentelemetry-proto v0.15.0,
@@ -8,56 +9,64 @@ import { LEN } from './wire-reader.ts';
  */
 const OLD_SPANS_TAG = (1000 << 3) | LEN;
 
-/** Whether a ResourceSpans has spans under the old name, and none under the one of today. Its framing must be right. */
-export function hasOldSpans(bytes: Uint8Array, begin: number, end: number): boolean {
-  return new OldSpans(bytes).placesIn(begin, end).length > 0;
+/**
+ * Whether a ResourceSpans has lists under the old name, and no span under the one of today. Its framing must be right.
+ * Needs no memory: there may be millions of either. The reader comes back to where it was.
+ */
+export function hasOldSpans(reader: WireReader, begin: number, end: number): boolean {
+  const { pos } = reader;
+  let hasOld = false;
+  let hasSpan = false;
+  reader.pos = begin;
+  while (reader.pos < end && !hasSpan) {
+    const tag = reader.tag(end);
+    if (tag === OLD_SPANS_TAG) hasOld = true;
+    if (tag === WAY_TO_SPANS[1]) hasSpan = hasSpanIn(reader, reader.length(end) + reader.pos);
+    else reader.skip(tag, end, 0);
+  }
+  reader.pos = pos;
+  return hasOld && !hasSpan;
 }
 
-/** Gives such spans, in place, the name of today. The framing above the spans must be right; that of the old lists is not looked at. */
+/** Steps over a ScopeSpans, or in it to its first span. */
+function hasSpanIn(reader: WireReader, end: number): boolean {
+  while (reader.pos < end) {
+    const tag = reader.tag(end);
+    if (tag === WAY_TO_SPANS[2]) return true;
+    reader.skip(tag, end, 0);
+  }
+  return false;
+}
+
+/** Gives such lists, in place, the name of today. The framing above them must be right; theirs is not looked at. */
 export function renameOldSpans(bytes: Uint8Array): void {
-  new OldSpans(bytes).rename();
+  new Renamer(bytes).request();
 }
 
-class OldSpans extends Walker {
-  rename(): void {
+class Renamer extends Walker {
+  request(): void {
     const { reader } = this;
-    const { bytes } = reader;
-    while (reader.pos < bytes.length) {
-      const tag = this.tag(bytes.length);
+    const { length } = reader.bytes;
+    while (reader.pos < length) {
+      const tag = this.tag(length);
       if (tag !== WAY_TO_SPANS[0]) {
-        this.skip(tag, bytes.length);
+        this.skip(tag, length);
         continue;
       }
-      const end = this.length(bytes.length) + reader.pos;
-      for (const at of this.placesIn(reader.pos, end)) writeTag(bytes, at, WAY_TO_SPANS[1]);
+      const end = this.length(length) + reader.pos;
+      if (hasOldSpans(reader, reader.pos, end)) this.#resource(end);
       reader.pos = end;
     }
   }
 
-  /** Where the tags of the old lists stand; nowhere, if there is a span under the name of today. */
-  placesIn(begin: number, end: number): number[] {
+  #resource(end: number): void {
     const { reader } = this;
-    const places: number[] = [];
-    reader.pos = begin;
     while (reader.pos < end) {
       const from = reader.pos;
       const tag = this.tag(end);
-      if (tag === OLD_SPANS_TAG) places.push(from);
-      if (tag === WAY_TO_SPANS[1] && this.#hasSpan(this.length(end) + reader.pos)) return [];
-      if (tag !== WAY_TO_SPANS[1]) this.skip(tag, end);
-    }
-    return places;
-  }
-
-  /** Of the ScopeSpans at the cursor, over which it steps. */
-  #hasSpan(end: number): boolean {
-    const { reader } = this;
-    while (reader.pos < end) {
-      const tag = this.tag(end);
-      if (tag === WAY_TO_SPANS[2]) return true;
+      if (tag === OLD_SPANS_TAG) writeTag(reader.bytes, from, WAY_TO_SPANS[1]);
       this.skip(tag, end);
     }
-    return false;
   }
 }
 

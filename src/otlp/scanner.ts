@@ -144,7 +144,7 @@ export class Scanner {
     if (this.spanCount === spansBefore) {
       // What is empty within it is counted with it, once.
       this.emptyBytes = emptyBefore + end - from;
-      if (this.#isLenient && type === RESOURCE_SPANS_TYPE && hasOldSpans(this.reader.bytes, begin, end))
+      if (this.#isLenient && type === RESOURCE_SPANS_TYPE && hasOldSpans(this.reader, begin, end))
         this.hasOldSpans = true;
     } else if (end - begin - this.#inner > this.#maxOwnBytes) {
       const scope = type === SCOPE_SPANS_TYPE ? `ScopeSpans ${this.#scopes} of ` : '';

@@ -3,7 +3,7 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import { Notice } from '../telemetry/notice.ts';
 
 const DROPPED =
-  'the oldest originals of spans that were delivered repaired are dropped, as they take more than a sixteenth of queue.max_size (spans counts since this was last said)';
+  'the oldest originals of spans that were delivered repaired are dropped, as they take more than a sixteenth of queue.max_size (spans: how many since this was last said)';
 
 /** @returns what counts dropped originals, and tells of them once a minute */
 export function countDropped({ log, metrics }: { readonly log: Logger; readonly metrics: Metrics }) {

@@ -6,7 +6,7 @@ export type Metrics = ReturnType<typeof createMetrics>;
 
 /**
  * The one catalogue of metrics. For each destination, at any moment and across restarts:
- * accepted + recovered = delivered + rejected + discarded + waiting + dead letters.
+ * accepted + recovered = delivered + rejected + superseded + discarded + waiting + dead letters.
  */
 export function createMetrics() {
   const registry = new Registry();
@@ -58,7 +58,7 @@ export function createMetrics() {
 
     deliveredSpans: counter(
       'delivered_spans_total',
-      'Spans that the upstream took as they came, or without what is kept in a dead letter of another one.',
+      'Spans that the upstream took, but for repaired ones whose original is a dead letter.',
       ['destination'],
     ),
     rejectedSpans: counter(
@@ -68,22 +68,22 @@ export function createMetrics() {
     ),
     repairedSpans: counter(
       'repaired_spans_total',
-      'Spans that were delivered with something cut, replaced or left out; as they came they are dead letters, and count there, but for those that share what was replaced with one that is.',
+      'Spans that were delivered with something cut, replaced or left out. Each counts as a dead letter, where its original is kept, or else as delivered.',
       ['destination'],
     ),
     discardedSpans: counter(
       'discarded_spans_total',
-      'Dead letters and waiting spans given up by a command of an operator, and dropped originals of repaired spans.',
+      'Dead letters and waiting spans that a command of an operator gave up, and dropped originals of repaired spans.',
       ['destination'],
     ),
     droppedOriginalSpans: counter(
       'dropped_original_spans_total',
-      'Originals of spans that were delivered repaired, dropped as the oldest of too many; among the discarded.',
+      'Originals of repaired spans that were dropped as the oldest of too many. They count as discarded, too.',
       ['destination'],
     ),
     supersededSpans: counter(
       'superseded_spans_total',
-      'Spans that were not sent, because another copy of them (same sender, trace id and span id) was.',
+      'Spans that were not sent, because another copy of them (same sender, trace id and span id) was, while they waited.',
       ['destination'],
     ),
     recoveredSpans: counter(
@@ -99,7 +99,7 @@ export function createMetrics() {
     ),
     deadLetterSpans: gauge(
       'dead_letter_spans',
-      'Spans kept on disk that the upstream refused as they came, those delivered repaired among them, and spans that were set aside unsent.',
+      'Spans kept on disk as dead letters: refused, given up after failures, or set aside unsent, and the originals of repaired spans.',
       ['destination'],
     ),
     deadLetterBytes: gauge('dead_letter_bytes', 'Bytes of the dead letters on disk.'),

@@ -36,7 +36,7 @@ describe('config', () => {
     const { code, stdout, stderr } = await relay(['config', 'check', '-c', 'relay.yaml'], { cwd, env: ENV });
     expect({ code, stdout }).toEqual({ code: 0, stdout: 'relay.yaml: the configuration is valid\n' });
     expect(stderr).toMatch(
-      /^warning: destinations mlflow and other get the same traces and name experiment "traces" and experiment "x" of one MLflow \(https:\/\/mlflow\/\), where .*: leave one of them out, .*\n$/,
+      /^warning: destinations mlflow and other get the same traces and name experiment "traces" and experiment "x" of one MLflow \(https:\/\/mlflow\/\), where .*\n +fix: leave one of them out, .*\n$/,
     );
   });
 

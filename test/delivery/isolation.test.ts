@@ -34,7 +34,7 @@ class Upstream {
   }
 
   get nextAt(): number | undefined {
-    return this.#isolation.nextAt();
+    return this.#isolation.nextAt(() => true);
   }
 
   get #about() {
@@ -194,6 +194,21 @@ test('a span that waits for others to tell goes again ever more seldom, and is d
   isFault = false;
   upstream.run();
   expect(upstream).toMatchObject({ guilty: [], delivered: [0], isDone: true, nextAt: undefined });
+});
+
+test('a suspected span of a trace that is on its way is not waited for, and holds up no other', () => {
+  const isolation = new Isolation<string>(DOUBTFUL, SEEN, false);
+  isolation.refused({ batch: batchOf([1, 1]), attempts: 1 }, DOUBTFUL, ABOUT);
+  const pieces = [0, 1].map(() => {
+    const step = isolation.next(0, SEEN, () => true);
+    if (step?.kind !== 'send') throw new Error('there is nothing to send');
+    isolation.refused(step.piece, DOUBTFUL, ABOUT);
+    return step.piece;
+  });
+  const isOther = (batch: Batch<string>) => batch !== pieces[0]?.batch;
+  expect(isolation.nextAt(() => false)).toBeUndefined();
+  expect(isolation.nextAt(isOther)).toBe(1000);
+  expect(isolation.next(1000, SEEN, isOther)).toEqual({ kind: 'send', piece: pieces[1] });
 });
 
 test('where nothing can be probed, a certain refusal of a single span is believed', () => {

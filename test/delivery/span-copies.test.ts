@@ -118,6 +118,20 @@ describe('while a span is out', () => {
     expect(sentOf(take())).toEqual(['1 ended']);
   });
 
+  test('a copy of what goes next takes the place of that, and of no other span of its record', () => {
+    const { window, add, take } = windowOf();
+    add([copy({ name: 'open', hasEnd: false })]);
+    const batch = take()!;
+    add([copy({ name: 'ended' }), copy({ id: 2, name: 'beside it' })]);
+    add([copy({ id: 3, name: 'between' })]);
+    window.settle(batch, 'delivered');
+    add([copy({ name: 'ended again' })]);
+    const next = take()!;
+    expect(sentOf(next).toSorted()).toEqual(['1 ended again', '2 beside it', '3 between']);
+    expect(window.settle(next, 'delivered').superseded).toHaveLength(1);
+    expect(window.bytes).toBe(0);
+  });
+
   test('after a refusal the best goes of those that are not the same', () => {
     const { window, add, take } = windowOf();
     add([copy({ name: 'other' })]);
@@ -146,6 +160,21 @@ test('whatever copies come while nothing is answered, the best that is taken is 
         const model = new CopiesModel({ maxBatchSpans });
         for (const next of [...steps, ...answers]) model.run(next);
         expect(model.drain()).toEqual({ bytes: 0, spans: 0, records: 0, differences: [] });
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
+
+test('whatever copies come between the answers, no span is lost, and none is twice in a request', () => {
+  fc.assert(
+    fc.property(
+      fc.constantFrom(1, 3, 1000),
+      fc.array(fc.oneof(step, step, answer), { maxLength: 60, size: 'max' }),
+      (maxBatchSpans, steps) => {
+        const model = new CopiesModel({ maxBatchSpans, goesOn: true });
+        for (const next of steps) model.run(next);
+        expect(model.drain()).toMatchObject({ bytes: 0, spans: 0, records: 0 });
       },
     ),
     { numRuns: 500 },

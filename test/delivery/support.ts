@@ -142,8 +142,11 @@ export class MemoryQueue implements QueueReader {
 
   async waitForMore(signal?: AbortSignal): Promise<void> {
     if ((this.#records.length > 0 && !this.isHeldBack) || signal?.aborted) return;
-    const aborted = new Promise((resolve) => signal?.addEventListener('abort', resolve, { once: true }));
+    const { promise: aborted, resolve } = Promise.withResolvers<void>();
+    const onAbort = () => resolve();
+    signal?.addEventListener('abort', onAbort, { once: true });
     await Promise.race([this.#more.promise, aborted]);
+    signal?.removeEventListener('abort', onAbort);
   }
 }
 

@@ -83,4 +83,17 @@ describe('a trace that the upstream names, while bad spans are looked for', () =
     expect(destination.calls).toHaveLength(2);
     expect(setting.deadLetters.letters).toMatchObject([{ reason: 'trace 1 is elsewhere' }]);
   });
+
+  test('a piece that has left its search so is searched anew, where it is refused for a span', async () => {
+    const setting = deliver();
+    const { destination } = setting;
+    setting.queue.append(recordOfTraces(numbers(8)));
+    const script: Script = ({ traces }) => {
+      if (destination.calls.length > 1 && traces.includes(2)) return about([2], 'trace 2 is elsewhere');
+      return traces.includes(3) ? BAD : DELIVERED;
+    };
+    await run(setting, script, 1);
+    expect(sorted(tracesOfLetters(setting))).toEqual([2, 3]);
+    expect(await valueOf(setting.metrics.deliveredSpans)).toBe(6);
+  });
 });

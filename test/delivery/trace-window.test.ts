@@ -244,6 +244,22 @@ describe('what a batch is made of', () => {
     expect(tracesOf(batch)).toEqual([1]);
   });
 
+  test.each([false, true])(
+    'a root makes ready what its sender sent before, where that was apart then: %s',
+    (wasApart) => {
+      const { window, add, take } = windowOf();
+      window.setApart('agent', wasApart);
+      add('a', 0, [{ trace: 1 }]);
+      window.setApart('agent', !wasApart);
+      add('b', 1, [{ trace: 1, isRoot: true }]);
+      window.setApart('agent', false);
+      const batch = take(1)!;
+      expect(batch.spanCount).toBe(1);
+      window.settle(batch, 'delivered');
+      expect(take(1)?.spanCount).toBe(1);
+    },
+  );
+
   test('who is apart no longer has its turn, though another is in the middle of a long one', () => {
     const { window, add, take } = windowOf({ maxBatchSpans: 1 });
     window.setApart('apart', true);

@@ -141,6 +141,21 @@ describe('by name', () => {
     });
   });
 
+  it.each(['GET get-by-name', 'POST create'])(
+    'a page that forbids is of what stands before MLflow: %s',
+    async (endpoint) => {
+      const { resolve } = await resolver({ name }, ({ what }, response) => {
+        if (what === endpoint) sendHtml(response, 403);
+        return what === endpoint;
+      });
+      expect(await resolve()).toMatchObject(
+        blocked(
+          'answers 403 (a page of HTML): a proxy or firewall before MLflow does not let the request through',
+        ),
+      );
+    },
+  );
+
   it('may not be created: blocked', async () => {
     const { resolve } = await resolver({ name }, ({ what }, response) => {
       if (what === 'POST create') sendJson(response, 403, { message: 'Permission denied' });

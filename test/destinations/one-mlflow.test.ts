@@ -45,7 +45,7 @@ describe('destinations at one MLflow', () => {
   it.each([
     [
       undefined,
-      /from 3\.18 on the one that comes later is refused .* before, the spans .* in the experiment of the other/,
+      /from 3\.18 on the one that comes later is refused .* before 3\.18 the spans .* in the experiment of the other/,
     ],
     [{ major: 3, minor: 17 }, /MLflow is 3\.17, so that the spans of the one that comes later are stored/],
     [{ major: 3, minor: 18 }, /MLflow is 3\.18, so that the one that comes later is refused the trace/],

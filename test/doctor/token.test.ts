@@ -132,6 +132,16 @@ const CASES: Case[] = [
     /answers 403 .*needs EDIT on experiment/,
     /^give the service account service-account-relay EDIT or MANAGE on experiment "traces"/,
   ],
+  [
+    "a proxy that forbids MLflow's REST API",
+    (setting) =>
+      instead(setting, /GET get-by-name/, (response) =>
+        response.writeHead(403, { 'content-type': 'text/html' }).end('<html>Forbidden</html>'),
+      ),
+    ['failed experiment'],
+    /answers 403 .*a proxy or firewall before MLflow does not let the request through/,
+    /^see MLflow's log, and that of what stands before it$/,
+  ],
 ];
 
 test.each(CASES)('%s', async (...broken) => {

@@ -103,13 +103,9 @@ test('where nothing may be mended, 512 good spans are stored, and the bad ones a
   await expectStored(stack.mlflow, experiment, storedOf(plans, false));
 });
 
-test('ids and texts that are impossible are told to the sender, and do not get as far as MLflow', async () => {
+test('ids that are impossible are told to the sender, and do not get as far as MLflow', async () => {
   const experiment = await stack.mlflow.ensureExperiment(stack.experimentName());
   const relay = await startTestRelay(stack, { experiment: { id: experiment } });
-  const broken = toProtobuf(requestOf(makeTrace(1, { name: 'no UTF-8' }).spans));
-  broken[broken.indexOf('no UTF-8')] = 0xff;
-  expect((await relay.sender.post(broken)).status).toBe(400);
-
   const ids: Partial<StoredSpan>[] = [
     { traceId: '' },
     { traceId: '0'.repeat(32) },

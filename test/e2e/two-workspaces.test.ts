@@ -62,6 +62,6 @@ test('two destinations with two workspaces are warned of: each trace is in one o
 
   const { stderr } = await runCommand('config', 'check', '--config', relay.configFile);
   expect(stderr).toMatch(
-    /^warning: destinations default and other .* two workspaces of one MLflow .* has nothing stored, and the answer 200 all the same: leave one of them out/,
+    /^warning: destinations default and other .* two workspaces of one MLflow .* has nothing stored, and the answer 200 all the same\n +fix: leave one of them out/,
   );
 });

@@ -40,4 +40,15 @@ describe('the list of before OTLP 0.15, by its number of 0.15 to 0.19', () => {
     });
     expect(siftTraces(len(1, len(1000, hex('0f'))), Infinity)).toMatchObject({ ok: false });
   });
+
+  test('millions of lists need no memory of their own', () => {
+    const lists = Buffer.alloc(6_000_000).map((_, at) => [0xc2, 0x3e, 0][at % 3]!);
+    const body = len(1, lists, old(span()));
+    const before = process.memoryUsage();
+    expect(siftTraces(body, Infinity)).toMatchObject({ ok: true, spanCount: 1 });
+    const after = process.memoryUsage();
+    expect(after.heapUsed + after.arrayBuffers - before.heapUsed - before.arrayBuffers).toBeLessThan(
+      4_000_000,
+    );
+  });
 });

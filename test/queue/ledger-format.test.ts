@@ -4,6 +4,10 @@ import { decodeLedger, encodeLedger, HEAD_SIZE } from '../../src/queue/ledger-fo
 import type { LedgerContent } from '../../src/queue/ledger-format.ts';
 import { SpanSet } from '../../src/queue/span-set.ts';
 
+function range(from: number, to: number): number[] {
+  return Array.from({ length: to - from }, (_, index) => from + index);
+}
+
 describe('spans of a record', () => {
   test.each([
     { of: 5, spans: [2, 3, 4], runs: [2, 3] },
@@ -12,6 +16,10 @@ describe('spans of a record', () => {
     { of: 5, spans: [4], runs: [4, 1] },
     { of: 5, spans: [0, 1, 2, 3, 4], runs: [0, 5] },
     { of: 5, spans: [], runs: [] },
+    { of: 40, spans: [3, ...range(8, 24), 31, 39], runs: [3, 1, 4, 16, 7, 1, 7, 1] },
+    { of: 16, spans: range(0, 16), runs: [0, 16] },
+    { of: 17, spans: range(0, 16), runs: [0, 16] },
+    { of: 33, spans: [32], runs: [32, 1] },
     { of: 0, spans: [], runs: [] },
   ])('$spans of $of are the runs $runs', ({ of, spans, runs }) => {
     expect(new SpanSet(of, spans).runs()).toEqual(runs);

@@ -8,8 +8,13 @@ import type { Attack, Form } from '../attack.ts';
 import { connectBare } from '../attacker.ts';
 import { MIB } from '../bodies.ts';
 
-/** What is promised: nothing that a client sends holds the event loop for longer at a time. CPU time, in ms. */
-const LONGEST_TURN_MS = 50;
+/**
+ * What is promised: nothing that a client sends holds the event loop for longer than 50 ms at a time. CPU time. Beside other
+ * tests a turn takes longer, as they share the caches of the processor; what is found then is a turn without a bound.
+ */
+const LONGEST_TURN_MS = { full: 50, short: 500 } as const;
+/** The relay stands still for a part of the time that others wait. */
+const MOST_P50_MS = 2_000;
 const AT_ONCE = 50;
 const SETTLE_MS = 4_000;
 
@@ -31,9 +36,10 @@ const bare: Plan['open'] = ({ relay }) => connectBare(relay.url);
 const sender: Plan['open'] = ({ attacker }) => attacker.connect();
 
 /** What is cheap one by one, on so many connections that one turn of the event loop finds all of it. */
-function atOnce({ what, count, open, bytes }: Plan): Attack {
+function atOnce(form: Form, { what, count, open, bytes }: Plan): Attack {
   return {
     name: `${what}, on ${count.toLocaleString('en-US')} connections at once`,
+    mostP50Ms: MOST_P50_MS,
     deadlineMs: 120_000,
     async run(arena) {
       const sockets: Socket[] = [];
@@ -54,7 +60,7 @@ function atOnce({ what, count, open, bytes }: Plan): Attack {
       return { answer: `${sockets.length} connections` };
     },
     judge: ({ longestTurnMs }) => [
-      atMost('longest turn of the event loop, CPU time', longestTurnMs, LONGEST_TURN_MS, ' ms'),
+      atMost('longest turn of the event loop, CPU time', longestTurnMs, LONGEST_TURN_MS[form], ' ms'),
     ],
   };
 }
@@ -78,22 +84,22 @@ export function allAtOnceAttacks(form: Form): Attack[] {
   const many = form === 'short' ? 300 : 1_000;
   const few = form === 'short' ? 30 : 60;
   return [
-    atOnce({ what: 'the first bytes of TLS', count: many, open: bare, bytes: clientHello }),
-    atOnce({ what: 'a request', count: many, open: sender, bytes: async () => POST }),
-    atOnce({
+    atOnce(form, { what: 'the first bytes of TLS', count: many, open: bare, bytes: clientHello }),
+    atOnce(form, { what: 'a request', count: many, open: sender, bytes: async () => POST }),
+    atOnce(form, {
       what: 'a request of 2,600 headers',
       count: many,
       open: sender,
       bytes: async () => manyHeaders(),
     }),
-    atOnce({ what: 'an end', count: many, open: sender, bytes: async () => undefined }),
-    atOnce({
+    atOnce(form, { what: 'an end', count: many, open: sender, bytes: async () => undefined }),
+    atOnce(form, {
       what: '20,000 chunks of one byte',
       count: few,
       open: sender,
       bytes: async () => CHUNKED + '1\r\nx\r\n'.repeat(20_000),
     }),
-    atOnce({
+    atOnce(form, {
       what: 'a MiB of empty ResourceSpans',
       count: few,
       open: sender,

@@ -4,7 +4,7 @@ import { isLong } from './test/fault/support/run.ts';
 /** Tests of what is around the relay, with programs that are installed first or have to be there. */
 const WITH_TOOLS = [
   'test/commands/completion-shells.test.ts',
-  'test/fuzz/google.test.ts',
+  'test/fuzz/google*.test.ts',
   'test/k8s/*.test.ts',
   'test/package/*.test.ts',
   'test/stack/postgres.test.ts',

@@ -47,11 +47,17 @@ export function encodeSpansOfJson(body: Uint8Array): LenientJsonResult {
 
 function encode(body: Uint8Array, isStrict: boolean): LenientJsonResult {
   try {
-    return new Encoder(new JsonReader(body, !isStrict), isStrict).encode();
+    return new Encoder(new JsonReader(withoutMark(body), !isStrict), isStrict).encode();
   } catch (error) {
     if (!(error instanceof JsonMisfit)) throw error;
     return refused(error.message);
   }
+}
+
+/** Readers may pass over a byte order mark (RFC 8259, 8.1). */
+function withoutMark(body: Uint8Array): Uint8Array {
+  const isMarked = body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf;
+  return isMarked ? body.subarray(3) : body;
 }
 
 function refused(message: string): LenientJsonResult {

@@ -109,16 +109,28 @@ function readDouble(reader: JsonReader): number | undefined {
   return DOUBLE.test(text) && !isTooLarge ? value : undefined;
 }
 
+/**
+ * Or base64, of protobuf's own JSON, where that is an id of 16 or of 8 bytes: it ends with padding, which is no digit in
+ * hex, so neither can be taken for the other.
+ */
 function readHex(reader: JsonReader): Uint8Array | undefined {
   const digits = readDigits(reader);
+  if (digits?.at(-1) === PADDING) {
+    const id = base64Of(digits);
+    return id?.length === 16 || id?.length === 8 ? id : undefined;
+  }
   if (digits === undefined || digits.length % 2 !== 0) return undefined;
   return decoded(digits, digits.length / 2, 'hex', HEX_DIGITS);
 }
 
 /** Of either alphabet, padded or not. */
 function readBase64(reader: JsonReader): Uint8Array | undefined {
-  let digits = readDigits(reader);
-  if (digits === undefined) return undefined;
+  const digits = readDigits(reader);
+  return digits === undefined ? undefined : base64Of(digits);
+}
+
+function base64Of(padded: Buffer): Uint8Array | undefined {
+  let digits = padded;
   for (let i = 0; i < 2; i++) if (digits.at(-1) === PADDING) digits = digits.subarray(0, -1);
   if (digits.length % 4 === 1) return undefined;
   return decoded(digits, Math.floor((digits.length * 3) / 4), 'base64', BASE64_DIGITS);

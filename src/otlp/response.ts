@@ -2,7 +2,7 @@ import { ProtobufTraceSerializer } from '@opentelemetry/otlp-transformer';
 import { isUtf8 } from 'node:buffer';
 import { readBoundedJson } from '../bounded-json.ts';
 import { exactInteger } from './decimal.ts';
-import { ExportTraceServiceResponse, Status } from './schema.ts';
+import { BadRequest, ExportTraceServiceResponse, Status } from './schema.ts';
 
 /** The encodings of OTLP/HTTP; an answer has that of its request. */
 export type Encoding = 'protobuf' | 'json';
@@ -43,11 +43,23 @@ export function encodeExportResponse(
   );
 }
 
-/** Body of a 4xx or 5xx: a google.rpc.Status with one of STATUS_CODE. */
-export function encodeStatus(encoding: Encoding, code: number, message: string): Buffer {
-  return Buffer.from(
-    encoding === 'json' ? JSON.stringify({ code, message }) : Status.encode({ code, message }).finish(),
-  );
+/** How a message of another type is named in the details of a Status (google.protobuf.Any). */
+const BAD_REQUEST = 'type.googleapis.com/google.rpc.BadRequest';
+
+/**
+ * Body of a 4xx or 5xx: a google.rpc.Status with one of STATUS_CODE.
+ * @param isBadData a BadRequest in its details says the same: OTLP/HTTP wants it with a 400 (Bad Data)
+ */
+export function encodeStatus(encoding: Encoding, code: number, message: string, isBadData = false): Buffer {
+  const fieldViolations = [{ description: message }];
+  if (encoding === 'json') {
+    const details = [{ '@type': BAD_REQUEST, fieldViolations }];
+    return Buffer.from(JSON.stringify({ code, message, ...(isBadData && { details }) }));
+  }
+  const details = isBadData
+    ? [{ type_url: BAD_REQUEST, value: BadRequest.encode({ fieldViolations }).finish() }]
+    : [];
+  return Buffer.from(Status.encode({ code, message, details }).finish());
 }
 
 /** What the body of an upstream's 200 says; `reason`: it is no answer of an OTLP receiver, and why. */

@@ -6,7 +6,11 @@ const PROTO_FOLDER = fileURLToPath(new URL('../../proto/', import.meta.url));
 
 const root = new protobuf.Root();
 root.resolvePath = (_importer, file) => join(PROTO_FOLDER, file);
-root.loadSync(['opentelemetry/proto/collector/trace/v1/trace_service.proto', 'google/rpc/status.proto']);
+root.loadSync([
+  'opentelemetry/proto/collector/trace/v1/trace_service.proto',
+  'google/rpc/status.proto',
+  'google/rpc/error_details.proto',
+]);
 
 /** Reflected message types of the schema in proto/, which ships with the package. */
 export const ExportTraceServiceRequest = root.lookupType(
@@ -22,6 +26,7 @@ export const Span = root.lookupType('opentelemetry.proto.trace.v1.Span');
 export const KeyValue = root.lookupType('opentelemetry.proto.common.v1.KeyValue');
 export const AnyValue = root.lookupType('opentelemetry.proto.common.v1.AnyValue');
 export const Status = root.lookupType('google.rpc.Status');
+export const BadRequest = root.lookupType('google.rpc.BadRequest');
 
 /**
  * How deep messages may nest below the request, which is 0. Google's parsers (C++, Java, Python) stop at 100;

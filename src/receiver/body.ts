@@ -25,8 +25,8 @@ export type LeastPace = { readonly bytes: number; readonly everyMs: number };
  */
 const LEAST_PACE: LeastPace = { bytes: 80_000, everyMs: 10_000 };
 
-/** The first block, and so about the least that a body takes. */
-const FIRST_BLOCK = 64 * 1024;
+/** The first block of a body that does not say how long it is, and so the least that it takes. */
+export const FIRST_BLOCK = 64 * 1024;
 /** A body that is no larger, as it says, stands in one block from the start: a usual request. */
 const USUAL_BODY = 128 * 1024;
 /** A block has as many bytes as all before it, up to this. */

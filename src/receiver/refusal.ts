@@ -103,6 +103,8 @@ function wordsOfParserError(code: string, reason: string): string {
       return 'the Content-Length of the request is not one whole number of bytes (RFC 9110, 8.6)';
     case 'HPE_INVALID_TRANSFER_ENCODING':
       return 'the Transfer-Encoding of the request is not chunked, once and at its end (RFC 9112, 6.1)';
+    case 'HPE_PAUSED_H2_UPGRADE':
+      return 'the request is HTTP/2, as that of gRPC: send OTLP/HTTP over HTTP/1.1 (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf)';
     default:
       return `not a well-formed HTTP/1.1 request (${code})`;
   }

@@ -30,7 +30,8 @@ const COMPRESSIONS: Readonly<Record<string, Compression>> = {
 /** The encoding of a request by its content type, and so of its answer; undefined: neither. */
 export function encodingOf(contentType: string | undefined): Encoding | undefined {
   const mediaType = contentType?.split(';', 1)[0]!.trim().toLowerCase();
-  if (mediaType === 'application/x-protobuf') return 'protobuf';
+  // The second is not OTLP's name for it, but that of some clients.
+  if (mediaType === 'application/x-protobuf' || mediaType === 'application/protobuf') return 'protobuf';
   if (mediaType === 'application/json') return 'json';
   return undefined;
 }

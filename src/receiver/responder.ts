@@ -75,7 +75,7 @@ export function createResponder(deps: {
         'request refused',
       );
       if (headers !== undefined) reply.headers(headers);
-      return send(request, reply, status, encodeStatus(encodingFor(request.raw), RPC_CODE[status], message));
+      return send(request, reply, status, bodyOf(refusal, encodingFor(request.raw)));
     },
 
     /** Of a request that is answered 200 all the same; at a bounded rate for each sender and reason. */
@@ -164,7 +164,7 @@ export function createResponder(deps: {
       answeredRaw.add(socket);
       const encoding = exchange === undefined ? 'json' : encodingFor(exchange.request);
       const headers = { ...refusal.headers, connection: 'close' };
-      socket.end(rawAnswer(status, encoding, encodeStatus(encoding, RPC_CODE[status], message), headers));
+      socket.end(rawAnswer(status, encoding, bodyOf(refusal, encoding), headers));
       const timer = setTimeout(() => socket.destroy(), LINGER_MS).unref();
       socket.once('close', () => clearTimeout(timer));
     },
@@ -180,6 +180,10 @@ function encodingFor({ headers }: IncomingMessage): Encoding {
   if (encoding !== undefined) return encoding;
   const accepted = headers.accept?.split(',').map(encodingOf) ?? [];
   return accepted.includes('protobuf') && !accepted.includes('json') ? 'protobuf' : 'json';
+}
+
+function bodyOf({ status, message }: Refusal, encoding: Encoding): Buffer {
+  return encodeStatus(encoding, RPC_CODE[status], message, status === 400);
 }
 
 function hasLongUnreadBody(request: IncomingMessage): boolean {

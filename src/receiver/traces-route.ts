@@ -8,7 +8,7 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import { createBodyReader } from './body-reader.ts';
 import { BodyRoom } from './body-room.ts';
 import type { Hold } from './body-room.ts';
-import { collectBody } from './body.ts';
+import { collectBody, FIRST_BLOCK } from './body.ts';
 import type { BodyLimits } from './read-body.ts';
 import type { AcceptedHead } from './request-head.ts';
 import {
@@ -59,7 +59,7 @@ type Outcome = { ok: true; answer: Buffer } | { ok: false; refusal: Refusal } | 
 /** POST /v1/traces, from the body on: read, turn into protobuf, sift, keep, and only then answer 200. */
 export function createTracesRoute(limits: BodyLimits, deps: TracesRouteDeps) {
   const { queue, route, metrics, log, responder } = deps;
-  const room = new BodyRoom(BODIES_IN_HAND * limits.maxSize);
+  const room = new BodyRoom(BODIES_IN_HAND * Math.max(limits.maxSize, FIRST_BLOCK));
   const readBody = createBodyReader(limits);
 
   async function take(

@@ -172,8 +172,26 @@ describe('values', () => {
     expect(result.ok && scanTraces(result.payload)).toMatchObject({ ok: true, invalidSpanCount: 1 });
   });
 
-  test('a byte order mark is not JSON', async () => {
-    expect(await problemOf('\uFEFF{}')).toBe('expected a value, at byte 0 of 5');
+  test('one byte order mark is passed over', async () => {
+    expect(await decode(`\uFEFF${JSON.stringify(inSpan({ name: 'a' }))}`)).toMatchObject(
+      inSpan({ name: 'a' }),
+    );
+    expect(await problemOf('\uFEFF\uFEFF{}')).toBe('expected a value, at byte 0 of 5');
+  });
+
+  test('ids in base64, as protobuf has them in its own JSON, where they have the size of one', async () => {
+    const ids = { traceId: base64(TRACE_ID), spanId: base64(SPAN_ID), parentSpanId: '-_-_-_-_-_8=' };
+    expect(await decode(inSpan(ids))).toEqual(inSpan({ ...ids, parentSpanId: '+/+/+/+/+/8=' }));
+    for (const id of [
+      '=',
+      '==',
+      'AQI=',
+      `${base64(TRACE_ID)}=`,
+      base64('00'.repeat(32)),
+      base64(`${SPAN_ID}00`),
+    ]) {
+      expect(await problemOf(inSpan({ traceId: id }))).toContain('expected hexadecimal digits');
+    }
   });
 });
 

@@ -47,6 +47,18 @@ describe('what the relay answers', () => {
     expect(Status.decode(encodeStatus('protobuf', 13, 'é')).toJSON()).toEqual({ code: 13, message: 'é' });
     expect(encodeStatus('json', 13, 'é').toString()).toBe('{"code":13,"message":"é"}');
   });
+
+  test('a status with what is wrong with the data', () => {
+    const type = 'type.googleapis.com/google.rpc.BadRequest';
+    expect(encodeStatus('protobuf', 3, 'bad', true)).toEqual(
+      Buffer.from(join(hex('0803'), len(2, 'bad'), len(3, len(1, type), len(2, len(1, len(2, 'bad')))))),
+    );
+    expect(JSON.parse(encodeStatus('json', 3, 'bad', true).toString())).toEqual({
+      code: 3,
+      message: 'bad',
+      details: [{ '@type': type, fieldViolations: [{ description: 'bad' }] }],
+    });
+  });
 });
 
 describe('what an upstream answers', () => {

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
-import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type { Agent as HttpAgent, ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { Agent } from 'node:https';
 import type { Socket } from 'node:net';
@@ -64,7 +64,7 @@ export type SendOptions = {
   body?: Buffer;
   /** Undefined: the client of the development certificates. */
   client?: KeyPair | undefined;
-  agent?: Agent;
+  agent?: Agent | HttpAgent;
   /** Of this machine, by which the receiver sees the client. */
   localAddress?: string;
 };
@@ -108,7 +108,7 @@ export async function startTestReceiver(
   const open = (sendOptions: SendOptions = {}): ClientRequest => {
     const { method = 'POST', path = '/v1/traces', headers = {}, agent, localAddress } = sendOptions;
     const target = { host: '127.0.0.1', port: receiver.port, localAddress, method, path, headers };
-    if (plaintext) return httpRequest({ ...target, agent: false });
+    if (plaintext) return httpRequest({ ...target, agent: agent ?? false });
     return httpsRequest({
       ...target,
       ...tlsOptions(certificates, 'client' in sendOptions ? sendOptions.client : client),

@@ -31,8 +31,12 @@ export function tracesProtobuf(
 }
 
 /** The same in OTLP/JSON: ids in hex. */
-export function tracesJson(names: readonly string[]): Buffer {
-  const spans = names.map((name, index) => ({ traceId: TRACE_ID, spanId: spanId(index), name }));
+export function tracesJson(names: readonly string[], { badIds = 0 } = {}): Buffer {
+  const spans = names.map((name, index) => ({
+    traceId: TRACE_ID,
+    spanId: spanId(index).slice(0, index < badIds ? 8 : 16),
+    name,
+  }));
   return Buffer.from(JSON.stringify({ resourceSpans: [{ scopeSpans: [{ spans }] }] }));
 }
 
@@ -42,15 +46,19 @@ export const COMPRESS = {
   zstd: (body: Buffer) => zlib.zstdCompressSync(body),
 };
 
-/** A google.rpc.Status in either encoding. */
+/** A google.rpc.Status in either encoding, without its details. */
 export function readStatus(contentType: string | undefined, body: Buffer): { code: number; message: string } {
-  if (contentType === 'application/json') return JSON.parse(body.toString());
+  if (contentType === 'application/json') {
+    const { code, message } = JSON.parse(body.toString()) as { code: number; message: string };
+    return { code, message };
+  }
   const reader = Reader.create(body);
   const status = { code: 0, message: '' };
   while (reader.pos < reader.len) {
     const field = reader.uint32();
     if (field === 8) status.code = reader.int32();
     else if (field === tag(2)) status.message = reader.string();
+    else if (field === tag(3)) reader.bytes();
     else throw new Error(`not a google.rpc.Status: tag ${field}`);
   }
   return status;

@@ -28,6 +28,7 @@ describe('a length in doubt, as other versions of the parser say it', () => {
       /both Content-Length and Transfer-Encoding/,
     ],
     ['HPE_INVALID_CONTENT_LENGTH', undefined, /not one whole number/],
+    ['HPE_PAUSED_H2_UPGRADE', undefined, /HTTP\/2.*gRPC.*http\/protobuf/],
     ['HPE_INVALID_METHOD', undefined, /HPE_INVALID_METHOD/],
   ])('%s, %s', (code, reason, words) => {
     expect(refusalOfClientError(code, reason).message).toMatch(words);

@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { waitFor } from '../stack/processes.ts';
-import { startPostgres } from '../stack/postgres.ts';
 import type { Postgres } from '../stack/postgres.ts';
 import { expectStored } from './support/compare.ts';
 import { tryDifferentCopies, tryEqualCopies } from './support/copies.ts';
@@ -15,17 +14,15 @@ import {
   isReady,
   metric,
   startTestRelay,
-  temporaryFolder,
   waitForDestination,
   waitUntilDelivered,
 } from './support/relay.ts';
 import { createSender, streamTraces } from './support/sender.ts';
 import { skipWithout } from './support/skip.ts';
-import { startOwnStack } from './support/stack.ts';
+import { startStackOnPostgres, TRACKING } from './support/stack-on-postgres.ts';
 import type { OwnStack } from './support/stack.ts';
 import { makeTrace, requestOf } from './support/traces.ts';
 
-const TRACKING = 'tracking';
 /** An export request with one resource and no spans. */
 const EMPTY_RESOURCE = Buffer.from([0x0a, 0x00]);
 
@@ -41,17 +38,10 @@ describe.skipIf(skipWithout('postgres'))('MLflow with two workers on PostgreSQL'
   let postgres: Postgres;
   let stack: OwnStack;
   beforeAll(async () => {
-    const directory = await temporaryFolder((finish) => finishers.push(finish));
-    postgres = await startPostgres({ directory });
-    await postgres.createDatabase(TRACKING);
-    await postgres.createDatabase('auth');
-    const database = { tracking: postgres.url(TRACKING), auth: postgres.url('auth') };
-    stack = await startOwnStack({ database, workers: 2 });
+    ({ postgres, stack } = await startStackOnPostgres((finish) => finishers.push(finish)));
   });
   afterAll(async () => {
-    await stack?.stop();
-    await postgres?.stop();
-    for (const finish of finishers) await finish();
+    for (const finish of finishers.toReversed()) await finish();
   });
   // A test that fails half-way must not take the others with it.
   beforeEach(async () => {

@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { startPostgres } from '../stack/postgres.ts';
 import type { Postgres } from '../stack/postgres.ts';
 import { waitFor } from '../stack/processes.ts';
 import { expectStored } from './support/compare.ts';
@@ -16,12 +15,10 @@ import {
 } from './support/relay.ts';
 import type { TestRelay } from './support/relay.ts';
 import { skipWithout } from './support/skip.ts';
-import { startOwnStack } from './support/stack.ts';
+import { startStackOnPostgres, TRACKING } from './support/stack-on-postgres.ts';
 import type { OwnStack } from './support/stack.ts';
 import { tapInto } from './support/tap.ts';
 import { makeTrace, requestOf } from './support/traces.ts';
-
-const TRACKING = 'tracking';
 
 /*
  * MLflow goes on with a request that nobody waits for any more. The same traces that come again meet it there, where
@@ -32,17 +29,10 @@ describe.skipIf(skipWithout('postgres'))('an MLflow that answers too late', () =
   let postgres: Postgres;
   let stack: OwnStack;
   beforeAll(async () => {
-    const directory = await temporaryFolder((finish) => finishers.push(finish));
-    postgres = await startPostgres({ directory });
-    await postgres.createDatabase(TRACKING);
-    await postgres.createDatabase('auth');
-    const database = { tracking: postgres.url(TRACKING), auth: postgres.url('auth') };
-    stack = await startOwnStack({ database, workers: 2 });
+    ({ postgres, stack } = await startStackOnPostgres((finish) => finishers.push(finish)));
   });
   afterAll(async () => {
-    await stack?.stop();
-    await postgres?.stop();
-    for (const finish of finishers) await finish();
+    for (const finish of finishers.toReversed()) await finish();
   });
 
   // Held up before it has looked which traces are there, and after it has made those that are not.

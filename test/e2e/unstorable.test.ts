@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MOST_REPAIR_WORK } from '../../src/destinations/destination.ts';
-import { startPostgres } from '../stack/postgres.ts';
 import type { Postgres } from '../stack/postgres.ts';
 import { ensurePreviousMlflow } from '../stack/python.ts';
 import type { StoredAttributes, StoredSpan } from '../stack/mlflow-client.ts';
@@ -14,18 +13,15 @@ import {
   metric,
   senderNamed,
   startTestRelay,
-  temporaryFolder,
   waitUntilDelivered,
 } from './support/relay.ts';
 import { skipWithout } from './support/skip.ts';
-import { startOwnStack } from './support/stack.ts';
+import { startStackOnPostgres, TRACKING } from './support/stack-on-postgres.ts';
 import type { OwnStack } from './support/stack.ts';
 import { makeTrace, requestOf, toProtobuf, toRequest } from './support/traces.ts';
 import type { TestTrace } from './support/traces.ts';
 
 /* What PostgreSQL cannot hold in a text, in each place of a span that may have it. */
-
-const TRACKING = 'tracking';
 
 type Bad = {
   readonly span?: Partial<StoredSpan>;
@@ -101,21 +97,15 @@ describe.skipIf(skipWithout('postgres')).each(VERSIONS)(
     let postgres: Postgres;
     let stack: OwnStack;
     beforeAll(async () => {
-      const directory = await temporaryFolder((finish) => finishers.push(finish));
-      postgres = await startPostgres({ directory });
-      await postgres.createDatabase(TRACKING);
-      await postgres.createDatabase('auth');
-      const database = { tracking: postgres.url(TRACKING), auth: postgres.url('auth') };
       const other = await python();
-      stack = await startOwnStack({
-        database,
-        ...(other !== undefined && { python: { directory: '', python: other, id: '' } }),
-      });
+      const options = other === undefined ? {} : { python: { directory: '', python: other, id: '' } };
+      ({ postgres, stack } = await startStackOnPostgres((finish) => finishers.push(finish), {
+        workers: 1,
+        ...options,
+      }));
     });
     afterAll(async () => {
-      await stack?.stop();
-      await postgres?.stop();
-      for (const finish of finishers) await finish();
+      for (const finish of finishers.toReversed()) await finish();
     });
 
     test('refuses some of what its database cannot hold, takes it mended, and stores the rest as it came', async () => {
